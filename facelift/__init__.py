@@ -1,0 +1,1 @@
+"""One photo of a face in, a complete 3D head out."""

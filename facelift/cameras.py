@@ -1,0 +1,136 @@
+"""Pinhole cameras in OpenCV's convention, the canonical six-view rig, orbits, and rays.
+
+World: z up, the face looks along -y, the head is near the origin. Azimuth 0 is in front of the face and
+grows towards the subject's right (-x), so the canonical order is front, front_right, right, back, left,
+front_left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RADIUS = 2.7
+FOV_DEGREES = 50.0
+VIEW_NAMES = ("front", "front_right", "right", "back", "left", "front_left")
+CANONICAL_AZIMUTHS = (0.0, 45.0, 90.0, 180.0, 270.0, 315.0)
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """A batch of N pinhole cameras that share an image size.
+
+    Attributes:
+        w2c: (N, 4, 4) float32, world to camera; OpenCV axes (x right, y down, z forward).
+        intrinsics: (N, 4) float32, fx, fy, cx, cy in pixels; pixel centres are at +0.5.
+        width, height: image size in pixels.
+    """
+
+    w2c: Tensor
+    intrinsics: Tensor
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return self.w2c.shape[0]
+
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> Cameras:
+        if isinstance(index, int):
+            index = [index]
+        return Cameras(self.w2c[index], self.intrinsics[index], self.width, self.height)
+
+    @property
+    def c2w(self) -> Tensor:
+        """(N, 4, 4) camera to world: the rigid inverse of `w2c`."""
+        rotation = self.w2c[:, :3, :3].transpose(1, 2)
+        c2w = torch.zeros_like(self.w2c)
+        c2w[:, :3, :3] = rotation
+        c2w[:, :3, 3:] = -rotation @ self.w2c[:, :3, 3:]
+        c2w[:, 3, 3] = 1.0
+        return c2w
+
+    @property
+    def positions(self) -> Tensor:
+        """(N, 3) camera centres in the world."""
+        return self.c2w[:, :3, 3]
+
+    def resized(self, size: int) -> Cameras:
+        """The same cameras with an image of size x size pixels; the field of view stays."""
+        factor = torch.tensor(
+            [size / self.width, size / self.height] * 2, dtype=self.intrinsics.dtype, device=self.intrinsics.device
+        )
+        return Cameras(self.w2c, self.intrinsics * factor, size, size)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        return Cameras(self.w2c.to(device), self.intrinsics.to(device), self.width, self.height)
+
+    def rays(self) -> tuple[Tensor, Tensor]:
+        """Ray of every pixel centre: origins and unit directions in the world, each (N, H, W, 3)."""
+        device, dtype = self.w2c.device, self.w2c.dtype
+        x = torch.arange(self.width, device=device, dtype=dtype) + 0.5
+        y = torch.arange(self.height, device=device, dtype=dtype) + 0.5
+        y, x = torch.meshgrid(y, x, indexing="ij")
+        fx, fy, cx, cy = (k[:, None, None] for k in self.intrinsics.unbind(-1))
+        in_camera = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], -1)
+        in_camera = in_camera / in_camera.norm(dim=-1, keepdim=True)
+        c2w = self.c2w
+        directions = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], in_camera)
+        origins = c2w[:, None, None, :3, 3].expand_as(directions)
+        return origins, directions
+
+
+def look_at(positions: Tensor) -> Tensor:
+    """w2c (N, 4, 4) of cameras at `positions` (N, 3) that look at the origin with z up."""
+    forward = -positions / positions.norm(dim=-1, keepdim=True)
+    up = torch.tensor([0.0, 0.0, 1.0], dtype=positions.dtype).expand_as(forward)
+    right = torch.linalg.cross(forward, up)
+    right = right / right.norm(dim=-1, keepdim=True)
+    down = torch.linalg.cross(forward, right)
+    rotation = torch.stack([right, down, forward], dim=1)
+    w2c = torch.eye(4, dtype=positions.dtype).repeat(len(positions), 1, 1)
+    w2c[:, :3, :3] = rotation
+    w2c[:, :3, 3:] = -rotation @ positions[:, :, None]
+    return w2c
+
+
+def orbit(
+    azimuths: Sequence[float],
+    elevations: Sequence[float],
+    size: int = 512,
+    radius: float = RADIUS,
+    fov: float = FOV_DEGREES,
+) -> Cameras:
+    """Cameras on a sphere around the origin, looking at it. Angles and `fov` in degrees."""
+    azimuth = torch.deg2rad(torch.tensor(azimuths, dtype=torch.float64))
+    elevation = torch.deg2rad(torch.tensor(elevations, dtype=torch.float64))
+    positions = radius * torch.stack(
+        [-azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
+    )
+    focal = size / 2 / math.tan(math.radians(fov) / 2)
+    intrinsics = torch.tensor([focal, focal, size / 2, size / 2]).repeat(len(positions), 1)
+    return Cameras(look_at(positions).float(), intrinsics, size, size)
+
+
+def canonical_rig(size: int = 512) -> Cameras:
+    """FaceLift's six views, in the order of VIEW_NAMES: radius 2.7, field of view 50 degrees, elevation 0."""
+    return orbit(CANONICAL_AZIMUTHS, [0.0] * 6, size)
+
+
+def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] = (-20.0, 60.0)) -> Cameras:
+    """Views spread evenly in azimuth, their elevations spread over a range by the golden ratio.
+
+    The half step in azimuth keeps them off the canonical views.
+    """
+    low, high = elevations
+    golden = (math.sqrt(5) - 1) / 2
+    azimuths = [360.0 * (i + 0.5) / views for i in range(views)]
+    return orbit(azimuths, [low + (high - low) * ((i + 0.5) * golden % 1.0) for i in range(views)], size)
+
+
+def turntable_rig(frames: int = 150, size: int = 512, elevation: float = 20.0) -> Cameras:
+    """One turn around the head at a fixed elevation; the first frame is in front of the face."""
+    return orbit([360.0 * i / frames for i in range(frames)], [elevation] * frames, size)

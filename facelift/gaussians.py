@@ -1,0 +1,90 @@
+"""The Gaussians themselves: their fields, activations, filters and transforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """N activated 3D Gaussians, under gsplat's names.
+
+    Attributes:
+        means: (N, 3) centres, world units.
+        quats: (N, 4) rotations, wxyz; need not be normalised.
+        scales: (N, 3) standard deviations along the local axes, world units (not logarithms).
+        opacities: (N,) in [0, 1] (not logits).
+        sh0: (N, 3) spherical-harmonic coefficient of degree 0; colour = 0.5 + SH_C0 * sh0.
+    """
+
+    means: Tensor
+    quats: Tensor
+    scales: Tensor
+    opacities: Tensor
+    sh0: Tensor
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def __getitem__(self, index: Tensor | slice) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    @property
+    def colors(self) -> Tensor:
+        """(N, 3) RGB, clamped below at 0 as every splat viewer does."""
+        return (0.5 + SH_C0 * self.sh0).clamp_min(0.0)
+
+    def to(self, device: torch.device | str) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    def detach(self) -> Gaussians:
+        return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
+
+    def filtered(self, min_opacity: float = 0.04) -> Gaussians:
+        """FaceLift's output filters, in its order: faint ones, large ones below the head, far corners, the box."""
+        kept = self[self.opacities > min_opacity]
+        kept = kept[(kept.scales.amax(-1) < 0.1) | (kept.means[:, 2] > 0)]
+        x, y, z = kept.means.unbind(-1)
+        kept = kept[~((x.abs() > 0.6) & (y.abs() > 0.6) & (z < -0.6))]
+        x, y, z = kept.means.unbind(-1)
+        return kept[(x.abs() < 0.91) & (y.abs() < 0.91) & (z.abs() < 1.0)]
+
+    def transformed(self, rotation: Tensor, translation: Tensor, scale: float = 1.0) -> Gaussians:
+        """Similarity transform x -> scale * rotation @ x + translation; rotation (3, 3), translation (3,)."""
+        turn = _quaternion_of(rotation)
+        return Gaussians(
+            means=scale * self.means @ rotation.T + translation,
+            quats=_quaternion_product(turn.expand_as(self.quats), self.quats),
+            scales=self.scales * scale,
+            opacities=self.opacities,
+            sh0=self.sh0,
+        )
+
+
+def _quaternion_of(rotation: Tensor) -> Tensor:
+    """(4,) wxyz of a rotation matrix: the dominant eigenvector of Bar-Itzhack's symmetric matrix (2000)."""
+    r = rotation.double()
+    k = torch.empty(4, 4, dtype=torch.float64)
+    k[0, 0] = r.trace()
+    k[0, 1:] = k[1:, 0] = torch.stack([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]])
+    k[1:, 1:] = r + r.T - r.trace() * torch.eye(3, dtype=torch.float64)
+    return torch.linalg.eigh(k / 3.0).eigenvectors[:, -1].to(rotation.dtype)
+
+
+def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=-1,
+    )

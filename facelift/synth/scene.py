@@ -1,0 +1,61 @@
+"""What the two halves of the generator share: people are built into a scene, renderers draw a scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One textured triangle mesh of a person, in world units (z up, the face looks along -y).
+
+    Attributes:
+        name: skin, eyes, brows, lashes, teeth, tongue, hair or clothes.
+        vertices: (V, 3) float32, split where the texture seams are, so that one index serves all.
+        normals: (V, 3) float32, unit and smooth across seams.
+        uvs: (V, 2) float32; v grows upwards, the texture's first row is v = 1.
+        faces: (F, 3) int32, counter-clockwise seen from outside.
+        texture: (H, W, 4) uint8, sRGB with straight alpha.
+        alpha: whether the texture's alpha cuts the surface (hair, brows and lashes are such cards).
+        roughness: 0 mirror to 1 matte.
+        specular: strength of the specular layer, 0 to 1.
+    """
+
+    name: str
+    vertices: Floats
+    normals: Floats
+    uvs: Floats
+    faces: NDArray[np.int32]
+    texture: NDArray[np.uint8]
+    alpha: bool = False
+    roughness: float = 0.6
+    specular: float = 0.2
+
+
+@dataclass(frozen=True)
+class Light:
+    """A hemisphere of ambient light and a few directional lamps; colours are linear RGB, about 1 when bright.
+
+    Attributes:
+        sky, ground: (3,) ambient light from above and from below.
+        directions: (L, 3) unit vectors from the head towards each lamp, world axes.
+        colors: (L, 3) of each lamp.
+        exposure: factor on linear light before it is encoded as sRGB.
+    """
+
+    sky: Floats
+    ground: Floats
+    directions: Floats
+    colors: Floats
+    exposure: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    parts: tuple[Part, ...]
+    light: Light
