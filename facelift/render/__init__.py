@@ -1,0 +1,73 @@
+"""Gaussians to pixels: one function in front of a CPU rasteriser (numba) and gsplat on CUDA.
+
+Image formation is that of 3D Gaussian Splatting (Kerbl et al. 2023): each Gaussian is projected to the
+image by the EWA approximation (Zwicker et al. 2001), widened by 0.3 px, and the Gaussians are blended
+front to back in the order of their centres' depths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from facelift.cameras import Cameras
+from facelift.errors import UserError
+from facelift.gaussians import Gaussians
+
+Backend = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What N cameras see.
+
+    A pixel's weights are w_i = alpha_i * prod_{j < i} (1 - alpha_j), over the Gaussians in front to back order.
+
+    Attributes:
+        image: (N, 3, H, W) RGB over the background: sum of w_i * colour_i + (1 - alpha) * background.
+        alpha: (N, 1, H, W) opacity in [0, 1]: sum of w_i.
+        depth: (N, 1, H, W) sum of w_i * z_i, where z_i is the distance of the i-th Gaussian's centre from
+            the camera along its forward axis, in world units. Not divided by alpha: depth / alpha is the mean
+            depth of what the pixel shows, and depth is 0 where nothing is.
+    """
+
+    image: Tensor
+    alpha: Tensor
+    depth: Tensor
+
+
+def render(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    background: float | Tensor = 1.0,
+    backend: Backend = "auto",
+) -> Rendering:
+    """Draw the Gaussians from every camera; differentiable in everything but the cameras.
+
+    Args:
+        gaussians: any number of them, none included. One with a field that is not finite is not drawn.
+        cameras: N cameras, on any device.
+        background: a grey level, or a colour (3,), or one colour a camera (N, 3).
+        backend: "cpu", "cuda", or "auto": cuda if the Gaussians are there, else cpu.
+
+    Returns:
+        N renderings on the Gaussians' device.
+
+    Raises:
+        UserError: "cuda" without a GPU or without gsplat.
+    """
+    if backend == "auto":
+        backend = "cuda" if gaussians.means.is_cuda else "cpu"
+    if backend == "cuda":
+        from facelift.render.cuda import rasterize
+    elif backend == "cpu":
+        from facelift.render.cpu import rasterize
+    else:
+        raise UserError(f"There is no rendering backend {backend!r}: choose auto, cpu or cuda.")
+    color, alpha, depth = rasterize(gaussians, cameras)
+    behind = torch.as_tensor(background, dtype=color.dtype, device=color.device)
+    image = torch.addcmul(color, 1.0 - alpha, behind[..., None, None])
+    return Rendering(image, alpha, depth)

@@ -1,0 +1,55 @@
+"""The three training loops behind `facelift train`: autoencoder, views, reconstructor."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from facelift.errors import UserError
+from facelift.reconstruct import GSLRMConfig
+from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
+from facelift.train.loop import LoopConfig, Task, train
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
+from facelift.train.views import ViewsTask, ViewsTraining
+from facelift.views import ViewGeneratorConfig
+
+STAGES = ("autoencoder", "views", "reconstructor")
+
+
+def run(
+    stage: str, config: str | Path, out: str | Path, max_minutes: float | None = None, device: str = "auto"
+) -> None:
+    """Train one stage as its YAML file says, continuing what `out` holds.
+
+    The file has up to three parts: `model` (what to build), `training` (the task's own), `loop` (LoopConfig).
+
+    Raises:
+        UserError: an unknown stage, a missing or malformed file, no data.
+    """
+    if stage not in STAGES:
+        raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
+    path = Path(config)
+    try:
+        parts = yaml.safe_load(path.read_text())
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        loop = LoopConfig(**parts.get("loop", {}))
+        task = _task(stage, parts, torch.device(device))
+    except OSError:
+        raise UserError(f"{path} cannot be read: give the path of a training configuration.") from None
+    except (yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
+    train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes)
+
+
+def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
+    training = parts["training"]
+    if stage == "autoencoder":
+        return AutoencoderTask(ViewGeneratorConfig(**parts["model"]), AutoencoderTraining(**training), device)
+    if stage == "views":
+        return ViewsTask(ViewsTraining(**training), device)
+    return ReconstructorTask(GSLRMConfig(**parts["model"]), ReconstructorTraining(**training), device)

@@ -1,0 +1,36 @@
+"""Measures where the face detector sees the face in the front views of synthetic heads.
+
+    python benchmarks/calibrate_face_box.py FOLDER
+
+FOLDER is what `facelift.synth` renders with the canonical rig, at any size. What this prints stands in
+`facelift/portrait/align.py`: a portrait that is framed so looks like the heads that the models were trained on.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from facelift.portrait.find import find_faces
+from facelift.portrait.load import load_photo, on_white
+
+
+def main(folder: Path) -> None:
+    boxes, missed = [], 0
+    for path in sorted(folder.glob("head_*/cam_000.png")):
+        view = on_white(load_photo(path))
+        faces = find_faces(view)
+        if faces:
+            boxes.append(np.array([faces[0].side, *faces[0].centre]) / view.shape[1])
+        else:
+            missed += 1
+    if not boxes:
+        raise SystemExit(f"No face was found in {folder}/head_*/cam_000.png.")
+    low, median, high = np.percentile(boxes, [25, 50, 75], axis=0)
+    print(f"{len(boxes)} faces, none found in {missed}; median (and quartiles), as shares of the image")
+    for name, values in zip(("side", "centre x", "centre y"), zip(low, median, high, strict=True), strict=True):
+        print("{:9} {:.4f}  ({:.4f}, {:.4f})".format(name, values[1], values[0], values[2]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,288 @@
+"""The `facelift` command: one subcommand per job, each thin.
+
+What a subcommand needs is imported inside it, so that `facelift --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from facelift.errors import UserError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Matting(StrEnum):
+    auto = "auto"
+    grabcut = "grabcut"
+    rembg = "rembg"
+    none = "none"
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Rig(StrEnum):
+    canonical = "canonical"
+    orbit = "orbit"
+
+
+class Stage(StrEnum):
+    autoencoder = "autoencoder"
+    views = "views"
+    reconstructor = "reconstructor"
+
+
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to compute; auto takes a CUDA GPU if there is one.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"facelift {version('facelift')}")
+        raise typer.Exit
+
+
+@app.callback()
+def facelift(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """One photo of a face in, a complete 3D head out."""
+
+
+@app.command()
+def reconstruct(
+    photo: Annotated[Path, typer.Argument(help="A photo of a face, or a folder of photos.", metavar="PHOTO")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results, one folder a photo.")
+    ] = Path("outputs"),
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed imagines another head.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps; the model's own if not given.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0.0, help="Guidance scale; the model's own if not given.")
+    ] = None,
+    matting: Annotated[Matting, typer.Option(help="How to remove the background.")] = Matting.auto,
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="The photo is already a centred square portrait on white.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name or folder; the one inside the package if not given.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    frames: Annotated[int, typer.Option(min=1, help="Length of the turntable, at 30 frames a second.")] = 150,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, max=4096, help="Side of the turntable in pixels; the model's if not given."),
+    ] = None,
+    no_turntable: Annotated[bool, typer.Option("--no-turntable", help="Make no video.")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Print how long each stage took.")] = False,
+) -> None:
+    """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
+    from facelift.results import find_photos, folder_names
+
+    photos = find_photos(photo)
+    with _status("Loading"):
+        from facelift.formats.files import atomic_folder
+        from facelift.pipeline import FaceLift
+        from facelift.results import RESULT_NAMES, check_place, write_results
+        from facelift.timings import Timings
+
+        clock = Timings()
+        with clock("load"):
+            pipeline = FaceLift.from_pretrained(model, device=device.value)
+
+    failures = 0
+    for path, name in zip(photos, folder_names(photos), strict=True):
+        folder = out / name
+        try:
+            check_place(folder, path)
+            with atomic_folder(folder, RESULT_NAMES) as aside:
+                with _status(f"Reconstructing {path}"):
+                    head = pipeline(
+                        path,
+                        seed=seed,
+                        steps=steps,
+                        guidance=guidance,
+                        matting=matting.value,
+                        prepared=prepared,
+                        timings=clock,
+                    )
+                if head.faces > 1:
+                    _say(f"{path}: {head.faces} faces found; used the largest.")
+                write_results(
+                    aside, head, None if no_turntable else frames, size, partial(_track, total=frames), clock
+                )
+        except Exception as error:
+            if len(photos) == 1:
+                raise
+            failures += 1
+            _complain(f"{path}: {_sentence(error) or f'{type(error).__name__}: {error}'}")
+        else:
+            print(f"{path} -> {folder}", flush=True)
+
+    if timings:
+        _print_timings(clock.rows())
+    if len(photos) > 1:
+        print(f"{len(photos) - failures} of {len(photos)} photos reconstructed, {failures} failed.")
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for the data set.", metavar="OUT")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
+    size: Annotated[int, typer.Option(min=16, max=4096, help="Side of the views in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
+    rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
+    views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+) -> None:
+    """Make synthetic heads with their views, depth and masks, to train and to measure on."""
+    from facelift.synth.dataset import synthesize
+
+    synthesize(out, assets, heads, size, seed, rig.value, views)
+
+
+@app.command()
+def train(
+    stage: Annotated[Stage, typer.Argument(help="Which of the three parts to train.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.", metavar="CONFIG")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints and logs; runs/mini/STAGE for a config in configs/mini."),
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this long, and save.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Train one part of the model; a run that was stopped goes on where it was."""
+    from facelift.train import run
+
+    run(stage.value, config, out or Path("runs", config.parent.name, stage.value), max_minutes, device.value)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 1 something failed, 2 called wrongly, 130 interrupted.
+
+    What a user can mend is told in one sentence on stderr. Only a defect of the program shows a traceback.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go
+    try:
+        code = app(arguments, prog_name="facelift", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = 130
+    except _USAGE_ERROR as error:
+        code = _usage(error)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        _complain(sentence)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+# The class is click's or, in newer versions, typer's own copy of it; this name holds in both.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+
+
+def _usage(error: Any) -> int:
+    """Say what was wrong with the call; return the exit code."""
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+    else:
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        _complain(f"{message}; see {context.command_path if context else 'facelift'} --help.")
+    return 2
+
+
+def _sentence(error: BaseException) -> str | None:
+    """One sentence for an error that a user can cause; None for a defect."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
+        return "There is not enough memory; close other programs, or take a smaller model or --size."
+    if isinstance(error, OSError):
+        from facelift.formats.files import explain
+
+        return f"{error.filename}: {explain(error)}." if error.filename else f"{explain(error).capitalize()}."
+    return None
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    """On a GPU it is a class of its own; on the CPU a RuntimeError with this text."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _complain(sentence: str) -> None:
+    print(
+        "facelift:", *sentence.split(), file=sys.stderr, flush=True
+    )  # on one line, whatever the error brought
+
+
+def _say(line: str) -> None:
+    """A note about the work: on stderr, which leaves stdout to the results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _status(what: str) -> Iterator[None]:
+    """A spinner on a terminal, a plain line elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status(what):
+            yield
+    else:
+        _say(what)
+        yield
+
+
+def _track(frames: Iterable[Any], total: int) -> Iterable[Any]:
+    """A progress bar on a terminal, a plain line elsewhere."""
+    if not sys.stderr.isatty():
+        _say("Rendering the turntable")
+        return frames
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(frames, "Rendering the turntable", total, console=Console(stderr=True), transient=True)
+
+
+def _print_timings(rows: list[tuple[str, float]]) -> None:
+    rows = [*rows, ("total", sum(seconds for _, seconds in rows))]
+    width = max(len(stage) for stage, _ in rows)
+    for stage, seconds in rows:
+        print(f"{stage:<{width}}  {seconds:8.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""A photo becomes the centred square portrait on white that every later stage expects.
+
+The crop comes before the matte: in the canonical square the head has a known place and size, so the matte
+costs the same for every photo and knows where to look.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from facelift.errors import UserError
+from facelift.portrait.find import Face, find_faces
+from facelift.portrait.load import Photo, load_photo, on_white
+from facelift.portrait.matte import remove_background, unmix
+
+Matting = Literal["auto", "grabcut", "rembg", "none"]
+
+# The face box in the canonical square, as shares of its side. FaceLift's own constants, 194.275 and
+# (251.833, 280.013) of 512, are for MTCNN's boxes; these are for dlib's, which run from brow to chin.
+FACE_SIDE = 180.0 / 512
+FACE_CENTRE = (251.8 / 512, 300.0 / 512)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A head on white, framed as the synthetic heads are.
+
+    Attributes:
+        image: `(3, S, S)` float32 RGB in [0, 1], composited on white.
+        alpha: `(1, S, S)` float32 in [0, 1].
+        faces: how many faces the photo has (0: a prepared portrait, in which none was looked for).
+        box: the face that was used, in pixels of the upright photo; None for a prepared portrait.
+    """
+
+    image: Tensor
+    alpha: Tensor
+    faces: int = 0
+    box: Face | None = None
+
+
+def prepare_portrait(
+    photo: Photo, size: int = 512, matting: Matting = "auto", prepared: bool = False
+) -> Portrait:
+    """Finds the largest face, moves it to the canonical place and size, and removes the background.
+
+    Args:
+        photo: a path, a PIL image or an array, see `load_photo`.
+        size: side of the portrait, pixels.
+        matting: `auto` takes the photo's own alpha channel if it has one and GrabCut otherwise, `rembg` the
+            network of that package, `none` keeps the background.
+        prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
+
+    Raises:
+        UserError: no readable photo, no face, a prepared portrait that is not square, or rembg is missing.
+    """
+    image = load_photo(photo)
+    if prepared:
+        h, w = image.shape[:2]
+        if h != w:
+            raise UserError(f"{_name(photo)} is {w} x {h}: a prepared portrait must be square.")
+        return _portrait(*_warp(image, size / w, 0.0, 0.0, size))
+
+    faces = find_faces(on_white(image))
+    if not faces:
+        raise UserError(
+            f"No face was found in {_name(photo)}: use a photo that shows one face from the front, upright."
+        )
+    face = faces[0]
+    scale = FACE_SIDE * size / face.side
+    dx, dy = (size * c - scale * f for c, f in zip(FACE_CENTRE, face.centre, strict=True))
+    rgb, alpha = _warp(image, scale, dx, dy, size)
+    if matting in ("grabcut", "rembg") or (matting == "auto" and image.shape[2] == 3):
+        # Only what the photo shows is matted; white paper around it would teach a wrong background.
+        h, w = image.shape[:2]
+        x0, y0 = (min(max(math.ceil(v), 0), size) for v in (dx, dy))
+        x1, y1 = (min(max(math.floor(v), 0), size) for v in (dx + scale * w, dy + scale * h))
+        shown = rgb[y0:y1, x0:x1]
+        method: Literal["grabcut", "rembg"] = "rembg" if matting == "rembg" else "grabcut"
+        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method)
+        rgb[y0:y1, x0:x1] = unmix(shown, matte)
+        alpha *= np.pad(matte, ((y0, size - y1), (x0, size - x1)))
+    return _portrait(rgb, alpha, len(faces), face)
+
+
+def _portrait(rgb: np.ndarray, alpha: np.ndarray, faces: int = 0, box: Face | None = None) -> Portrait:
+    image = rgb * alpha[..., None] + (1 - alpha[..., None])
+    return Portrait(
+        image=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)),
+        alpha=torch.from_numpy(np.ascontiguousarray(alpha[None], np.float32)),
+        faces=faces,
+        box=box,
+    )
+
+
+def _warp(image: np.ndarray, scale: float, dx: float, dy: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Moves `image` by `p -> scale * p + (dx, dy)` into a square of side `size`.
+
+    Returns straight colour `(S, S, 3)` and alpha `(S, S)`, float32 in [0, 1]; beyond the photo alpha is 0.
+    """
+    # Crop first, with a rim for the filter, so that large photos cost no more memory than they must.
+    rim = 4 * max(1, 1 / scale)
+    h, w = image.shape[:2]
+    x0, x1 = (int(np.clip(v, 0, w)) for v in ((0 - dx) / scale - rim, (size - dx) / scale + rim + 1))
+    y0, y1 = (int(np.clip(v, 0, h)) for v in ((0 - dy) / scale - rim, (size - dy) / scale + rim + 1))
+    part = image[y0:y1, x0:x1].astype(np.float32) / 255
+    if part.shape[2] == 3:
+        part = np.dstack([part, np.ones(part.shape[:2], np.float32)])
+    part[..., :3] *= part[..., 3:]  # filters must not see the colour of transparent pixels
+    # Pixel centres are at +0.5: the move above is of edges, cv2's of centres.
+    shift = np.array([dx + scale * x0, dy + scale * y0])
+    if scale < 1:  # area averaging to the final scale, so that only a sub-pixel shift is left
+        h, w = (max(1, round(n * scale)) for n in part.shape[:2])
+        rest = scale * np.array([part.shape[1] / w, part.shape[0] / h])
+        part = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
+    else:
+        rest = np.array([scale, scale])
+    offset = shift + rest * 0.5 - 0.5
+    move = np.array([[rest[0], 0, offset[0]], [0, rest[1], offset[1]]])
+    # Linear interpolation would blur the photo that everything else is made from; cubic does not.
+    part = cv2.warpAffine(part, move, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    alpha = part[..., 3].clip(0, 1)
+    rgb = (part[..., :3] / np.maximum(alpha[..., None], 1e-4)).clip(0, 1)
+    return rgb, alpha
+
+
+def _name(photo: Photo) -> str:
+    return os.fspath(photo) if isinstance(photo, str | os.PathLike) else "the image"

@@ -1,0 +1,629 @@
+"""The CPU rasteriser: 3D Gaussian Splatting (Kerbl et al. 2023), forward and backward, in numba.
+
+One camera is drawn in three steps, as on a GPU: project every Gaussian to a splat, an ellipse in the image;
+sort the splats by depth and list them by tile of 16 x 16 pixels; blend each tile's list front to back. A row
+of a tile is 16 floats, one AVX-512 register or two of AVX2, so that the innermost loops are the compiler's
+to vectorise.
+
+The kernels are serial and release the interpreter's lock. Threads share the work out between them: cameras
+when there are enough, and otherwise ranges of Gaussians and of tiles. One thread writes each result and every
+sum has one order, so images and gradients do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facelift.cameras import Cameras
+from facelift.gaussians import Gaussians
+
+TILE = 16  # pixels
+PIXELS = TILE * TILE
+NEAR = np.float32(0.01)  # world units
+DILATION = np.float32(0.3)  # square pixels, added to the variances of the projected Gaussian
+MIN_ALPHA = np.float32(1 / 255)  # contributions below are skipped
+MAX_ALPHA = np.float32(0.99)
+MIN_TRANSMITTANCE = np.float32(1e-4)  # a pixel stops at the Gaussian that would leave less than this
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+
+_ZERO, _HALF, _ONE, _TWO = (np.float32(c) for c in (0, 0.5, 1, 2))
+_LOG2E = np.float32(math.log2(math.e))
+_MIN_LOG2_ALPHA = np.float32(-math.log2(255))
+
+
+def _kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile for one signature; keep the machine code on disk where that is possible."""
+    options |= {"nogil": True, "error_model": "numpy"}
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(signature, cache=True, **options)(function)
+        except RuntimeError:  # no folder can be written to
+            return numba.njit(signature, **options)(function)
+
+    return compiled
+
+
+# Enough for sums to be vectorised; infinities and NaN keep their meaning.
+_FAST = {"contract", "reassoc", "nsz"}
+
+# A splat is a row of ten floats: centre (u, v), exponent (a, b, c, k), colour (r, g, b), depth z.
+#     alpha = 2 ** (k + a dx^2 + b dx dy + c dy^2),    k = log2(opacity),    (a, b, c) = -log2(e)/2 (K00, 2 K01, K11)
+# at the pixel whose centre is at (u + dx, v + dy); K is the inverse of the projected covariance. A splat's box is
+# x0, x1, y0, y1: outside of x0 <= x < x1, y0 <= y < y1, alpha < 1/255. It is empty if the Gaussian is out of view.
+
+
+@_kernel("void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[:,::1])")
+def _project(
+    means: Floats,
+    factors: Floats,
+    opacities: Floats,
+    colors: Floats,
+    w2c: Floats,
+    intrinsics: Floats,
+    width: int,
+    height: int,
+    first: int,
+    last: int,
+    splats: Floats,
+    boxes: Ints,
+) -> None:
+    """Gaussians [first, last) of (G, ...) to `splats` (G, 10) and `boxes` (G, 4)."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    w, h = np.float32(width), np.float32(height)
+    margin = np.float32(0.15)
+    left, right = (-cx - margin * w) / fx, (w - cx + margin * w) / fx
+    top, bottom = (-cy - margin * h) / fy, (h - cy + margin * h) / fy
+    px, py = np.empty(3, np.float32), np.empty(3, np.float32)
+    for i in range(first, last):
+        boxes[i, 0] = boxes[i, 1] = boxes[i, 2] = boxes[i, 3] = 0
+        m0, m1, m2 = means[i, 0], means[i, 1], means[i, 2]
+        x = w2c[0, 0] * m0 + w2c[0, 1] * m1 + w2c[0, 2] * m2 + w2c[0, 3]
+        y = w2c[1, 0] * m0 + w2c[1, 1] * m1 + w2c[1, 2] * m2 + w2c[1, 3]
+        z = w2c[2, 0] * m0 + w2c[2, 1] * m1 + w2c[2, 2] * m2 + w2c[2, 3]
+        if not (z > NEAR and opacities[i] > MIN_ALPHA):
+            continue
+        inv_z = _ONE / z
+        u, v = fx * x * inv_z + cx, fy * y * inv_z + cy
+        slope_x = min(max(x * inv_z, left), right)
+        slope_y = min(max(y * inv_z, top), bottom)
+        for k in range(3):
+            f0, f1, f2 = factors[i, 0, k], factors[i, 1, k], factors[i, 2, k]
+            in_z = w2c[2, 0] * f0 + w2c[2, 1] * f1 + w2c[2, 2] * f2
+            px[k] = fx * inv_z * (w2c[0, 0] * f0 + w2c[0, 1] * f1 + w2c[0, 2] * f2 - slope_x * in_z)
+            py[k] = fy * inv_z * (w2c[1, 0] * f0 + w2c[1, 1] * f1 + w2c[1, 2] * f2 - slope_y * in_z)
+        xx = px[0] * px[0] + px[1] * px[1] + px[2] * px[2]
+        xy = px[0] * py[0] + px[1] * py[1] + px[2] * py[2]
+        yy = py[0] * py[0] + py[1] * py[1] + py[2] * py[2]
+        c0 = px[1] * py[2] - px[2] * py[1]
+        c1 = px[2] * py[0] - px[0] * py[2]
+        c2 = px[0] * py[1] - px[1] * py[0]
+        # The determinant by Lagrange's identity: no cancellation for a long and thin splat.
+        det = c0 * c0 + c1 * c1 + c2 * c2 + DILATION * (xx + yy) + DILATION * DILATION
+        xx += DILATION
+        yy += DILATION
+        log2_opacity = np.log2(opacities[i])
+        reach = _TWO / _LOG2E * (log2_opacity - _MIN_LOG2_ALPHA)
+        reach_x, reach_y = np.sqrt(reach * xx), np.sqrt(reach * yy)
+        if not (u + reach_x > _ZERO and u - reach_x < w and v + reach_y > _ZERO and v - reach_y < h):
+            continue
+        scale = -_HALF * _LOG2E / det
+        splats[i, 0] = u
+        splats[i, 1] = v
+        splats[i, 2] = scale * yy
+        splats[i, 3] = -_TWO * scale * xy
+        splats[i, 4] = scale * xx
+        splats[i, 5] = log2_opacity
+        splats[i, 6], splats[i, 7], splats[i, 8] = colors[i, 0], colors[i, 1], colors[i, 2]
+        splats[i, 9] = z
+        total = _ZERO
+        for k in range(10):
+            total += splats[i, k]
+        if not np.isfinite(total):
+            continue
+        pad = np.float32(0.51)  # from pixel to its centre, and a little for rounding
+        boxes[i, 0] = np.int32(np.ceil(max(u - reach_x - pad, _ZERO)))
+        boxes[i, 1] = np.int32(np.floor(min(u + reach_x + pad, w)))
+        boxes[i, 2] = np.int32(np.ceil(max(v - reach_y - pad, _ZERO)))
+        boxes[i, 3] = np.int32(np.floor(min(v + reach_y + pad, h)))
+
+
+@_kernel("Tuple((i4[::1], i4[::1], i4[::1], i4[::1]))(f4[:,::1], i4[:,::1], i8, i8)")
+def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Which splats touch which tile, front to back.
+
+    Every (splat, tile) that meet is a pair. Pairs are numbered by splat.
+
+    Returns:
+        starts: (rows * columns + 1,), tile t's list is [starts[t], starts[t + 1]) of the following two.
+        splat_of: (P,) the splats of each tile in order of depth; of equal depths, the lower index first.
+        pair_of: (P,) the same entries' numbers as pairs.
+        first_pair: (G + 1,), splat i's pairs are [first_pair[i], first_pair[i + 1]).
+    """
+    count = len(boxes)
+    starts = np.zeros(rows * columns + 1, np.int32)
+    first_pair = np.zeros(count + 1, np.int32)
+    order = np.empty(count, np.int32)
+    visible = 0
+    pairs = 0
+    for i in range(count):
+        first_pair[i] = pairs
+        if boxes[i, 0] < boxes[i, 1] and boxes[i, 2] < boxes[i, 3]:
+            order[visible] = i
+            visible += 1
+            for row in range(boxes[i, 2] // TILE, (boxes[i, 3] - 1) // TILE + 1):
+                for column in range(boxes[i, 0] // TILE, (boxes[i, 1] - 1) // TILE + 1):
+                    starts[row * columns + column + 1] += 1
+                    pairs += 1
+    first_pair[count] = pairs
+    for tile in range(rows * columns):
+        starts[tile + 1] += starts[tile]
+
+    # Radix sort, least significant digit first: the bits of positive floats sort as integers.
+    order = order[:visible]
+    keys = np.empty(visible, np.int32)
+    for j in range(visible):
+        keys[j] = np.float32(splats[order[j], 9]).view(np.int32)
+    other_order, other_keys = np.empty_like(order), np.empty_like(keys)
+    for shift in (0, 11, 22):
+        places = np.zeros(2049, np.int32)
+        for j in range(visible):
+            places[((keys[j] >> shift) & 2047) + 1] += 1
+        for digit in range(2048):
+            places[digit + 1] += places[digit]
+        for j in range(visible):
+            digit = (keys[j] >> shift) & 2047
+            place = places[digit]
+            places[digit] += 1
+            other_keys[place] = keys[j]
+            other_order[place] = order[j]
+        keys, other_keys = other_keys, keys
+        order, other_order = other_order, order
+
+    cursor = starts[:-1].copy()
+    splat_of, pair_of = np.empty(pairs, np.int32), np.empty(pairs, np.int32)
+    for i in order:
+        pair = first_pair[i]
+        for row in range(boxes[i, 2] // TILE, (boxes[i, 3] - 1) // TILE + 1):
+            for column in range(boxes[i, 0] // TILE, (boxes[i, 1] - 1) // TILE + 1):
+                place = cursor[row * columns + column]
+                cursor[row * columns + column] += 1
+                splat_of[place] = i
+                pair_of[place] = pair
+                pair += 1
+    return starts, splat_of, pair_of, first_pair
+
+
+@numba.njit(fastmath=_FAST, error_model="numpy")
+def _exp2(p: float) -> float:
+    """2 ** p in float32 for -127 < p <= 0, within 2e-7 of its value: a power of two and a polynomial on (-1, 0]."""
+    whole = np.int32(p)
+    f = p - np.float32(whole)
+    poly = np.float32(9.449036746e-04)
+    poly = poly * f + np.float32(9.205798220e-03)
+    poly = poly * f + np.float32(5.529735829e-02)
+    poly = poly * f + np.float32(2.401801429e-01)
+    poly = poly * f + np.float32(6.931437212e-01)
+    poly = poly * f + _ONE
+    return poly * np.int32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+
+
+# Both blending kernels keep a tile's pixels as planes of 256 floats in one small array, which stays in the
+# first-level cache. Plane 0 is the transmittance; a pixel that is done has it negated, so that a Gaussian behind
+# leaves it alone without a branch.
+
+
+@_kernel(
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], i4[::1])", fastmath=_FAST
+)
+def _blend(
+    splats: Floats,
+    boxes: Ints,
+    starts: Ints,
+    splat_of: Ints,
+    first: int,
+    last: int,
+    color: Floats,
+    alpha: Floats,
+    depth: Floats,
+    ends: Ints,
+) -> None:
+    """Draw tiles [first, last) into color (3, H, W), alpha (H, W), depth (H, W).
+
+    `ends` (tiles,) receives where in its list each tile stopped, all its pixels being done.
+    """
+    height, width = alpha.shape
+    columns = (width + TILE - 1) // TILE
+    t = np.empty(5 * PIXELS, np.float32)
+    for tile in range(first, last):
+        x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
+        t[:PIXELS] = _ONE
+        t[PIXELS:] = _ZERO
+        entry, end = starts[tile], starts[tile + 1]
+        while entry < end:
+            stop = min(entry + 32, end)
+            for e in range(entry, stop):
+                i = splat_of[e]
+                u, v = splats[i, 0] - np.float32(x_tile) - _HALF, splats[i, 1] - np.float32(y_tile) - _HALF
+                a, b, c, k = splats[i, 2], splats[i, 3], splats[i, 4], splats[i, 5]
+                red, green, blue, z = splats[i, 6], splats[i, 7], splats[i, 8], splats[i, 9]
+                for y in range(max(boxes[i, 2] - y_tile, 0), min(boxes[i, 3] - y_tile, TILE)):
+                    dy = np.float32(y) - v
+                    constant, slope = k + c * dy * dy, b * dy
+                    row = np.uint64(y * TILE)
+                    for x in range(np.uint64(TILE)):
+                        dx = np.float32(x) - u
+                        p = constant + dx * (slope + a * dx)
+                        opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
+                        before = t[row + x]
+                        after = before - before * opacity
+                        seen = p >= _MIN_LOG2_ALPHA
+                        done = after < MIN_TRANSMITTANCE
+                        weight = before * opacity if seen and not done else _ZERO
+                        t[row + x] = (-abs(before) if done else after) if seen else before
+                        t[row + x + np.uint64(1 * PIXELS)] += weight * red
+                        t[row + x + np.uint64(2 * PIXELS)] += weight * green
+                        t[row + x + np.uint64(3 * PIXELS)] += weight * blue
+                        t[row + x + np.uint64(4 * PIXELS)] += weight * z
+            entry = stop
+            clearest = _ZERO
+            for p in range(PIXELS):
+                clearest = max(clearest, t[p])
+            if clearest == _ZERO:
+                break
+        ends[tile] = entry
+        for y in range(min(TILE, height - y_tile)):
+            for x in range(min(TILE, width - x_tile)):
+                p = y * TILE + x
+                alpha[y_tile + y, x_tile + x] = _ONE - abs(t[p])
+                color[0, y_tile + y, x_tile + x] = t[p + 1 * PIXELS]
+                color[1, y_tile + y, x_tile + x] = t[p + 2 * PIXELS]
+                color[2, y_tile + y, x_tile + x] = t[p + 3 * PIXELS]
+                depth[y_tile + y, x_tile + x] = t[p + 4 * PIXELS]
+
+
+@_kernel(
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[::1], i4[::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], "
+    "f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
+    fastmath=_FAST,
+)
+def _blend_backward(
+    splats: Floats,
+    boxes: Ints,
+    starts: Ints,
+    ends: Ints,
+    splat_of: Ints,
+    pair_of: Ints,
+    first: int,
+    last: int,
+    color: Floats,
+    alpha: Floats,
+    depth: Floats,
+    d_color: Floats,
+    d_alpha: Floats,
+    d_depth: Floats,
+    d_pairs: Floats,
+) -> None:
+    """From the gradients of tiles [first, last) to those of each pair, `d_pairs` (P, 10).
+
+    With w the weights, T the transmittances and q = d_color . colour + d_depth z + d_alpha what a unit of the
+    Gaussian's weight is worth to the loss, dL/dalpha_i = T_i q_i - (sum of w_j q_j over those behind) / (1 - alpha_i).
+    The lists are walked front to back once more; the sum behind is the pixel's total, known from the forward
+    pass, less what has gone by.
+
+    A row of `d_pairs` is: the sums over pixels of h, h dx, h dy, h dx^2, h dx dy, h dy^2, where
+    h = alpha dL/dalpha = dL/d(ln alpha); the gradients of the colour; that of the depth.
+    """
+    height, width = alpha.shape
+    columns = (width + TILE - 1) // TILE
+    t = np.empty(7 * PIXELS, np.float32)  # transmittance, the sum behind, d_color, d_alpha, d_depth
+    s = np.empty(7 * TILE, np.float32)  # sums down the tile's columns: h, h dy, h dy^2, d_color, d_depth
+    for tile in range(first, last):
+        x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
+        if starts[tile] == ends[tile]:
+            continue
+        t[:] = _ZERO
+        t[:PIXELS] = _ONE
+        for y in range(min(TILE, height - y_tile)):
+            for x in range(min(TILE, width - x_tile)):
+                p = y * TILE + x
+                y_, x_ = y_tile + y, x_tile + x
+                t[p + 2 * PIXELS] = d_color[0, y_, x_]
+                t[p + 3 * PIXELS] = d_color[1, y_, x_]
+                t[p + 4 * PIXELS] = d_color[2, y_, x_]
+                t[p + 5 * PIXELS] = d_alpha[y_, x_]
+                t[p + 6 * PIXELS] = d_depth[y_, x_]
+                t[p + PIXELS] = (
+                    d_color[0, y_, x_] * color[0, y_, x_]
+                    + d_color[1, y_, x_] * color[1, y_, x_]
+                    + d_color[2, y_, x_] * color[2, y_, x_]
+                    + d_alpha[y_, x_] * alpha[y_, x_]
+                    + d_depth[y_, x_] * depth[y_, x_]
+                )
+        for e in range(starts[tile], ends[tile]):
+            i = splat_of[e]
+            u, v = splats[i, 0] - np.float32(x_tile) - _HALF, splats[i, 1] - np.float32(y_tile) - _HALF
+            a, b, c, k = splats[i, 2], splats[i, 3], splats[i, 4], splats[i, 5]
+            red, green, blue, z = splats[i, 6], splats[i, 7], splats[i, 8], splats[i, 9]
+            s[:] = _ZERO
+            for y in range(max(boxes[i, 2] - y_tile, 0), min(boxes[i, 3] - y_tile, TILE)):
+                dy = np.float32(y) - v
+                constant, slope = k + c * dy * dy, b * dy
+                row = np.uint64(y * TILE)
+                for x in range(np.uint64(TILE)):
+                    dx = np.float32(x) - u
+                    p = constant + dx * (slope + a * dx)
+                    opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
+                    before = t[row + x]
+                    after = before - before * opacity
+                    seen = p >= _MIN_LOG2_ALPHA
+                    done = after < MIN_TRANSMITTANCE
+                    drawn = seen and not done
+                    weight = before * opacity if drawn else _ZERO
+                    t[row + x] = (-abs(before) if done else after) if seen else before
+                    d_red = t[row + x + np.uint64(2 * PIXELS)]
+                    d_green = t[row + x + np.uint64(3 * PIXELS)]
+                    d_blue = t[row + x + np.uint64(4 * PIXELS)]
+                    d_z = t[row + x + np.uint64(6 * PIXELS)]
+                    worth = d_red * red + d_green * green + d_blue * blue + d_z * z + t[row + x + np.uint64(5 * PIXELS)]
+                    behind = t[row + x + np.uint64(PIXELS)] - weight * worth
+                    t[row + x + np.uint64(PIXELS)] = behind
+                    h = opacity * (before * worth - behind / (_ONE - opacity))
+                    h = h if drawn and opacity < MAX_ALPHA else _ZERO
+                    s[x] += h
+                    s[x + np.uint64(1 * TILE)] += h * dy
+                    s[x + np.uint64(2 * TILE)] += h * dy * dy
+                    s[x + np.uint64(3 * TILE)] += weight * d_red
+                    s[x + np.uint64(4 * TILE)] += weight * d_green
+                    s[x + np.uint64(5 * TILE)] += weight * d_blue
+                    s[x + np.uint64(6 * TILE)] += weight * d_z
+            h = h_x = h_y = h_xx = h_xy = h_yy = d_r = d_g = d_b = d_d = _ZERO
+            for x in range(TILE):
+                dx = np.float32(x) - u
+                h += s[x]
+                h_x += s[x] * dx
+                h_xx += s[x] * dx * dx
+                h_y += s[x + TILE]
+                h_xy += s[x + TILE] * dx
+                h_yy += s[x + 2 * TILE]
+                d_r += s[x + 3 * TILE]
+                d_g += s[x + 4 * TILE]
+                d_b += s[x + 5 * TILE]
+                d_d += s[x + 6 * TILE]
+            pair = d_pairs[pair_of[e]]
+            pair[0], pair[1], pair[2], pair[3], pair[4], pair[5] = h, h_x, h_y, h_xx, h_xy, h_yy
+            pair[6], pair[7], pair[8], pair[9] = d_r, d_g, d_b, d_d
+
+
+@_kernel(
+    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[::1], f4[:,::1], "
+    "f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1])",
+)
+def _project_backward(
+    means: Floats,
+    factors: Floats,
+    opacities: Floats,
+    w2c: Floats,
+    intrinsics: Floats,
+    width: int,
+    height: int,
+    first: int,
+    last: int,
+    splats: Floats,
+    first_pair: Ints,
+    d_pairs: Floats,
+    d_means: Floats,
+    d_factors: Floats,
+    d_opacities: Floats,
+    d_colors: Floats,
+) -> None:
+    """From the gradients of pairs to those of Gaussians [first, last), added to `d_means` and the like."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    w, h = np.float32(width), np.float32(height)
+    margin = np.float32(0.15)
+    left, right = (-cx - margin * w) / fx, (w - cx + margin * w) / fx
+    top, bottom = (-cy - margin * h) / fy, (h - cy + margin * h) / fy
+    d = np.empty(10, np.float32)
+    for i in range(first, last):
+        if first_pair[i] == first_pair[i + 1]:
+            continue
+        d[:] = _ZERO
+        for pair in range(first_pair[i], first_pair[i + 1]):
+            for k in range(10):
+                d[k] += d_pairs[pair, k]
+        d_opacities[i] += d[0] / opacities[i]
+        for k in range(3):
+            d_colors[i, k] += d[6 + k]
+
+        # The inverse covariance K; gradients of the centre and, through dL/dK, of the covariance: -K dL/dK K.
+        scale = -_ONE / _LOG2E
+        k_xx, k_xy, k_yy = _TWO * scale * splats[i, 2], scale * splats[i, 3], _TWO * scale * splats[i, 4]
+        d_u = k_xx * d[1] + k_xy * d[2]
+        d_v = k_xy * d[1] + k_yy * d[2]
+        r_xx, r_xy = k_xx * d[3] + k_xy * d[4], k_xx * d[4] + k_xy * d[5]
+        r_yx, r_yy = k_xy * d[3] + k_yy * d[4], k_xy * d[4] + k_yy * d[5]
+        # Twice dL/dcovariance, for the covariance is a product p p^T and dL/dp is twice dL/dcovariance p.
+        d_xx = r_xx * k_xx + r_xy * k_xy
+        d_xy = r_xx * k_xy + r_xy * k_yy
+        d_yy = r_yx * k_xy + r_yy * k_yy
+
+        m0, m1, m2 = means[i, 0], means[i, 1], means[i, 2]
+        x = w2c[0, 0] * m0 + w2c[0, 1] * m1 + w2c[0, 2] * m2 + w2c[0, 3]
+        y = w2c[1, 0] * m0 + w2c[1, 1] * m1 + w2c[1, 2] * m2 + w2c[1, 3]
+        inv_z = _ONE / (w2c[2, 0] * m0 + w2c[2, 1] * m1 + w2c[2, 2] * m2 + w2c[2, 3])
+        slope_x = min(max(x * inv_z, left), right)
+        slope_y = min(max(y * inv_z, top), bottom)
+        focal_x, focal_y = fx * inv_z, fy * inv_z
+        d_slope_x = d_slope_y = d_size = _ZERO
+        for k in range(3):
+            f0, f1, f2 = factors[i, 0, k], factors[i, 1, k], factors[i, 2, k]
+            in_z = w2c[2, 0] * f0 + w2c[2, 1] * f1 + w2c[2, 2] * f2
+            px = focal_x * (w2c[0, 0] * f0 + w2c[0, 1] * f1 + w2c[0, 2] * f2 - slope_x * in_z)
+            py = focal_y * (w2c[1, 0] * f0 + w2c[1, 1] * f1 + w2c[1, 2] * f2 - slope_y * in_z)
+            d_px = d_xx * px + d_xy * py
+            d_py = d_xy * px + d_yy * py
+            d_size += d_px * px + d_py * py
+            d_in_x, d_in_y = focal_x * d_px, focal_y * d_py
+            d_in_z = -slope_x * d_in_x - slope_y * d_in_y
+            d_slope_x -= d_in_x * in_z
+            d_slope_y -= d_in_y * in_z
+            d_factors[i, 0, k] += w2c[0, 0] * d_in_x + w2c[1, 0] * d_in_y + w2c[2, 0] * d_in_z
+            d_factors[i, 1, k] += w2c[0, 1] * d_in_x + w2c[1, 1] * d_in_y + w2c[2, 1] * d_in_z
+            d_factors[i, 2, k] += w2c[0, 2] * d_in_x + w2c[1, 2] * d_in_y + w2c[2, 2] * d_in_z
+
+        # x / z and y / z place the centre and, inside the clamp, shape the splat; 1 / z sizes it.
+        free_x, free_y = slope_x == x * inv_z, slope_y == y * inv_z
+        d_ratio_x = fx * d_u + (d_slope_x if free_x else _ZERO)
+        d_ratio_y = fy * d_v + (d_slope_y if free_y else _ZERO)
+        d_x, d_y = d_ratio_x * inv_z, d_ratio_y * inv_z
+        d_z = d[9] - inv_z * (d_size + d_x * x + d_y * y)
+        for k in range(3):
+            d_means[i, k] += w2c[0, k] * d_x + w2c[1, k] * d_y + w2c[2, k] * d_z
+
+
+@dataclass
+class _Drawn:
+    """What the backward pass needs of one camera's forward pass."""
+
+    splats: Floats
+    boxes: Ints
+    starts: Ints
+    ends: Ints
+    splat_of: Ints
+    pair_of: Ints
+    first_pair: Ints
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Map]:
+    """A `map` that runs in `count` threads."""
+    if count == 1:
+        yield map
+    else:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool.map
+
+
+def _spans(length: int, pieces: int) -> list[tuple[int, int]]:
+    """[0, length) cut into `pieces` ranges."""
+    cuts = [length * i // pieces for i in range(pieces + 1)]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
+
+
+class _Rasterize(torch.autograd.Function):
+    """means (G, 3), factors (G, 3, 3), opacities (G,), colors (G, 3) -> color, alpha, depth.
+
+    A factor F gives the Gaussian's covariance, F F^T.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, means: Tensor, factors: Tensor, opacities: Tensor, colors: Tensor, cameras: Cameras, keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        n, height, width = len(cameras), cameras.height, cameras.width
+        columns, rows = -(-width // TILE), -(-height // TILE)
+        w2c, intrinsics = cameras.w2c.float().cpu().numpy(), cameras.intrinsics.float().cpu().numpy()
+        color, alpha, depth = (torch.empty(n, channels, height, width) for channels in (3, 1, 1))
+        arrays = [t.numpy() for t in (means, factors, opacities, colors)]
+        count = len(means)
+        threads = torch.get_num_threads()
+
+        def draw(camera: int, share: Map, pieces: int) -> _Drawn | None:
+            splats, boxes = np.empty((count, 10), np.float32), np.empty((count, 4), np.int32)
+            view = (w2c[camera], intrinsics[camera], width, height)
+            list(share(lambda span: _project(*arrays, *view, *span, splats, boxes), _spans(count, pieces)))
+            starts, splat_of, pair_of, first_pair = _list_by_tile(splats, boxes, columns, rows)
+            ends = np.empty(rows * columns, np.int32)
+            lists = (splats, boxes, starts, splat_of)
+            outputs = (color[camera].numpy(), alpha[camera, 0].numpy(), depth[camera, 0].numpy(), ends)
+            list(share(lambda span: _blend(*lists, *span, *outputs), _spans(rows * columns, 4 * pieces)))
+            return _Drawn(splats, boxes, starts, ends, splat_of, pair_of, first_pair) if keep else None
+
+        with _threads(threads) as share:
+            if n >= threads:
+                drawn = list(share(lambda camera: draw(camera, map, 1), range(n)))
+            else:
+                drawn = [draw(camera, share, threads) for camera in range(n)]
+        if keep:
+            ctx.save_for_backward(means, factors, opacities, color, alpha, depth)
+            ctx.w2c, ctx.intrinsics, ctx.drawn = w2c, intrinsics, drawn
+            ctx.set_materialize_grads(True)
+        return color, alpha, depth
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        means, factors, opacities, *outputs = (t.numpy() for t in ctx.saved_tensors)
+        d_images = [d.contiguous().numpy() for d in d_outputs]
+        n, _, height, width = outputs[0].shape
+        count = len(means)
+        threads = torch.get_num_threads()
+
+        def images(camera: int) -> list[Floats]:
+            return [
+                a[camera] if a.shape[1] == 3 else a[camera, 0] for group in (outputs, d_images) for a in group
+            ]
+
+        def pull(camera: int, share: Map, pieces: int) -> list[Tensor]:
+            drawn: _Drawn = ctx.drawn[camera]
+            d_pairs = np.zeros((len(drawn.pair_of), 10), np.float32)
+            lists = (drawn.splats, drawn.boxes, drawn.starts, drawn.ends, drawn.splat_of, drawn.pair_of)
+            tiles = _spans(len(drawn.ends), 4 * pieces)
+            list(share(lambda span: _blend_backward(*lists, *span, *images(camera), d_pairs), tiles))
+            gradients = [torch.zeros(count, *shape) for shape in ((3,), (3, 3), (), (3,))]
+            d_arrays = [g.numpy() for g in gradients]
+            view = (ctx.w2c[camera], ctx.intrinsics[camera], width, height)
+            pairs = (drawn.splats, drawn.first_pair, d_pairs)
+            list(
+                share(
+                    lambda span: _project_backward(means, factors, opacities, *view, *span, *pairs, *d_arrays),
+                    _spans(count, pieces),
+                )
+            )
+            return gradients
+
+        with _threads(threads) as share:
+            if n >= threads:
+                gradients = list(share(lambda camera: pull(camera, map, 1), range(n)))
+            else:
+                gradients = [pull(camera, share, threads) for camera in range(n)]
+        total = gradients[0]
+        for other in gradients[1:]:
+            for mine, theirs in zip(total, other, strict=True):
+                mine += theirs
+        return *total, None, None
+
+
+def rotations_of(quats: Tensor) -> Tensor:
+    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, not necessarily normalised."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    entries = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+
+
+def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` defines them."""
+    g = gaussians.to("cpu")
+    factors = rotations_of(g.quats.float()) * g.scales.float()[:, None, :]
+    inputs = (g.means.float(), factors, g.opacities.float(), g.colors.float())
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    color, alpha, depth = _Rasterize.apply(*(t.contiguous() for t in inputs), cameras, keep)
+    device = gaussians.means.device
+    return color.to(device), alpha.to(device), depth.to(device)

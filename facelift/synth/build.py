@@ -1,0 +1,132 @@
+"""A person becomes a scene: shape the base mesh, pose it, hang the proxies on it, frame it, paint it.
+
+Lengths are MakeHuman's (decimetres, y up, the face along +z) until the very end, the world's from there on.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from facelift.cameras import FOV_DEGREES, RADIUS
+from facelift.synth import meshes, paint
+from facelift.synth.assets import Assets, Pixels
+from facelift.synth.person import Person
+from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
+from facelift.synth.scene import Floats, Part, Scene
+
+EYES = "eyes/high-poly/high-poly.mhclo"
+TONGUE = "tongue/tongue01/tongue01.mhclo"
+
+# Roughness and specular of each part; the skin's specular is the person's own.
+LOOK = {
+    "skin": (0.55, 0.2),
+    "eyes": (0.08, 0.6),
+    "brows": (0.7, 0.05),
+    "lashes": (0.7, 0.05),
+    "teeth": (0.3, 0.3),
+    "tongue": (0.4, 0.3),
+    "clothes": (0.9, 0.03),
+    "hair": (0.6, 0.12),
+}
+CARDS = ("brows", "lashes", "hair")
+
+# The face box that FaceLift centres its portraits on, of a 512 px picture: mean side and centre in pixels.
+BOX_SIDE, BOX_X, BOX_Y = 194.275, 251.833, 280.013
+FOCAL = 256 / math.tan(math.radians(FOV_DEGREES / 2))
+
+# Vertices of the base mesh that frame a face: temples (right, left), back of the head, brow, chin.
+TEMPLES, OCCIPUT, BROW, CHIN = (5399, 11998), 962, 5320, 5225
+# A detector's face box in terms of them: it reaches above the eyes and below the chin by shares of the
+# distance between the two, and is a little narrower than the temples. Set so that heads fill FaceLift's
+# pictures as its own samples do.
+ABOVE_EYES, BELOW_CHIN, WIDTH = 0.57, 0.13, 0.95
+
+
+def build_scene(person: Person, assets: Assets) -> Scene:
+    """The person's meshes in world units (z up, the face along -y), framed as FaceLift frames portraits.
+
+    Raises:
+        UserError: if an asset that the person uses is not there, or cannot be read.
+    """
+    body = shape(person, assets)
+    size = face_size(body, assets)
+    body = turn_head(lower_arms(body, assets, person.arms), assets, person.turn)
+    body = turn_eyes(body, assets, person.gaze)
+    scale, origin = frame(body, size, assets)
+
+    def part(name: str, vertices: Floats, template: meshes.Template, texture: Pixels) -> Part:
+        normals = meshes.smooth_normals(vertices, template.corners)
+        if name == "hair":
+            normals = meshes.fluffed(vertices, normals, joint(body, assets, "head"))
+        roughness, specular = LOOK[name]
+        return Part(
+            name,
+            _to_world((vertices - origin) * scale)[template.source],
+            _to_world(normals)[template.source],
+            template.uvs,
+            template.faces,
+            texture,
+            alpha=name in CARDS,
+            roughness=roughness,
+            specular=person.skin_specular if name == "skin" else specular,
+        )
+
+    def worn(name: str, proxy: str, texture: Pixels) -> Part:
+        return part(name, assets.proxy(proxy).fit(body), meshes.proxy_template(assets, proxy), texture)
+
+    eyes = paint.plain(assets, person.eyes, 512)
+    parts = [
+        part("skin", body, meshes.skin_template(assets, person.clothes), paint.skin(person, assets)),
+        part("eyes", assets.proxy(EYES).fit(body), meshes.opaque_template(assets, EYES, eyes), eyes),
+        worn("brows", person.brows, paint.brows(person, assets)),
+        worn("lashes", person.lashes, paint.lashes(person, assets)),
+        worn("teeth", person.teeth, paint.plain(assets, assets.proxy(person.teeth).material, 512)),
+        worn("tongue", TONGUE, paint.plain(assets, assets.proxy(TONGUE).material, 256)),
+        worn("clothes", person.clothes, paint.clothes(person, assets)),
+    ]
+    if person.hair is not None:
+        parts.append(worn("hair", person.hair, paint.hair(person.hair, person, assets)))
+    return Scene(tuple(parts), person.lighting.light())
+
+
+def shape(person: Person, assets: Assets) -> Floats:
+    """The base mesh with the person's targets applied: (19158, 3), decimetres."""
+    body = assets.base.vertices.copy()
+    for name, weight in person.targets.items():
+        target = assets.target(name)
+        body[target.indices] += np.float32(weight) * target.offsets
+    return body
+
+
+def face_size(body: Floats, assets: Assets) -> float:
+    """Mean side of the face box, decimetres, of a head that looks ahead."""
+    eyes = (joint(body, assets, "l-eye") + joint(body, assets, "r-eye")) / 2
+    height = (1 + ABOVE_EYES + BELOW_CHIN) * (eyes[1] - body[CHIN, 1])
+    width = WIDTH * abs(body[TEMPLES[1], 0] - body[TEMPLES[0], 0])
+    return float(height + width) / 2
+
+
+def frame(body: Floats, size: float, assets: Assets) -> tuple[float, Floats]:
+    """World units per decimetre, and the point (dm) that becomes the world's origin.
+
+    The scale is that of the unturned head; the place is that of the head as it is held, for a portrait is
+    centred on the face that it shows. The depth of the origin is the middle of the skull.
+    """
+    eyes = (joint(body, assets, "l-eye") + joint(body, assets, "r-eye")) / 2
+    chin = body[CHIN]
+    box = eyes + (1 + BELOW_CHIN - ABOVE_EYES) / 2 * (chin - eyes)
+    middle = (body[OCCIPUT, 2] + body[BROW, 2]) / 2
+    # The box lies before the origin: BOX_SIDE * depth / FOCAL = scale * size, depth = RADIUS - scale * ahead.
+    ahead = float(box[2] - middle)
+    scale = BOX_SIDE * RADIUS / (FOCAL * size + BOX_SIDE * ahead)
+    pixel = (RADIUS - scale * ahead) / FOCAL / scale
+    x = box[0] - (BOX_X - 256) * pixel
+    y = box[1] + (BOX_Y - 256) * pixel
+    return scale, np.array([x, y, middle], np.float32)
+
+
+def _to_world(vectors: Floats) -> Floats:
+    """MakeHuman's axes (x, y up, z ahead) to the world's (x, -y ahead, z up), (N, 3)."""
+    return vectors[:, [0, 2, 1]] * np.array([1, -1, 1], np.float32)

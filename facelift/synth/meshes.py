@@ -1,0 +1,120 @@
+"""Meshes as they are drawn: triangles, split where the texture is, with smooth normals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelift.synth.assets import Assets, Ints, Mesh, Pixels
+from facelift.synth.scene import Floats
+
+# No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
+WAIST = 1.2
+
+
+@dataclass(frozen=True)
+class Template:
+    """What stays the same for all people who wear one mesh.
+
+    Attributes:
+        source: (S,) int32, the mesh's vertex of each vertex of the part, which is split along texture seams.
+        uvs: (S, 2) float32.
+        faces: (F, 3) int32 triangles of the part.
+        corners: (T, 3) int32 triangles of the unsplit mesh, for smooth normals; more than are drawn.
+    """
+
+    source: Ints
+    uvs: Floats
+    faces: Ints
+    corners: Ints
+
+
+def make_template(mesh: Mesh, drawn: NDArray[np.bool_], shaded: NDArray[np.bool_] | None = None) -> Template:
+    """Triangles of the quads in `drawn` (F,), split where one vertex has two texture coordinates.
+
+    `shaded` (F,) are the quads that smooth normals are made from, by default those that are drawn.
+    """
+    corners = _triangles(mesh.faces[drawn])
+    pairs = corners.astype(np.int64) * len(mesh.uvs) + _triangles(mesh.face_uvs[drawn])
+    unique, inverse = np.unique(pairs, return_inverse=True)
+    return Template(
+        (unique // len(mesh.uvs)).astype(np.int32),
+        mesh.uvs[unique % len(mesh.uvs)],
+        inverse.reshape(-1, 3).astype(np.int32),
+        corners if shaded is None else _triangles(mesh.faces[shaded]),
+    )
+
+
+def _triangles(quads: Ints) -> Ints:
+    """(F, 4) to (T, 3); a triangle written as a quad gives one."""
+    first, second = quads[:, :3], quads[:, [0, 2, 3]]
+    return np.concatenate([first, second[second[:, 1] != second[:, 2]]])
+
+
+def _above_waist(mesh: Mesh, vertices: Floats) -> NDArray[np.bool_]:
+    return (vertices[mesh.faces, 1] > WAIST).all(axis=1)
+
+
+def skin_template(assets: Assets, clothes: str) -> Template:
+    """The body above the waist, without what these clothes cover."""
+
+    def make() -> Template:
+        mesh = assets.base
+        skin = np.zeros(len(mesh.faces), bool)
+        skin[mesh.groups["body"]] = True
+        skin &= _above_waist(mesh, mesh.vertices)
+        covered = np.zeros(len(mesh.vertices), bool)
+        covered[assets.proxy(clothes).hidden] = True
+        return make_template(mesh, skin & ~covered[mesh.faces].all(axis=1), skin)
+
+    return assets.cached(("skin template", clothes), make)
+
+
+def proxy_template(assets: Assets, name: str) -> Template:
+    """A proxy above the waist."""
+
+    def make() -> Template:
+        proxy = assets.proxy(name)
+        return make_template(proxy.mesh, _above_waist(proxy.mesh, proxy.fit(assets.base.vertices)))
+
+    return assets.cached(("proxy template", name), make)
+
+
+def opaque_template(assets: Assets, name: str, texture: Pixels) -> Template:
+    """A proxy without its glass: the cornea before an eye has a wholly transparent texture."""
+
+    def make() -> Template:
+        mesh = assets.proxy(name).mesh
+        rows, columns = texture.shape[:2]
+        middle = mesh.uvs[mesh.face_uvs].mean(axis=1)
+        row = ((1 - middle[:, 1]) * rows).astype(int).clip(0, rows - 1)
+        column = (middle[:, 0] * columns).astype(int).clip(0, columns - 1)
+        return make_template(mesh, texture[row, column, 3] > 127)
+
+    return assets.cached(("opaque template", name), make)
+
+
+def smooth_normals(vertices: Floats, corners: Ints) -> Floats:
+    """Unit vertex normals (V, 3): the mean of the triangles around, weighted by area."""
+    a, b, c = (vertices[corners[:, k]] for k in range(3))
+    flat = np.cross(b - a, c - a)
+    index = corners.T.reshape(-1)
+    summed = np.stack([np.bincount(index, np.tile(flat[:, k], 3), len(vertices)) for k in range(3)], axis=1)
+    length = np.linalg.norm(summed, axis=1, keepdims=True)
+    return (summed / np.maximum(length, 1e-12)).astype(np.float32)
+
+
+def fluffed(vertices: Floats, normals: Floats, middle: Floats) -> Floats:
+    """Normals of hair, bent away from the middle of the head, or towards it on the inner side.
+
+    Hair is a heap of narrow cards; shaded by their own normals alone it shows every one of them.
+    """
+    out = vertices - middle
+    # Below the middle of the head hair hangs around the neck: away means sideways.
+    out[:, 1] = out[:, 1].clip(0)
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6)
+    side = np.where((out * normals).sum(axis=1, keepdims=True) < 0, -1, 1).astype(np.float32)
+    bent = normals + 1.2 * side * out
+    return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-6)

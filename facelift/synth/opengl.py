@@ -1,0 +1,338 @@
+"""Draws a scene with OpenGL, without a display: EGL, on a GPU or on Mesa's software rasteriser.
+
+Every view is drawn at twice its size and boxed down, so a pixel's alpha is the share of its 2 x 2
+subsamples that the scene covers. Hair cards are cut by a threshold that differs among the four, which
+turns the texture's alpha into coverage without sorting anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facelift.cameras import Cameras
+from facelift.errors import UserError
+from facelift.synth import shaders
+from facelift.synth.scene import Floats, Light, Part, Scene
+from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, LAMP_SPREAD, MAX_LAMPS, TILE, TILES
+
+NEAR, FAR = 0.1, 100.0
+
+SHADOW_REACH = 1.25
+"""World units from the origin beyond which nothing throws a shadow; the views hardly show more."""
+
+# How far light creeps round what is translucent, for red, green and blue.
+_WRAP = {
+    "skin": (0.3, 0.12, 0.08),
+    "hair": (0.3, 0.3, 0.3),
+    "brows": (0.3, 0.3, 0.3),
+    "tongue": (0.3, 0.15, 0.1),
+}
+
+# Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
+_SHELTER = {"eyes": 0.75, "teeth": 0.6, "tongue": 0.6}
+
+
+class Renderer:
+    """An OpenGL context that draws scenes; a context manager, or call `close`.
+
+    Raises:
+        UserError: if moderngl is not installed, or the machine has no EGL.
+    """
+
+    def __init__(self) -> None:
+        self._gl = _context()
+        self._shade = self._gl.program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FRAGMENT)
+        self._tile = self._gl.program(shaders.TILE_VERTEX, fragment_shader=shaders.TILE_FRAGMENT)
+        self._gather = self._gl.program(vertex_shader=shaders.GATHER, varyings=["ambient", "lit"])
+        self._atlas = self._gl.depth_texture((TILE * TILES, TILE * TILES))
+        self._atlas.compare_func = ""
+        self._tiles = self._gl.framebuffer(depth_attachment=self._atlas)
+        self._box = self._gl.program(vertex_shader=shaders.FULL_SCREEN, fragment_shader=shaders.BOX)
+        self._box["fine_color"], self._box["fine_depth"], self._box["near_far"] = 0, 1, (NEAR, FAR)
+        self._screen = self._gl.vertex_array(self._box, [])
+        self._target: _Target | None = None
+        self._scene: Scene | None = None
+        self._meshes: list[_Mesh] = []
+
+    def render(self, scene: Scene, cameras: Cameras) -> tuple[NDArray[np.uint8], Floats]:
+        """Draw one scene from every camera.
+
+        Args:
+            scene: kept on the GPU until another scene is drawn, so that more views of it cost no upload.
+            cameras: N of them.
+
+        Returns:
+            rgba: (N, H, W, 4) uint8, sRGB with straight alpha; zero where nothing is.
+            depth: (N, H, W) float32, distance along the camera's z axis to the nearest surface at the
+                pixel's centre, in world units; 0 where nothing is.
+        """
+        self._upload(scene)
+        target = self._resize(cameras.width, cameras.height)
+        rgba = np.empty((len(cameras), cameras.height, cameras.width, 4), np.uint8)
+        depth = np.empty((len(cameras), cameras.height, cameras.width), np.float32)
+        matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
+        for i in range(len(cameras)):
+            self._shade["clip_from_world"].write(matrices[i].T.tobytes())
+            self._shade["eye"] = tuple(eyes[i])
+            self._draw(target)
+            target.output.read_into(rgba[i], components=4, attachment=0)
+            target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
+        return rgba, depth
+
+    def close(self) -> None:
+        """Release everything on the GPU, the context included."""
+        self._forget()
+        if self._target is not None:
+            self._target.release()
+            self._target = None
+        for thing in (self._tiles, self._atlas, self._screen):
+            thing.release()
+        for program in (self._shade, self._tile, self._gather, self._box):
+            program.release()
+        self._gl.release()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _draw(self, target: _Target) -> None:
+        target.fine.use()
+        target.fine.clear()
+        self._gl.enable_only(self._gl.DEPTH_TEST)
+        # Rows run downwards in the images, so what OpenGL holds for up is down and windings are mirrored.
+        self._gl.front_face = "cw"
+        for mesh in self._meshes:
+            mesh.texture.use(0)
+            self._shade["cut"] = mesh.part.alpha
+            self._shade["strands"] = mesh.part.name == "hair"
+            self._shade["wrap"] = _WRAP.get(mesh.part.name, (0.0, 0.0, 0.0))
+            self._shade["shelter"] = _SHELTER.get(mesh.part.name, 1.0)
+            self._shade["roughness"] = max(mesh.part.roughness, 0.05)
+            self._shade["specular"] = mesh.part.specular
+            mesh.array.render()
+        target.output.use()
+        self._gl.enable_only(self._gl.NOTHING)
+        target.color.use(0)
+        target.depth.use(1)
+        self._screen.render(vertices=3)
+
+    def _upload(self, scene: Scene) -> None:
+        if self._scene is scene:
+            return
+        self._forget()
+        # Opaque surfaces first: they hide most of the hair's fragments before those are shaded.
+        for part in sorted(scene.parts, key=lambda part: part.alpha):
+            self._meshes.append(_Mesh.upload(self._gl, part, self._shade, self._tile, self._gather))
+        self._set_light(scene.light)
+        self._gather_light(scene)
+        self._scene = scene
+
+    def _set_light(self, light: Light) -> None:
+        lamps = len(light.directions)
+        if lamps > MAX_LAMPS:
+            raise ValueError(f"a scene may have {MAX_LAMPS} lamps, this one has {lamps}")
+        self._shade["directions"].write(_padded(light.directions, MAX_LAMPS).tobytes())
+        self._shade["colors"].write(_padded(light.colors, MAX_LAMPS).tobytes())
+        self._shade["exposure"] = float(light.exposure)
+        for program in (self._shade, self._gather):
+            program["lamps"] = lamps
+            program["sky"] = tuple(float(c) for c in light.sky)
+            program["ground"] = tuple(float(c) for c in light.ground)
+
+    def _gather_light(self, scene: Scene) -> None:
+        """Store at every vertex how much light reaches it: soft shadows, and the dark of folds."""
+        rays = _rays(scene.light)
+        extent = max(float(np.linalg.norm(part.vertices, axis=1).max()) for part in scene.parts)
+        radius = min(extent, SHADOW_REACH)
+        tiles = _tile_from_world(rays, radius)
+        self._tiles.use()
+        self._tiles.clear()
+        self._gl.enable_only(self._gl.DEPTH_TEST)
+        for i, matrix in enumerate(tiles):
+            self._tiles.viewport = (TILE * (i % TILES), TILE * (i // TILES), TILE, TILE)
+            self._tile["tile"].write(matrix.T.tobytes())
+            for mesh in self._meshes:
+                mesh.texture.use(0)
+                self._tile["cut"] = mesh.part.alpha
+                mesh.outline.render()
+        count = AMBIENT_RAYS + MAX_LAMPS * LAMP_RAYS
+        self._gather["rays"].write(_padded(rays, count).tobytes())
+        self._gather["tiles"].write(_padded(tiles.transpose(0, 2, 1), count).tobytes())
+        self._gather["texel"] = 2 * radius / TILE
+        self._atlas.use(0)
+        for mesh in self._meshes:
+            self._gather["strands"] = mesh.part.name == "hair"
+            mesh.points.transform(mesh.light, mode=self._gl.POINTS)
+
+    def _forget(self) -> None:
+        for mesh in self._meshes:
+            mesh.release()
+        self._meshes = []
+        self._scene = None
+
+    def _resize(self, width: int, height: int) -> _Target:
+        if self._target is None or self._target.output.size != (width, height):
+            if self._target is not None:
+                self._target.release()
+            self._target = _Target.create(self._gl, width, height)
+        return self._target
+
+
+def _context() -> Any:
+    try:
+        import moderngl
+    except ImportError as error:
+        raise UserError(
+            'Drawing synthetic heads needs moderngl; install it with: pip install "facelift[synth]"'
+        ) from error
+    try:
+        create: Any = moderngl.create_context  # its annotation of `backend` is wrong
+        return create(standalone=True, require=330, backend="egl")
+    except Exception as error:
+        raise UserError(
+            "OpenGL could not be opened through EGL; on Debian or Ubuntu install the packages "
+            "libegl1 and libgl1-mesa-dri."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Mesh:
+    """One part on the GPU: `array` to shade, `outline` for its shape alone, `points` to gather light at."""
+
+    part: Part
+    texture: Any
+    light: Any
+    array: Any
+    outline: Any
+    points: Any
+    buffers: tuple[Any, Any]
+
+    @staticmethod
+    def upload(gl: Any, part: Part, shade: Any, tile: Any, gather: Any) -> _Mesh:
+        texture = gl.texture(part.texture.shape[1::-1], 4, _premultiplied(part).tobytes())
+        texture.build_mipmaps()
+        uvs = part.uvs * [1, -1] + [0, 1]
+        interleaved = np.concatenate([part.vertices, part.normals, _tangents(part), uvs], axis=1)
+        vertices = gl.buffer(interleaved.astype(np.float32).tobytes())
+        faces = gl.buffer(part.faces.astype(np.int32).tobytes())
+        light = gl.buffer(reserve=len(part.vertices) * 8 * 4)
+        surface = (vertices, "3f 3f 3f 2f", "position", "normal", "tangent", "uv")
+        array = gl.vertex_array(shade, [surface, (light, "4f 4f", "ambient", "lit")], faces)
+        outline = gl.vertex_array(tile, [(vertices, "3f 24x 2f", "position", "uv")], faces)
+        points = gl.vertex_array(gather, [(vertices, "3f 3f 20x", "position", "normal")])
+        return _Mesh(part, texture, light, array, outline, points, (vertices, faces))
+
+    def release(self) -> None:
+        for thing in (self.array, self.outline, self.points, self.light, *self.buffers, self.texture):
+            thing.release()
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The framebuffers of one image size: twice as large to draw in, and as large as the image to read."""
+
+    color: Any
+    depth: Any
+    fine: Any
+    output: Any
+
+    @staticmethod
+    def create(gl: Any, width: int, height: int) -> _Target:
+        color = gl.texture((2 * width, 2 * height), 4)
+        depth = gl.depth_texture((2 * width, 2 * height))
+        depth.compare_func = ""
+        output = gl.framebuffer(
+            [gl.renderbuffer((width, height), 4), gl.renderbuffer((width, height), 1, dtype="f4")]
+        )
+        return _Target(color, depth, gl.framebuffer([color], depth), output)
+
+    def release(self) -> None:
+        for thing in (self.output, *self.output.color_attachments, self.fine, self.color, self.depth):
+            thing.release()
+
+
+def _premultiplied(part: Part) -> NDArray[np.uint8]:
+    """The texture as it is filtered: colour times alpha, or what is transparent would bleed into hair."""
+    texture = part.texture.copy()
+    if part.alpha:
+        alpha = texture[..., 3:].astype(np.uint16)
+        texture[..., :3] = (texture[..., :3] * alpha + 127) // 255
+    else:
+        texture[..., 3] = 255
+    return texture
+
+
+def _tangents(part: Part) -> Floats:
+    """(V, 3) unit directions in which the texture's v grows: the way of the strands on a hair card."""
+    corners, uvs = part.vertices[part.faces], part.uvs[part.faces]
+    sides, turns = corners[:, 1:] - corners[:, :1], uvs[:, 1:] - uvs[:, :1]
+    along = sides[:, 1] * turns[:, :1, 0] - sides[:, 0] * turns[:, 1:, 0]
+    along *= np.sign(turns[:, :1, 0] * turns[:, 1:, 1] - turns[:, 1:, 0] * turns[:, :1, 1])
+    total = np.zeros_like(part.vertices)
+    for corner in range(3):
+        np.add.at(total, part.faces[:, corner], along)
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+def _padded(rows: NDArray[Any], count: int) -> Floats:
+    padded = np.zeros((count, *rows.shape[1:]), np.float32)
+    padded[: len(rows)] = rows
+    return padded
+
+
+def _rays(light: Light) -> Floats:
+    """(R, 3) unit directions: AMBIENT_RAYS over the whole sphere, then LAMP_RAYS over each lamp's disc."""
+    turn = np.pi * (3 - np.sqrt(5))
+    i = np.arange(AMBIENT_RAYS)
+    z = 1 - (2 * i + 1) / AMBIENT_RAYS
+    flat = np.sqrt(1 - z * z)
+    rays = [np.stack([flat * np.cos(turn * i), flat * np.sin(turn * i), z], axis=1)]
+    i = np.arange(LAMP_RAYS)
+    spread = LAMP_SPREAD * np.sqrt((i + 0.5) / LAMP_RAYS)
+    for direction in light.directions:
+        right, up, _ = _frame(direction)
+        disc = spread * np.cos(turn * i) * right[:, None] + spread * np.sin(turn * i) * up[:, None]
+        ray = direction + disc.T
+        rays.append(ray / np.linalg.norm(ray, axis=1, keepdims=True))
+    return np.concatenate(rays).astype(np.float32)
+
+
+def _frame(direction: NDArray[Any]) -> NDArray[np.float64]:
+    """(3, 3) orthonormal rows of which the last is `direction`."""
+    least = np.eye(3)[np.argmin(np.abs(direction))]
+    right = np.cross(least, direction)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(direction, right), direction])
+
+
+def _tile_from_world(rays: Floats, radius: float) -> Floats:
+    """(R, 4, 4) parallel projections that look against each ray at the ball of this radius at the origin."""
+    tiles = np.zeros((len(rays), 4, 4), np.float32)
+    for tile, ray in zip(tiles, rays, strict=True):
+        tile[:3, :3] = _frame(ray) / radius
+        tile[2] *= -1
+        tile[3, 3] = 1
+    return tiles
+
+
+def _clip_from_world(cameras: Cameras) -> Floats:
+    """(N, 4, 4) OpenGL's clip space from the world; image rows run downwards in it, as they do in memory."""
+    fx, fy, cx, cy = (k.numpy().astype(np.float64) for k in cameras.intrinsics.unbind(-1))
+    clip = np.zeros((len(cameras), 4, 4))
+    clip[:, 0, 0] = 2 * fx / cameras.width
+    clip[:, 1, 1] = 2 * fy / cameras.height
+    clip[:, 0, 2] = 2 * cx / cameras.width - 1
+    clip[:, 1, 2] = 2 * cy / cameras.height - 1
+    clip[:, 2, 2] = (FAR + NEAR) / (FAR - NEAR)
+    clip[:, 2, 3] = -2 * FAR * NEAR / (FAR - NEAR)
+    clip[:, 3, 2] = 1.0
+    return (clip @ cameras.w2c.numpy().astype(np.float64)).astype(np.float32)

@@ -1,0 +1,390 @@
+"""Who a synthetic person is: every number that the mesh, the colours and the light are built from.
+
+A person is plain data, sampled from one seed and written as JSON; `build.py` turns it into a scene. Shape is
+one flat table of MakeHuman targets and weights, whatever their kind: ethnicity, age, nose, smile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from facelift.synth.assets import Assets
+from facelift.synth.light import Lighting, Triple, sample_lighting
+
+ETHNICITIES = ("caucasian", "asian", "african")
+
+# Opposite ends of one slider, as MakeHuman names them.
+OPPOSITES = {
+    "decr": "incr",
+    "down": "up",
+    "in": "out",
+    "backward": "forward",
+    "compress": "uncompress",
+    "concave": "convex",
+}
+# Standard deviation of the sliders of each folder of detail targets; 1 is MakeHuman's own limit.
+SPREAD = {
+    "cheek": 0.3,
+    "chin": 0.28,
+    "ears": 0.3,
+    "eyebrows": 0.3,
+    "eyes": 0.25,
+    "forehead": 0.25,
+    "head": 0.22,
+    "mouth": 0.24,
+    "neck": 0.2,
+    "nose": 0.28,
+}
+# They move or tilt a whole feature out of place, which the turn of the head or the asymmetry does better.
+LEFT_OUT = (
+    "head/head-trans",
+    "head/head-angle",
+    "head/head-age",
+    "neck/neck-trans",
+    "nose/nose-trans-in",
+    "mouth/mouth-trans-in",
+)
+
+# sRGB, 0 to 1, of hair, with its share among caucasians, asians and africans.
+HAIR_COLORS: dict[str, tuple[Triple, Triple]] = {
+    "black": ((0.10, 0.085, 0.08), (0.10, 0.75, 0.80)),
+    "dark brown": ((0.17, 0.11, 0.08), (0.25, 0.20, 0.15)),
+    "brown": ((0.30, 0.19, 0.12), (0.24, 0.05, 0.03)),
+    "light brown": ((0.45, 0.31, 0.20), (0.15, 0.0, 0.01)),
+    "blond": ((0.68, 0.54, 0.34), (0.14, 0.0, 0.01)),
+    "light blond": ((0.83, 0.73, 0.54), (0.05, 0.0, 0.0)),
+    "red": ((0.48, 0.20, 0.08), (0.07, 0.0, 0.0)),
+}
+GREY: Triple = (0.62, 0.61, 0.60)
+DYED: tuple[Triple, ...] = (
+    (0.72, 0.12, 0.15),
+    (0.15, 0.25, 0.65),
+    (0.85, 0.40, 0.62),
+    (0.45, 0.18, 0.60),
+    (0.12, 0.52, 0.45),
+    (0.90, 0.88, 0.84),
+)
+# How often each hair mesh is chosen by women and by men; a mesh not listed is worn by both.
+HAIR_SHARES = {
+    "afro01": (0.7, 0.7),
+    "bob01": (1.2, 0.05),
+    "bob02": (0.9, 0.05),
+    "braid01": (0.8, 0.0),
+    "long01": (1.4, 0.15),
+    "ponytail01": (1.2, 0.1),
+    "short01": (0.15, 1.3),
+    "short02": (0.2, 1.3),
+    "short03": (0.7, 0.9),
+    "short04": (0.6, 1.3),
+}
+BALD_SHARE = (0.02, 1.0)
+DARK_EYES = ("brown", "brownlight")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Everything that is sampled.
+
+    Attributes:
+        seed: what the person was sampled from.
+        male: 0 woman to 1 man.
+        age: years.
+        ethnicity: shares of caucasian, asian and african; they sum to one.
+        targets: weight of each target, by its path below `targets`.
+        skin, skin2: materials of the skin; `skin_mix` of the second is blended into the first.
+        skin_gain: factor on the skin's red, green and blue.
+        skin_specular: strength of the skin's shine.
+        eyes, brows, lashes, teeth, clothes: material of the eyes, and proxies of the rest.
+        lash_strength: factor on the lashes' opacity.
+        hair: proxy, None for the bald.
+        hair_color, brow_color, clothes_color: sRGB; the clothes' is used where they have no texture.
+        clothes_shift: hue added (turns), factors on saturation and value.
+        turn: yaw, pitch and roll of the head in degrees: to the subject's left, up, to the subject's left.
+        gaze: yaw and pitch of the eyes in degrees.
+        arms: how far the arms are lowered from MakeHuman's pose, in degrees.
+        lighting: the light.
+    """
+
+    seed: int
+    male: float
+    age: float
+    ethnicity: Triple
+    targets: dict[str, float]
+    skin: str
+    skin2: str
+    skin_mix: float
+    skin_gain: Triple
+    skin_specular: float
+    eyes: str
+    brows: str
+    lashes: str
+    lash_strength: float
+    teeth: str
+    hair: str | None
+    hair_color: Triple
+    brow_color: Triple
+    clothes: str
+    clothes_color: Triple
+    clothes_shift: Triple
+    turn: Triple
+    gaze: tuple[float, float]
+    arms: float
+    lighting: Lighting
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Person:
+        values: dict[str, Any] = _tuples(json.loads(text))
+        return cls(**{**values, "lighting": Lighting(**values["lighting"])})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON knows lists only; a person holds tuples."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value
+
+
+def sample_person(seed: int, assets: Assets) -> Person:
+    """A random person; the same seed and assets give the same person."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    is_male = bool(rng.random() < 0.5)
+    male = round(float(np.clip((0.93 if is_male else 0.07) + rng.normal(0, 0.08), 0, 1)), 4)
+    age = round(float(18 + 62 * rng.beta(1.2, 2.0)), 1)
+    ethnicity = _sample_ethnicity(rng)
+    targets = sample_shape(rng, assets, male, age, ethnicity)
+    targets |= _sample_expression(rng, assets, ETHNICITIES[int(np.argmax(ethnicity))])
+    skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
+    gain = np.exp(rng.normal(0, 0.07)) * np.exp(rng.normal(0, [0.025, 0.015, 0.035]))
+    hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
+    turned = rng.random() < 0.6
+    return Person(
+        seed=seed,
+        male=male,
+        age=age,
+        ethnicity=ethnicity,
+        targets={name: weight for name, weight in targets.items() if abs(weight) >= 0.01},
+        skin=skin,
+        skin2=skin2,
+        skin_mix=skin_mix,
+        skin_gain=_triple(gain),
+        skin_specular=round(float(rng.uniform(0.05, 0.35)), 3),
+        eyes=_sample_eyes(rng, assets, ethnicity),
+        brows=_pick(rng, assets.names("eyebrows/*/*.mhclo")),
+        lashes=_pick(rng, assets.names("eyelashes/*/*.mhclo")),
+        lash_strength=round(float(rng.uniform(0.4, 0.6) if is_male else rng.uniform(0.55, 0.9)), 3),
+        teeth=_pick(rng, assets.names("teeth/*/*.mhclo")),
+        hair=_sample_hair(rng, assets, is_male, age, ethnicity),
+        hair_color=hair_color,
+        brow_color=brow_color,
+        clothes=_sample_clothes(rng, assets, is_male),
+        clothes_color=_triple(rng.uniform(0.05, 0.9, 3) * 0.5 + rng.uniform(0.02, 0.35)),
+        clothes_shift=_triple([rng.uniform(0, 1), rng.uniform(0.1, 1.1), rng.uniform(0.5, 0.95)]),
+        turn=_triple(rng.normal(0, [8, 5, 4]) if turned else np.zeros(3)),
+        gaze=_pair(rng.normal(0, [4, 2]).clip(-10, 10)),
+        arms=round(float(rng.uniform(10, 26)), 2),
+        lighting=sample_lighting(rng),
+    )
+
+
+def _sample_ethnicity(rng: np.random.Generator) -> Triple:
+    """Mostly one of the three, with some of the others; now and then an even mix."""
+    shares = rng.dirichlet([0.35, 0.35, 0.35])
+    caucasian, asian = (round(float(share), 4) for share in shares[:2])
+    return caucasian, asian, round(1.0 - caucasian - asian, 4)
+
+
+def sample_shape(
+    rng: np.random.Generator, assets: Assets, male: float, age: float, ethnicity: Triple
+) -> dict[str, float]:
+    """Weights of the macro targets, the detail sliders and the asymmetry."""
+    weights: dict[str, float] = defaultdict(float)
+    old = min(max((age - 25) / 65, 0.0), 1.0)
+    fat = float(np.clip(rng.normal(0, 0.35), -0.8, 0.9))
+    sexes = {"female": 1 - male, "male": male}
+    ages = {"young": 1 - old, "old": old}
+    fatness = {"minweight": max(-fat, 0), "averageweight": 1 - abs(fat), "maxweight": max(fat, 0)}
+    for sex, sex_share in sexes.items():
+        for years, age_share in ages.items():
+            share = sex_share * age_share
+            for name, part in zip(ETHNICITIES, ethnicity, strict=True):
+                weights[f"macrodetails/{name}-{sex}-{years}"] += share * part
+            for name, part in fatness.items():
+                weights[f"macrodetails/universal-{sex}-{years}-averagemuscle-{name}"] += share * part
+    sliders, singles = _sliders(assets)
+    for stem, (low, high) in sliders.items():
+        # The two sides of a face are nearly, not quite, alike: the left's value is drawn once for both.
+        spread = SPREAD[stem.split("/")[0]]
+        value = float(np.clip(rng.normal(0, spread), -0.75, 0.75))
+        for side in ("l-", "r-") if "/*" in stem else ("",):
+            own = value + (rng.normal(0, 0.06) if side else 0.0)
+            weights[(high if own > 0 else low).replace("*", side)] = abs(own)
+    for names in singles.values():
+        name = _pick(rng, names)
+        value = abs(rng.normal(0, 0.3))
+        for side in ("l-", "r-") if "/*" in name else ("",):
+            weights[name.replace("*", side)] = min(value, 0.8)
+    for name in assets.names("targets/asym/asym-*.target"):
+        # Files come in left and right pairs; drawing each on its own is the same face mirrored.
+        weights[name.removeprefix("targets/").removesuffix(".target")] = max(rng.normal(-0.06, 0.09), 0.0)
+    return {name: round(float(weight), 4) for name, weight in weights.items()}
+
+
+def _sliders(assets: Assets) -> tuple[dict[str, tuple[str, str]], dict[str, list[str]]]:
+    """Detail targets as sliders with two ends, and the single ones by kind; "*" stands for both sides."""
+    sliders: dict[str, tuple[str, str]] = {}
+    singles: dict[str, list[str]] = defaultdict(list)
+    for folder in SPREAD:
+        found = [name.removeprefix("targets/") for name in assets.names(f"targets/{folder}/*.target*")]
+        names = {name.split(".target")[0].replace("/l-", "/*") for name in found if "/r-" not in name}
+        names = {name for name in names if not name.startswith(LEFT_OUT)}
+        for name in sorted(names):
+            stem, _, end = name.rpartition("-")
+            if end in OPPOSITES and f"{stem}-{OPPOSITES[end]}" in names:
+                sliders[stem] = (name, f"{stem}-{OPPOSITES[end]}")
+            elif not (end in OPPOSITES.values() or name.startswith(LEFT_OUT)):
+                singles[stem].append(name)
+    return sliders, singles
+
+
+def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str) -> dict[str, float]:
+    """Weights of expression units: mostly near neutral, else one mild mood."""
+    mood = str(
+        rng.choice(
+            ["neutral", "smile", "open", "raised", "frown", "lids"], p=[0.42, 0.26, 0.1, 0.08, 0.08, 0.06]
+        )
+    )
+    strength = float(rng.uniform(0.25, 1.0))
+    units: dict[str, float] = defaultdict(float)
+    if mood == "smile":
+        units["mouth-corner-puller"] = 0.8 * strength
+        units["mouth-elevation"] = 0.25 * strength
+        units["mouth-parling"] = float(rng.choice([0.0, 0.5])) * strength
+        units["mouth-open"] = float(rng.choice([0.0, 0.12])) * strength
+        for side in ("left", "right"):
+            units[f"eye-{side}-slit"] = 0.35 * strength
+    elif mood == "open":
+        units["mouth-open"] = 0.55 * strength
+        units["mouth-parling"] = 0.3 * strength
+    elif mood == "raised":
+        for side in ("left", "right"):
+            units[f"eyebrows-{side}-up"] = strength
+            units[f"eye-{side}-opened-up"] = 0.5 * strength
+        units["mouth-open"] = float(rng.choice([0.0, 0.3])) * strength
+    elif mood == "frown":
+        for side in ("left", "right"):
+            units[f"eyebrows-{side}-down"] = 0.8 * strength
+        units["mouth-depression"] = 0.4 * strength
+        units["mouth-compression"] = 0.4 * strength
+    elif mood == "lids":
+        for side in ("left", "right"):
+            units[f"eye-{side}-closure"] = 0.6 * strength
+    # Nobody's face is quite at rest, nor quite even.
+    for unit, spread in (
+        ("mouth-open", 0.03),
+        ("mouth-corner-puller", 0.1),
+        ("eyebrows-left-up", 0.12),
+        ("eyebrows-right-up", 0.12),
+        ("eyebrows-left-inner-up", 0.1),
+        ("eyebrows-right-inner-up", 0.1),
+        ("eye-left-closure", 0.05),
+        ("eye-right-closure", 0.05),
+        ("mouth-protusion", 0.08),
+    ):
+        units[unit] += abs(float(rng.normal(0, spread)))
+    folder = f"expression/units/{ethnicity}"
+    return {f"{folder}/{unit}": round(weight, 4) for unit, weight in units.items()}
+
+
+def _sample_skin(
+    rng: np.random.Generator, assets: Assets, is_male: bool, age: float, ethnicity: Triple
+) -> tuple[str, str, float]:
+    """Two skins of the right sex and about the right age, and the share of the second."""
+    sex = "male" if is_male else "female"
+    years = age + rng.normal(0, 6)
+    stage = "young" if years < 38 else "middleage" if years < 58 else "old"
+    usable = [name for name in assets.names("skins/*/*.mhmat") if assets.diffuse(name) is not None]
+
+    def pick(name: str) -> str:
+        for stem in (f"{stage}_{name}_{sex}", f"{name}_{sex}", sex):
+            fitting = [
+                skin
+                for skin in usable
+                if stem in skin.split("/")[1].replace("female", "woman" if is_male else "female")
+            ]
+            if fitting:
+                return _pick(rng, fitting)
+        return _pick(rng, usable)
+
+    order = np.argsort(ethnicity)[::-1]
+    first, second = (pick(ETHNICITIES[i]) for i in order[:2])
+    share = ethnicity[order[1]] / (ethnicity[order[0]] + ethnicity[order[1]])
+    return first, second, round(float(np.clip(share + rng.normal(0, 0.05), 0, 0.6)), 4)
+
+
+def _sample_eyes(rng: np.random.Generator, assets: Assets, ethnicity: Triple) -> str:
+    """Brown eyes, but for most of the mainly caucasian."""
+    names = assets.names("eyes/materials/*.mhmat")
+    dark = [name for name in names if name.split("/")[-1].removesuffix(".mhmat") in DARK_EYES]
+    light = rng.random() < 0.7 * max(ethnicity[0] - 0.3, 0) / 0.7
+    return _pick(rng, [name for name in names if name not in dark] if light else dark or names)
+
+
+def _sample_hair(
+    rng: np.random.Generator, assets: Assets, is_male: bool, age: float, ethnicity: Triple
+) -> str | None:
+    shares: dict[str | None, float] = {}
+    for name in assets.names("hair/*/*.mhclo"):
+        stem = name.split("/")[-1].removesuffix(".mhclo")
+        shares[name] = HAIR_SHARES.get(stem, (1.0, 1.0))[is_male]
+        if stem.startswith("afro"):
+            shares[name] *= 0.15 + 3 * ethnicity[2]
+    shares[None] = BALD_SHARE[is_male] * (0.4 + age / 50)
+    names = list(shares)
+    total = sum(shares.values())
+    return names[int(rng.choice(len(names), p=[shares[name] / total for name in names]))]
+
+
+def _sample_hair_color(rng: np.random.Generator, age: float, ethnicity: Triple) -> tuple[Triple, Triple]:
+    """Colours of the hair and the brows; brows keep the natural colour, a little darker."""
+    colors = list(HAIR_COLORS.values())
+    shares = np.array([np.dot(share, ethnicity) for _, share in colors])
+    color = np.array(colors[int(rng.choice(len(colors), p=shares / shares.sum()))][0])
+    color = color * np.exp(rng.normal(0, 0.12)) * np.exp(rng.normal(0, 0.04, 3))
+    grey = np.clip((age - 35) / 40 + rng.normal(0, 0.25), 0, 1) if age > 35 else 0.0
+    grown = (1 - grey) * color + grey * np.array(GREY) * rng.uniform(0.7, 1.25)
+    brow = (0.75 * ((1 - 0.7 * grey) * color + 0.7 * grey * np.array(GREY))).clip(0.02, 0.5)
+    dyed = DYED[int(rng.integers(len(DYED)))]
+    if rng.random() < 0.07:
+        grown = np.array(dyed) * rng.uniform(0.7, 1.1)
+    return _triple(grown.clip(0.02, 0.95)), _triple(brow)
+
+
+def _sample_clothes(rng: np.random.Generator, assets: Assets, is_male: bool) -> str:
+    """Clothes for the sex; hats are left out, since they would cut through most hair."""
+    names = [name for name in assets.names("clothes/*/*.mhclo") if "fedora" not in name]
+    fitting = [name for name in names if name.split("/")[1].startswith("male" if is_male else "female")]
+    return _pick(rng, fitting or names)
+
+
+def _pick(rng: np.random.Generator, names: list[str]) -> str:
+    return names[int(rng.integers(len(names)))]
+
+
+def _triple(values: Any) -> Triple:
+    x, y, z = (round(float(value), 4) for value in values)
+    return x, y, z
+
+
+def _pair(values: Any) -> tuple[float, float]:
+    x, y = (round(float(value), 4) for value in values)
+    return x, y

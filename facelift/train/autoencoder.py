@@ -1,0 +1,78 @@
+"""Training the autoencoder: L1 on pixels and on their differences, a whiff of KL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facelift.train.augment import random_photometry
+from facelift.train.data import HeadFolder
+from facelift.train.loop import draws
+from facelift.views.autoencoder import Autoencoder, sample_posterior
+from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
+from facelift.weights import save_model
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    """Attributes:
+    data: folders of heads; any rig.
+    kl: weight of the KL term.
+    edges: weight of the loss on differences between neighbouring pixels.
+    """
+
+    data: list[str]
+    kl: float = 1e-6
+    edges: float = 0.5
+
+
+class AutoencoderTask:
+    def __init__(self, model: ViewGeneratorConfig, training: AutoencoderTraining, device: torch.device) -> None:
+        self.device, self.training, self.config = device, training, model
+        self.folders = [HeadFolder(root) for root in training.data]
+        self.model = Autoencoder(model.autoencoder, model.fold).to(device, memory_format=torch.channels_last)
+
+    def backward(self, step: int, batch: int) -> dict[str, float]:
+        rng = draws(1, step)
+        images = torch.cat([self._image(rng) for _ in range(batch)]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            mean, logvar = (x.float() for x in self.model.posterior(images))
+            decoded = self.model.decode(sample_posterior(mean, logvar) * self.model.scaling_factor).float()
+        pixels = (decoded - images).abs().mean()
+        edges = sum(
+            ((decoded - decoded.roll(1, dim)) - (images - images.roll(1, dim))).abs().mean() for dim in (2, 3)
+        )
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        (pixels + self.training.edges * edges + self.training.kl * kl * mean[0].numel()).backward()
+        mse = (decoded - images).detach().square().mean(dim=(1, 2, 3))
+        return {"l1": pixels.item(), "psnr": float(-10 * mse.log10().mean()), "kl": kl.item()}
+
+    def _image(self, rng: torch.Generator) -> Tensor:
+        folder = self.folders[int(torch.randint(len(self.folders), (), generator=rng))]
+        head = folder.heads[int(torch.randint(len(folder), (), generator=rng))]
+        view = int(torch.randint(folder.count(head), (), generator=rng))
+        images = folder.load(head, [view]).images
+        images = images.flip(-1) if torch.rand((), generator=rng) < 0.5 else images
+        return random_photometry(rng)(images)
+
+    @torch.no_grad()
+    def picture(self, model: torch.nn.Module) -> Tensor:
+        assert isinstance(model, Autoencoder)
+        folder = self.folders[0]
+        images = torch.cat([folder.load(folder.heads[i], [i]).images for i in range(min(4, len(folder)))])
+        decoded = model.decode(model.encode(images.to(self.device))).cpu().clamp(0, 1)
+        return torch.cat([torch.cat([*x], dim=2) for x in (images, decoded)], dim=1)
+
+    @torch.no_grad()
+    def export(self, model: torch.nn.Module, folder: Path) -> None:
+        """The autoencoder inside an untrained view generator, its latents scaled to unit variance."""
+        assert isinstance(model, Autoencoder)
+        rng = draws(2, 0)
+        images = torch.cat([self._image(rng) for _ in range(32)]).to(self.device)
+        model.set_scale(1.0 / float(model.posterior(images)[0].std()))
+        generator = ViewGenerator(self.config.with_scale(model.scaling_factor))
+        generator.autoencoder.load_state_dict(model.state_dict())
+        save_model(generator, folder / "views")

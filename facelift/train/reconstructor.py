@@ -1,0 +1,135 @@
+"""Training GS-LRM: first its depth and opacity directly, which the generator knows, then what it renders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facelift.cameras import Cameras
+from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
+from facelift.render import render
+from facelift.train.augment import random_photometry
+from facelift.train.data import HeadFolder, Views
+from facelift.train.loop import draws
+from facelift.weights import save_model
+
+
+IMAGE_WEIGHT = 10.0  # the squared error of an image is small beside the geometric terms
+
+
+@dataclass(frozen=True)
+class ReconstructorTraining:
+    """Attributes:
+    canonical: folder of heads with the six input views and their depth.
+    orbit: folder of the same heads from other cameras, for supervision.
+    geometry: weight of the direct loss on depth and opacity.
+    render_from: step from which rendered views are compared as well.
+    rendered_inputs, rendered_others: how many of each are rendered for a sample.
+    render_size: side of the rendered images in pixels.
+    """
+
+    canonical: str
+    orbit: str
+    geometry: float = 1.0
+    render_from: int = 0
+    rendered_inputs: int = 1
+    rendered_others: int = 3
+    render_size: int = 256
+
+
+class ReconstructorTask:
+    def __init__(self, model: GSLRMConfig, training: ReconstructorTraining, device: torch.device) -> None:
+        self.device, self.training = device, training
+        self.inputs, self.others = HeadFolder(training.canonical), HeadFolder(training.orbit)
+        self.heads = sorted(set(self.inputs.heads) & set(self.others.heads))
+        self.model = GSLRM(model)
+        self.model.init_weights()
+        self.model.to(device)
+
+    def backward(self, step: int, batch: int) -> dict[str, float]:
+        rng = draws(4, step)
+        totals: dict[str, float] = {}
+        for _ in range(batch):
+            head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
+            losses = self._losses(head, rng, rendered=step >= self.training.render_from)
+            (torch.stack([*losses.values()]).sum() / batch).backward()
+            for name, loss in losses.items():
+                totals[name] = totals.get(name, 0.0) + loss.item() / batch
+        return totals
+
+    def _losses(self, head: str, rng: torch.Generator, rendered: bool) -> dict[str, Tensor]:
+        light = random_photometry(rng)
+        views = self.inputs.load(head, depth=True)
+        images = light(views.images).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            predicted = self.model(images, views.cameras.to(self.device))
+        depth, alpha = geometry_losses(predicted, views, self.model.config)
+        losses = {"depth": self.training.geometry * depth, "alpha": 0.1 * self.training.geometry * alpha}
+        if rendered:
+            truth, cameras = self._targets(head, rng)
+            image = render(predicted.activated(clamp=True), cameras.to(self.device)).image
+            losses["image"] = IMAGE_WEIGHT * (image - light(truth).to(self.device)).square().mean()
+        return losses
+
+    def _targets(self, head: str, rng: torch.Generator) -> tuple[Tensor, Cameras]:
+        """Some of the inputs and some other views, to be rendered."""
+        size = self.training.render_size
+        parts = []
+        for folder, count in (
+            (self.inputs, self.training.rendered_inputs),
+            (self.others, self.training.rendered_others),
+        ):
+            if count:
+                chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
+                views = folder.load(head, chosen)
+                parts.append((F.interpolate(views.images, size=size, mode="area"), views.cameras.resized(size)))
+        images = torch.cat([part[0] for part in parts])
+        cameras = Cameras(
+            torch.cat([part[1].w2c for part in parts]), torch.cat([part[1].intrinsics for part in parts]), size, size
+        )
+        return images, cameras
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module) -> Tensor:
+        """Three heads: other views, true above rendered; the PSNR of each is in no picture but in the log."""
+        rows = []
+        for head in self.heads[:: max(1, len(self.heads) // 3)][:3]:
+            inputs, others = self.inputs.load(head), self.others.load(head, [*range(min(6, self.others.count(head)))])
+            with torch.autocast(self.device.type, torch.bfloat16):
+                gaussians = model(inputs.images.to(self.device), inputs.cameras.to(self.device)).activated()
+            rendered = render(gaussians, others.cameras.to(self.device)).image.cpu().clamp(0, 1)
+            rows += [torch.cat([*others.images], dim=2), torch.cat([*rendered], dim=2)]
+        return torch.cat(rows, dim=1)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        save_model(model, folder / "reconstructor")
+
+
+def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
+    """How far each Gaussian is from the surface that its ray meets, and its opacity from the coverage there.
+
+    Returns:
+        depth: mean smooth L1 of the distance along the ray, in world units, over covered cells, divided by
+            its knee of 0.02 so that it is a plain L1 in knees beyond it.
+        alpha: mean binary cross-entropy of the opacity.
+    """
+    assert views.depth is not None
+    side = config.patch_size // config.gaussians_per_side
+    z = views.depth.masked_fill(views.depth == 0, float("inf"))
+    z = -F.max_pool2d(-z[:, None], side)[:, 0]  # the nearest surface within the cell
+    coverage = F.avg_pool2d(views.alpha, side).flatten()
+    cells = views.cameras.resized(z.shape[-1])
+    _, directions = cells.rays()
+    along = (directions * cells.w2c[:, None, None, 2, :3]).sum(-1)  # z-depth of one unit along the ray
+
+    device, index = predicted.distance.device, predicted.pixel.cpu()
+    truth = (z / along).flatten()[index].to(device)
+    covered = truth.isfinite() & (coverage[index].to(device) > 0.25)
+    depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
+    opacity = predicted.opacity_logits[predicted.learned :]
+    alpha = F.binary_cross_entropy_with_logits(opacity, coverage[index].to(device).clamp(0.0, 0.98))
+    return depth, alpha

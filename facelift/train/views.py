@@ -1,0 +1,104 @@
+"""Training the view generator: v-prediction on the latents of six views (FaceLift section 3.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from facelift.train.augment import random_photometry
+from facelift.train.data import HeadFolder
+from facelift.train.loop import draws
+from facelift.views.generator import VIEWS, ViewGenerator
+from facelift.weights import load_views, save_model
+
+
+@dataclass(frozen=True)
+class ViewsTraining:
+    """Attributes:
+    data: folder of heads, canonical rig.
+    autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
+    drop_condition: how often the portrait is dropped whole, for guidance.
+    snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
+        vanish where all is noise and the portrait alone decides.
+    """
+
+    data: str
+    autoencoder: str
+    drop_condition: float = 0.05
+    snr_gamma: float | None = None
+
+
+class ViewsTask:
+    def __init__(self, training: ViewsTraining, device: torch.device) -> None:
+        self.device, self.training = device, training
+        self.folder = HeadFolder(training.data)
+        self.generator = load_views(Path(training.autoencoder)).to(device, memory_format=torch.channels_last)
+        self.model = _Trained(self.generator)
+        self.model.requires_grad_(True)
+
+    def backward(self, step: int, batch: int) -> dict[str, float]:
+        rng = draws(3, step)
+        latents, condition = self._batch(rng, batch)
+        timesteps = torch.randint(self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng)
+        noise = torch.randn(latents.shape, generator=rng).to(self.device)
+        scheduler = self.generator.scheduler
+        noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
+        target = scheduler.get_velocity(latents, noise, timesteps.to(self.device))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
+        losses = (predicted.float() - target).square().mean(dim=(1, 2, 3, 4))
+        (losses * self._weights(timesteps).to(self.device)).mean().backward()
+        early = timesteps >= 800  # nearly all noise: how well the portrait alone tells the other views
+        shown = {"loss": losses.mean().item()}
+        return shown | ({"early": losses[early.to(self.device)].mean().item()} if early.any() else {})
+
+    def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        """Latents (B, 6, C, h, w) and the portrait's (B, C, h, w), dropped for some."""
+        heads = torch.randint(len(self.folder), (batch,), generator=rng)
+        images = torch.cat(
+            [random_photometry(rng)(self.folder.load(self.folder.heads[int(i)]).images) for i in heads]
+        ).to(self.device, memory_format=torch.channels_last)
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
+            latents = self.generator.autoencoder.encode(images).float().unflatten(0, (batch, VIEWS))
+        kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
+        return latents, latents[:, 0] * kept.to(self.device)[:, None, None, None]
+
+    def _weights(self, timesteps: Tensor) -> Tensor:
+        if self.training.snr_gamma is None:
+            return torch.ones(len(timesteps))
+        signal = self.generator.scheduler.alphas_cumprod[timesteps]
+        snr = signal / (1 - signal)
+        return snr.clamp_max(self.training.snr_gamma) / (snr + 1)
+
+    def picture(self, model: nn.Module) -> Tensor:
+        """Three heads: the true views above the generated ones."""
+        assert isinstance(model, _Trained)
+        rows = []
+        for head in self.folder.heads[:: max(1, len(self.folder) // 3)][:3]:
+            truth = self.folder.load(head).images
+            with torch.autocast(self.device.type, torch.bfloat16):
+                views = self._with(model).generate(truth[0].to(self.device)).float().cpu()
+            rows += [torch.cat([*truth], dim=2), torch.cat([*views], dim=2)]
+        return torch.cat(rows, dim=1)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, _Trained)
+        save_model(self._with(model), folder / "views")
+
+    def _with(self, model: _Trained) -> ViewGenerator:
+        """The generator with these weights: its own autoencoder, another U-Net and prompts."""
+        generator = ViewGenerator(self.generator.config).to(self.device)
+        generator.autoencoder = self.generator.autoencoder
+        generator.unet, generator.prompts = model.unet, model.prompts
+        return generator.eval()
+
+
+class _Trained(nn.Module):
+    """The part of a view generator that is trained: all but the autoencoder."""
+
+    def __init__(self, generator: ViewGenerator) -> None:
+        super().__init__()
+        self.unet, self.prompts = generator.unet, generator.prompts

@@ -1,0 +1,366 @@
+"""The command line, against a pipeline that imagines nothing: what lands where, and what it says."""
+
+import errno
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facelift.cli import main
+from facelift.errors import UserError
+from facelift.formats.mp4 import write_mp4
+from facelift.formats.ply import read_ply, write_ply
+from facelift.gaussians import Gaussians
+from facelift.results import RESULT_NAMES, find_photos, folder_names
+
+SIZE = 16
+
+
+class FakeHead:
+    faces = 1
+    portrait = torch.full((3, SIZE, SIZE), 0.5)
+    views = torch.linspace(0, 1, 6).reshape(6, 1, 1, 1).expand(6, 3, SIZE, SIZE)
+    gaussians = Gaussians(*[torch.ones(4, n) for n in (3, 4, 3)], torch.full((4,), 0.5), torch.ones(4, 3))
+
+    def render(self, cameras):
+        assert (len(cameras), cameras.width) == (6, SIZE)
+        return 1 - self.views
+
+    def save(self, path):
+        write_ply(path, self.gaussians)
+
+    def turntable(self, path, frames=150, size=None, progress=iter):
+        side = size or SIZE
+        write_mp4(path, progress(np.zeros((side, side, 3), np.uint8) for _ in range(frames)))
+
+
+class FakePipeline:
+    """Records what it was asked; `fail` maps a photo's name to what goes wrong with it."""
+
+    def __init__(self):
+        self.loaded = []
+        self.calls = []
+        self.fail = {}
+        self.head = FakeHead()
+
+    def from_pretrained(self, model=None, device="auto"):
+        self.loaded.append((model, device))
+        return self
+
+    def __call__(self, photo, timings=None, **options):
+        self.calls.append((Path(photo).name, options))
+        with timings("views"):
+            if Path(photo).name in self.fail:
+                raise self.fail[Path(photo).name]
+        return self.head
+
+
+@pytest.fixture
+def pipeline(monkeypatch, tmp_path):
+    fake = FakePipeline()
+    module = types.ModuleType("facelift.pipeline")
+    module.FaceLift = fake
+    monkeypatch.setitem(sys.modules, "facelift.pipeline", module)
+    monkeypatch.chdir(tmp_path)
+    return fake
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return caught.value.code
+
+
+def photos(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"a photo, as far as the fake pipeline cares")
+    return folder
+
+
+def everything(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+# --- one photo
+
+
+def test_a_photo_becomes_a_folder_of_results(pipeline, tmp_path, capsys):
+    photos(tmp_path, "portrait.jpg")
+    assert run("reconstruct", "portrait.jpg", "--frames", 3) == 0
+    folder = tmp_path / "outputs" / "portrait"
+    assert everything(tmp_path / "outputs") == sorted(
+        ["portrait", *(f"portrait/{name}" for name in RESULT_NAMES)]
+    )
+    assert Image.open(folder / "input.png").size == (SIZE, SIZE)
+    views = np.asarray(Image.open(folder / "multiview.png"))
+    assert views.shape == (SIZE, 6 * SIZE, 3)
+    assert views[0, ::SIZE, 0].tolist() == [0, 51, 102, 153, 204, 255]
+    pairs = np.asarray(Image.open(folder / "output.png"))
+    assert pairs.shape == (2 * SIZE, 6 * SIZE, 3)
+    np.testing.assert_array_equal(pairs[:SIZE], views)  # above the views, beneath them the renders
+    np.testing.assert_array_equal(pairs[SIZE:], 255 - views)
+    assert len(read_ply(folder / "gaussians.ply")) == 4
+    with av.open(str(folder / "turntable.mp4")) as video:
+        assert video.streams.video[0].frames == 3
+    assert "portrait.jpg -> outputs/portrait" in capsys.readouterr().out
+
+
+def test_options_reach_the_pipeline(pipeline, tmp_path):
+    photos(tmp_path, "a.png")
+    options = (
+        "--seed 7 --steps 9 --guidance 2.5 --matting none --prepared --model big --device cpu --no-turntable"
+    )
+    assert run("reconstruct", "a.png", "-o", "there", *options.split()) == 0
+    assert pipeline.loaded == [("big", "cpu")]
+    expected = {"seed": 7, "steps": 9, "guidance": 2.5, "matting": "none", "prepared": True}
+    assert pipeline.calls == [("a.png", expected)]
+    assert everything(tmp_path / "there") == sorted(
+        ["a", *(f"a/{name}" for name in RESULT_NAMES - {"turntable.mp4"})]
+    )
+
+
+def test_defaults_and_turntable_size(pipeline, tmp_path):
+    photos(tmp_path, "a.png")
+    assert run("reconstruct", "a.png", "--frames", 2, "--size", 32) == 0
+    assert pipeline.loaded == [(None, "auto")]
+    expected = {"seed": 0, "steps": None, "guidance": None, "matting": "auto", "prepared": False}
+    assert pipeline.calls == [("a.png", expected)]
+    with av.open(str(tmp_path / "outputs" / "a" / "turntable.mp4")) as video:
+        assert video.streams.video[0].width == 32
+
+
+def test_timings_are_printed(pipeline, tmp_path, capsys):
+    photos(tmp_path, "a.png")
+    assert run("reconstruct", "a.png", "--frames", 1, "--timings") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith(" s")]
+    assert [row[0] for row in rows] == ["load", "views", "renders", "files", "turntable", "total"]
+    seconds = [float(row[1]) for row in rows]
+    assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.05)
+
+
+def test_several_faces_are_mentioned(pipeline, tmp_path, capsys):
+    photos(tmp_path, "a.png")
+    pipeline.head.faces = 3
+    assert run("reconstruct", "a.png", "--no-turntable") == 0
+    assert "3 faces found; used the largest" in capsys.readouterr().err
+
+
+# --- half-written results
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserError("No face was found."), 1), (KeyboardInterrupt(), 130), (MemoryError(), 1)],
+)
+def test_a_failure_leaves_nothing_half_written(pipeline, tmp_path, monkeypatch, error, code):
+    photos(tmp_path, "a.png")
+    monkeypatch.setattr(FakeHead, "turntable", lambda *_, **__: (_ for _ in ()).throw(error))
+    assert run("reconstruct", "a.png") == code
+    assert everything(tmp_path / "outputs") == []
+
+
+def test_the_old_result_stays_until_the_new_one_is_complete(pipeline, tmp_path):
+    photos(tmp_path, "a.png")
+    assert run("reconstruct", "a.png", "--frames", 2) == 0
+    (tmp_path / "outputs" / "a" / "notes.txt").write_text("mine")
+    before = everything(tmp_path)
+    pipeline.fail = {"a.png": UserError("No face was found.")}
+    assert run("reconstruct", "a.png") == 1
+    assert everything(tmp_path) == before
+    pipeline.fail = {}
+    assert run("reconstruct", "a.png", "--no-turntable") == 0  # no stale video; what is not ours stays
+    assert everything(tmp_path) == [name for name in before if not name.endswith(".mp4")]
+
+
+def test_results_never_replace_the_photo(pipeline, tmp_path, capsys):
+    photos(tmp_path / "a", "a.png", "input.png")
+    assert run("reconstruct", "a/a.png", "-o", ".") == 1
+    assert "choose another --out" in capsys.readouterr().err
+    assert everything(tmp_path) == ["a", "a/a.png", "a/input.png"]
+
+
+# --- folders
+
+
+def test_a_folder_of_photos_goes_on_after_a_bad_one(pipeline, tmp_path, capsys):
+    photos(tmp_path / "in", "c.JPG", "a.png", "b.webp", "d.jpg", "notes.txt", ".hidden.png")
+    (tmp_path / "in" / "folder.png").mkdir()
+    pipeline.fail = {"b.webp": UserError("No face was found."), "c.JPG": RuntimeError("odd\nthing")}
+    assert run("reconstruct", "in", "--no-turntable") == 1
+    assert [name for name, _ in pipeline.calls] == ["a.png", "b.webp", "c.JPG", "d.jpg"]
+    assert len(pipeline.loaded) == 1
+    assert sorted(os.listdir(tmp_path / "outputs")) == ["a", "d"]
+    out, err = capsys.readouterr()
+    assert "facelift: in/b.webp: No face was found.\n" in err
+    assert "facelift: in/c.JPG: RuntimeError: odd thing\n" in err
+    assert "Traceback" not in err
+    assert out.splitlines()[-1] == "2 of 4 photos reconstructed, 2 failed."
+
+
+def test_a_folder_without_failures_is_a_success(pipeline, tmp_path, capsys):
+    photos(tmp_path / "in", "a.png", "b.png")
+    assert run("reconstruct", "in", "--no-turntable") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 photos reconstructed, 0 failed."
+
+
+def test_photos_of_the_same_name_do_not_overwrite_each_other(pipeline, tmp_path):
+    photos(tmp_path / "in", "a.jpg", "a.png", "b.png")
+    assert run("reconstruct", "in", "--no-turntable") == 0
+    assert sorted(os.listdir(tmp_path / "outputs")) == ["a.jpg", "a.png", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["a.jpg", "a.png", "a.jpg.png"], ["a.jpg", "a.png", "a.jpg.png"]),
+        (["A.jpg", "a.jpg"], ["A.jpg", "a.jpg-2"]),
+        (["Ä.jpg", "ä.png"], ["Ä.jpg", "ä.png"]),
+    ],
+)
+def test_folder_names(names, folders):
+    assert folder_names([Path("in") / name for name in names]) == folders
+
+
+def test_find_photos_sorts(tmp_path):
+    photos(tmp_path, "b.jpg", "a.TIFF", "c.txt")
+    assert [photo.name for photo in find_photos(tmp_path)] == ["a.TIFF", "b.jpg"]
+
+
+# --- what goes wrong is one sentence
+
+
+def sentence(capsys):
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("facelift: ")]
+    assert len(lines) == 1 and err.endswith(lines[0] + "\n") and lines[0].endswith(".")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (UserError("No face was found;\nuse a clearer photo."), "No face was found; use a clearer photo."),
+        (MemoryError(), "not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/secret/weights"),
+            "/secret/weights: permission denied",
+        ),
+    ],
+)
+def test_what_a_user_can_cause(pipeline, tmp_path, capsys, error, text):
+    photos(tmp_path, "a.png")
+    pipeline.fail = {"a.png": error}
+    assert run("reconstruct", "a.png") == 1
+    assert text in sentence(capsys)
+    assert everything(tmp_path / "outputs") == []
+
+
+def test_a_defect_is_not_hidden(pipeline, tmp_path):
+    photos(tmp_path, "a.png")
+    pipeline.fail = {"a.png": RuntimeError("shapes do not match")}
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["reconstruct", "a.png"])
+
+
+def test_places_that_do_not_work(pipeline, tmp_path, capsys):
+    photos(tmp_path, "a.png", "file")
+    (tmp_path / "empty").mkdir()
+    assert run("reconstruct", "missing.jpg") == 1
+    assert "missing.jpg" in sentence(capsys)
+    assert run("reconstruct", "empty") == 1
+    assert "no photos in empty" in sentence(capsys)
+    assert pipeline.loaded == []  # found out before anything slow
+    assert run("reconstruct", "a.png", "-o", "file") == 1
+    assert "Cannot write file/a" in sentence(capsys)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a").write_text("in the way")
+    assert run("reconstruct", "a.png", "-o", "there") == 1
+    assert "there/a is a file" in sentence(capsys)
+    assert run("reconstruct", "a.png", "-o", "/proc/there") == 1
+    assert "Cannot write /proc/there/a" in sentence(capsys)
+    assert pipeline.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["reconstruct", "a.png", "--stpes", "3"], "--stpes"),
+        (["recnostruct", "a.png"], "recnostruct"),
+        (["reconstruct"], "PHOTO"),
+        (["reconstruct", "a.png", "b.png"], "b.png"),
+        (["reconstruct", "a.png", "--steps", "many"], "--steps"),
+        (["reconstruct", "a.png", "--steps", "0"], "--steps"),
+        (["reconstruct", "a.png", "--seed", "-1"], "--seed"),
+        (["reconstruct", "a.png", "--matting", "magic"], "grabcut"),
+        (["reconstruct", "a.png", "--device", "tpu"], "--device"),
+        (["synth", "there"], "--assets"),
+        (["train", "everything", "config.yaml"], "everything"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
+    assert run(*arguments) == 2
+    line = sentence(capsys)
+    assert text in line and "--help" in line
+    assert pipeline.loaded == []
+
+
+# --- the other commands pass on what they were given
+
+
+def test_synth(monkeypatch):
+    calls = []
+    module = types.ModuleType("facelift.synth.dataset")
+    module.synthesize = lambda *arguments: calls.append(arguments)
+    monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
+    assert run("synth", "there", "--assets", "data") == 0
+    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8"
+    assert run("synth", "there", *options.split()) == 0
+    assert calls == [
+        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
+        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+    ]
+
+
+def test_train(monkeypatch):
+    import facelift.train
+
+    calls = []
+    monkeypatch.setattr(facelift.train, "run", lambda *arguments: calls.append(arguments), raising=False)
+    assert run("train", "views", "configs/mini/views.yaml") == 0
+    options = "--out there --max-minutes 1.5 --device cpu"
+    assert run("train", "reconstructor", "c.yaml", *options.split()) == 0
+    assert calls == [
+        ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto"),
+        ("reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu"),
+    ]
+
+
+def test_version_and_help(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("facelift 0.")
+    assert run("--help") == 0
+    assert "reconstruct" in capsys.readouterr().out
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from facelift.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    print('heavy:', {'torch', 'numpy', 'PIL', 'av'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: set()\n")
