@@ -2,8 +2,8 @@
 
     python benchmarks/calibrate_face_box.py FOLDER
 
-FOLDER is what `facelift.synth` renders with the canonical rig, at any size. What this prints stands in
-`facelift/portrait/align.py`: a portrait that is framed so looks like the heads that the models were trained on.
+FOLDER is what `facelift.synth` renders with the canonical rig, at any size. What this prints stands
+in `facelift/portrait/align.py`: portraits framed so look like the heads that the models were trained on.
 """
 
 import sys
@@ -28,8 +28,8 @@ def main(folder: Path) -> None:
         raise SystemExit(f"No face was found in {folder}/head_*/cam_000.png.")
     low, median, high = np.percentile(boxes, [25, 50, 75], axis=0)
     print(f"{len(boxes)} faces, none found in {missed}; median (and quartiles), as shares of the image")
-    for name, values in zip(("side", "centre x", "centre y"), zip(low, median, high, strict=True), strict=True):
-        print("{:9} {:.4f}  ({:.4f}, {:.4f})".format(name, values[1], values[0], values[2]))
+    for i, name in enumerate(("side", "centre x", "centre y")):
+        print(f"{name:9} {median[i]:.4f}  ({low[i]:.4f}, {high[i]:.4f})")
 
 
 if __name__ == "__main__":

@@ -188,6 +188,38 @@ def train(
     run(stage.value, config, out or Path("runs", config.parent.name, stage.value), max_minutes, device.value)
 
 
+@app.command()
+def evaluate(
+    heads: Annotated[
+        Path,
+        typer.Argument(help="Folder with canonical/ and orbit/ of the same held-out heads.", metavar="HEADS"),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for report.json, report.md and grid.png.")
+    ] = Path("outputs/evaluation"),
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Folder with canonical/ and orbit/ of training heads, to beat their mean."),
+    ] = None,
+    photos: Annotated[Path | None, typer.Option(help="A real photo, or a folder of them.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model's name or folder; the one inside the package if not given.")
+    ] = None,
+    people: Annotated[int, typer.Option("--heads", min=1, help="How many heads to measure on.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.")] = 0,
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Measure a model on heads that it was never trained on, against baselines, and on real photos."""
+    with _status("Loading"):
+        from facelift.evaluate import evaluate as measure
+        from facelift.pipeline import FaceLift
+        from facelift.weights import DEFAULT_MODEL
+
+        pipeline = FaceLift.from_pretrained(model, device=device.value)
+    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL)
+    print(f"{report.to_markdown()}\n{heads} -> {out}")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 something failed, 2 called wrongly, 130 interrupted.
 

@@ -45,14 +45,17 @@ class Gaussians:
     def detach(self) -> Gaussians:
         return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
 
-    def filtered(self, min_opacity: float = 0.04) -> Gaussians:
-        """FaceLift's output filters, in its order: faint ones, large ones below the head, far corners, the box."""
+    def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, floor: float = -1.0) -> Gaussians:
+        """FaceLift's output filters, in its order: faint ones, large ones below the head, far corners, the box.
+
+        The box is |x|, |y| < half_width and floor < z < 1; the defaults are FaceLift's.
+        """
         kept = self[self.opacities > min_opacity]
         kept = kept[(kept.scales.amax(-1) < 0.1) | (kept.means[:, 2] > 0)]
         x, y, z = kept.means.unbind(-1)
         kept = kept[~((x.abs() > 0.6) & (y.abs() > 0.6) & (z < -0.6))]
         x, y, z = kept.means.unbind(-1)
-        return kept[(x.abs() < 0.91) & (y.abs() < 0.91) & (z.abs() < 1.0)]
+        return kept[(x.abs() < half_width) & (y.abs() < half_width) & (z > floor) & (z < 1.0)]
 
     def transformed(self, rotation: Tensor, translation: Tensor, scale: float = 1.0) -> Gaussians:
         """Similarity transform x -> scale * rotation @ x + translation; rotation (3, 3), translation (3,)."""

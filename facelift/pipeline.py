@@ -110,9 +110,16 @@ class FaceLift:
         with timings("views"), self._autocast():
             views = self.views.generate(image, seed, steps, guidance, progress=progress).float()
             views[0] = image  # the first view is the input: its every pixel is known
-        with timings("reconstruction"), self._autocast():
-            gaussians = self.reconstructor(views, canonical_rig(self.size).to(self.device)).activated().filtered()
+        with timings("reconstruction"):
+            gaussians = self.reconstruct(views)
         return Head(image, views, gaussians, portrait.faces)
+
+    @torch.inference_mode()
+    def reconstruct(self, views: Tensor) -> Gaussians:
+        """Stage 2 alone: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES, to Gaussians."""
+        cameras = canonical_rig(self.size).to(self.device)
+        with self._autocast():
+            return self.reconstructor.reconstruct(views.to(self.device), cameras)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)

@@ -308,6 +308,8 @@ def test_places_that_do_not_work(pipeline, tmp_path, capsys):
         (["reconstruct", "a.png", "--device", "tpu"], "--device"),
         (["synth", "there"], "--assets"),
         (["train", "everything", "config.yaml"], "everything"),
+        (["evaluate"], "HEADS"),
+        (["evaluate", "heads", "--heads", "0"], "--heads"),
     ],
 )
 def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
@@ -346,6 +348,23 @@ def test_train(monkeypatch):
         ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto"),
         ("reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu"),
     ]
+
+
+def test_evaluate(pipeline, monkeypatch, capsys):
+    calls = []
+    module = types.ModuleType("facelift.evaluate")
+    report = types.SimpleNamespace(to_markdown=lambda: "the table")
+    module.evaluate = lambda *arguments: calls.append(arguments) or report
+    monkeypatch.setitem(sys.modules, "facelift.evaluate", module)
+    assert run("evaluate", "heads") == 0
+    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --device cpu"
+    assert run("evaluate", "heads", *options.split()) == 0
+    assert pipeline.loaded == [(None, "auto"), ("big", "cpu")]
+    assert calls == [
+        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, 20, 0, "mini"),
+        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big"),
+    ]
+    assert "the table" in capsys.readouterr().out
 
 
 def test_version_and_help(capsys):

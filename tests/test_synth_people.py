@@ -207,7 +207,7 @@ def test_a_scene_is_a_framed_person(makehuman, seed):
     eyes = scene.parts[1].vertices
     skin = scene.parts[0].vertices
     assert eyes[:, 1].max() < -0.2, "the face looks along -y"
-    assert 0.4 < skin[:, 2].max() < 0.8 and skin[:, 2].min() < -1.8
+    assert 0.4 < skin[:, 2].max() < 0.8 and skin[:, 2].min() < -1.0
 
     # Triangles of the face are counter-clockwise seen from outside.
     part = scene.parts[0]

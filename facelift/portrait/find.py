@@ -11,7 +11,10 @@ import cv2
 import dlib
 import numpy as np
 
-SEARCH_SIDES = (800, 1600)  # longer side of the image that is searched, pixels; the second only if the first fails
+SEARCH_SIDES = (
+    800,
+    1600,
+)  # longer side of the image that is searched, pixels; the second only if the first fails
 LOOKS = 12  # looks at each face in the second pass
 LOOK_SIDE = 100.0  # side of the face in the smallest look, pixels; the detector's window is 80
 PYRAMID_STEP = 1.2  # ratio between two levels of the detector's pyramid
@@ -20,7 +23,7 @@ MIN_SEEN = 0.5  # share of the looks that must find the face again: a chance res
 
 @dataclass(frozen=True)
 class Face:
-    """A face box in pixels of the photo: `x0, y0` is the upper left corner, and the box may leave the photo."""
+    """A face box in pixels of the photo, upper left corner first; it may reach beyond the photo."""
 
     x0: float
     y0: float
@@ -73,7 +76,9 @@ def _detect(grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0))
         small = cv2.warpAffine(small, move, (w, h), borderMode=cv2.BORDER_REPLICATE)
     boxes, scores, _ = _detector().run(small, 0, 0.0)
     return [
-        Face(box.left() - dx, box.top() - dy, box.right() + 1 - dx, box.bottom() + 1 - dy, score).moved(1 / scale, 0, 0)
+        Face(box.left() - dx, box.top() - dy, box.right() + 1 - dx, box.bottom() + 1 - dy, score).moved(
+            1 / scale, 0, 0
+        )
         for box, score in zip(boxes, scores, strict=True)
     ]
 

@@ -54,7 +54,9 @@ def load_photo(photo: Photo) -> np.ndarray:
         raise UserError(f"{path} may not be read: give yourself permission to read it.") from error
     except Image.UnidentifiedImageError as error:
         if path.suffix.lower() in (".heic", ".heif"):
-            raise UserError(f"{path} is a HEIC photo, which cannot be read here: export it as JPEG.") from error
+            raise UserError(
+                f"{path} is a HEIC photo, which cannot be read here: export it as JPEG."
+            ) from error
         raise UserError(f"{path} is not an image that can be read: use a JPEG, PNG or WebP photo.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
         raise UserError(f"{path} is damaged or cut short: save or download the photo again.") from error

@@ -1,9 +1,9 @@
 """The background of a portrait goes, the hair stays: classical matting, for no network ships with us.
 
 Three steps, each on the result of the one before:
-1. `_segment` decides which pixels are the person's. As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH 2004),
-   it takes turns between colour models of both sides and the best outline under them; it knows besides where
-   head and shoulders are around a face, and finds the outline by random walks (Grady, CVPR 2005).
+1. `_segment` decides which pixels are the person's. As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH
+   2004), it takes turns between colour models of both sides and the best outline under them; it knows besides
+   where head and shoulders are around a face, and finds the outline by random walks (Grady, CVPR 2005).
 2. `_matte` finds how much of each pixel is hair, in a band around that outline that is wide at the hair and
    narrow elsewhere, by closed-form matting (Levin, Lischinski, Weiss, PAMI 2008).
 3. `unmix` takes the background's colour out of the mixed pixels, or it would be a halo on white.
@@ -26,7 +26,9 @@ DRIFT = 0.06  # how far a colour strays over one face box
 BINS = 20  # of the colour histograms, per channel
 
 
-def remove_background(rgb: np.ndarray, face: Face, method: Literal["grabcut", "rembg"] = "grabcut") -> np.ndarray:
+def remove_background(
+    rgb: np.ndarray, face: Face, method: Literal["grabcut", "rembg"] = "grabcut"
+) -> np.ndarray:
     """How much of each pixel belongs to the person.
 
     Args:
@@ -92,7 +94,10 @@ def _segment(rgb: np.ndarray, face: Face) -> np.ndarray:
     u, v = _grid(rgb.shape, face)
     prior = _prior(u, v)
     core = prior > 4
-    likely, outside = _sigmoid(prior), _sigmoid(-4 * prior - 10)  # at first, only what is far from any head is background
+    likely, outside = (
+        _sigmoid(prior),
+        _sigmoid(-4 * prior - 10),
+    )  # at first, only what is far from any head is background
     smooth = _neighbours(rgb)
     for _ in range(ROUNDS):
         fore = _density(rgb, likely**2, face.side, other=0.1)
@@ -109,9 +114,9 @@ def _segment(rgb: np.ndarray, face: Face) -> np.ndarray:
 def _density(rgb: np.ndarray, weight: np.ndarray, side: float, other: float) -> np.ndarray:
     """How dense the colours of one side are at each pixel's colour.
 
-    A mixture of a Gaussian of the weighted colours nearby, a histogram of all of them, and, with share `other`,
-    any colour at all, for those not seen yet. How much of the mixture is local is fitted to the side itself:
-    nearly all for a plain wall, however its light changes from left to right, and little for a crowded street.
+    A mixture of a Gaussian of the weighted colours nearby, a histogram of all of them, and, with share
+    `other`, any colour at all, for those not seen yet. How much of the mixture is local is fitted to the side
+    itself: nearly all for a plain wall, however its light changes, and little for a crowded street.
     """
     mean, sigma = _nearby(rgb, weight, side)
     distance2 = ((rgb - mean) ** 2).sum(-1) / sigma**2
@@ -137,7 +142,7 @@ def _histogram(rgb: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def _grid(shape: tuple[int, ...], face: Face) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of every pixel in face boxes: (0, 0) is the centre of the face, its box spans -0.5 to 0.5."""
+    """Coordinates of every pixel in face boxes: the box's centre is (0, 0), its sides are at -0.5 and 0.5."""
     x, y = face.centre
     u, v = np.meshgrid(
         (np.arange(shape[1], dtype=np.float32) + 0.5 - x) / face.side,
@@ -151,13 +156,13 @@ def _prior(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     face = 18 * (1 - np.hypot(u / 0.48, (v + 0.02) / 0.56))
     hair = 5 * (1 - np.hypot(u / 0.62, (v + 0.2) / 0.82))
     throat = 8 * np.minimum((0.3 - np.abs(u)) / 0.3, (v - 0.2) / 0.3)
-    slope = 0.55 + 0.45 * (np.abs(u) - 0.35).clip(0) + 1.5 * (np.abs(u) - 1.3).clip(0)
+    slope = 0.55 + 0.5 * (np.abs(u) - 0.35).clip(0) + 1.5 * (np.abs(u) - 1.3).clip(0)
     shoulders = (v - slope) / 0.12
     return np.maximum.reduce([face, hair.clip(-3.5, 2), throat, shoulders.clip(-6, 3)]).clip(-6, 6)
 
 
 def _nearby(rgb: np.ndarray, weight: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean `(H, W, 3)` and deviation `(H, W)` of the weighted colours around each pixel, the nearest counting most."""
+    """Mean `(H, W, 3)` and deviation `(H, W)` of the weighted colours around each pixel, near ones first."""
     stack = np.dstack([rgb * weight[..., None], (rgb**2).sum(-1) * weight, weight])
     total, reach = np.zeros_like(stack), np.zeros_like(weight)
     for radius, share in REACH:
@@ -210,7 +215,7 @@ def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     span, seen = fore - back, rgb - back
     length2 = (span**2).sum(-1)
     guess = ((seen * span).sum(-1) / (length2 + 1e-4)).clip(0, 1)
-    guess *= ((np.sqrt((seen**2).sum(-1)) / sigma_b - 2) / 3).clip(0, 1)
+    guess *= ((np.sqrt((seen**2).sum(-1)) / np.minimum(sigma_b, 0.03) - 2) / 3).clip(0, 1)
     trust = 0.1 * length2 / (length2 + 9 * sigma_b**2 + 4 * sigma_f**2)
     # Far from the outline the segmentation is likely to be right, and more so the farther.
     doubt = np.where(to_edge > 0, to_edge / inner, -to_edge / outer).clip(0, 1)
@@ -239,7 +244,10 @@ def _one_piece(inside: np.ndarray, core: np.ndarray) -> np.ndarray:
 
 
 def _closed_form(rgb: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Minimises `alpha' L alpha + sum of weight * (alpha - target)^2`, L being Levin's matting Laplacian, coarse to fine."""
+    """Minimises `alpha' L alpha + sum of weight * (alpha - target)^2`, L being Levin's matting Laplacian.
+
+    Coarse to fine: conjugate gradients carry a value one pixel a step, and the band is wide.
+    """
     h, w = target.shape
     start = target
     if max(h, w) > 160:
@@ -275,7 +283,11 @@ def _colour_lines(rgb: np.ndarray, radius: int = 1, eps: float = 1e-5) -> Callab
 
 
 def _solve(
-    laplacian: Callable[[np.ndarray], np.ndarray], target: np.ndarray, weight: np.ndarray, start: np.ndarray, steps: int
+    laplacian: Callable[[np.ndarray], np.ndarray],
+    target: np.ndarray,
+    weight: np.ndarray,
+    start: np.ndarray,
+    steps: int,
 ) -> np.ndarray:
     """Minimises `x' L x + sum of weight * (x - target)^2` by conjugate gradients."""
     x = start.astype(np.float32)

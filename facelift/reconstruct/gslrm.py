@@ -32,6 +32,7 @@ class GSLRMConfig:
         grid: Gaussians along the side of a patch; None is one a pixel.
         residual_color: colour is the input pixel plus what the network adds.
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
+        half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
         skip_background: patches of pure white, with white neighbours, get no token and no Gaussians.
     """
 
@@ -45,6 +46,8 @@ class GSLRMConfig:
     residual_color: bool = False
     footprint_scale: bool = False
     skip_background: bool = False
+    half_width: float = 0.91
+    floor: float = -1.0
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -167,6 +170,12 @@ class GSLRM(nn.Module):
                 cameras,
                 kept,
             )
+
+    def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
+        """The finished head: what `forward` predicts, activated and filtered."""
+        return (
+            self(images, cameras).activated().filtered(half_width=self.config.half_width, floor=self.config.floor)
+        )
 
     def _patchify(self, x: Tensor) -> Tensor:
         """(V, C, H, W) -> (V * H/p * W/p, p * p * C), each patch flattened row, column, channel."""

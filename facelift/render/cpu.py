@@ -13,11 +13,10 @@ sum has one order, so images and gradients do not depend on the number of thread
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -30,6 +29,7 @@ from facelift.gaussians import Gaussians
 
 TILE = 16  # pixels
 PIXELS = TILE * TILE
+BATCH = 32  # splats that a tile fetches at a time
 NEAR = np.float32(0.01)  # world units
 DILATION = np.float32(0.3)  # square pixels, added to the variances of the projected Gaussian
 MIN_ALPHA = np.float32(1 / 255)  # contributions below are skipped
@@ -38,7 +38,7 @@ MIN_TRANSMITTANCE = np.float32(1e-4)  # a pixel stops at the Gaussian that would
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+T = TypeVar("T")
 
 _ZERO, _HALF, _ONE, _TWO = (np.float32(c) for c in (0, 0.5, 1, 2))
 _LOG2E = np.float32(math.log2(math.e))
@@ -142,28 +142,30 @@ def _project(
         boxes[i, 3] = np.int32(np.floor(min(v + reach_y + pad, h)))
 
 
-@_kernel("Tuple((i4[::1], i4[::1], i4[::1], i4[::1]))(f4[:,::1], i4[:,::1], i8, i8)")
-def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple[Ints, Ints, Ints, Ints]:
+@_kernel("Tuple((i4[::1], i4[:,::1], i4[::1]))(f4[:,::1], i4[:,::1], i8, i8)")
+def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple[Ints, Ints, Ints]:
     """Which splats touch which tile, front to back.
 
-    Every (splat, tile) that meet is a pair. Pairs are numbered by splat.
+    A splat and a tile that it touches are a pair. Pairs are numbered by splat.
 
     Returns:
-        starts: (rows * columns + 1,), tile t's list is [starts[t], starts[t + 1]) of the following two.
-        splat_of: (P,) the splats of each tile in order of depth; of equal depths, the lower index first.
-        pair_of: (P,) the same entries' numbers as pairs.
+        starts: (rows * columns + 1,), tile t's list is entries [starts[t], starts[t + 1]).
+        entries: (P, 2), each tile's splats by depth, and the numbers of these pairs. Of equal depths, the lower
+            index comes first.
         first_pair: (G + 1,), splat i's pairs are [first_pair[i], first_pair[i + 1]).
     """
     count = len(boxes)
     starts = np.zeros(rows * columns + 1, np.int32)
-    first_pair = np.zeros(count + 1, np.int32)
-    order = np.empty(count, np.int32)
-    visible = 0
-    pairs = 0
+    first_pair = np.empty(count + 1, np.int32)
+    order, keys = np.empty(count, np.int32), np.empty(count, np.int32)
+    visible = pairs = lowest = highest = 0
     for i in range(count):
         first_pair[i] = pairs
         if boxes[i, 0] < boxes[i, 1] and boxes[i, 2] < boxes[i, 3]:
-            order[visible] = i
+            key = np.float32(splats[i, 9]).view(np.int32)  # the bits of positive floats sort as integers
+            lowest = key if visible == 0 else min(lowest, key)
+            highest = key if visible == 0 else max(highest, key)
+            order[visible], keys[visible] = i, key
             visible += 1
             for row in range(boxes[i, 2] // TILE, (boxes[i, 3] - 1) // TILE + 1):
                 for column in range(boxes[i, 0] // TILE, (boxes[i, 1] - 1) // TILE + 1):
@@ -173,39 +175,36 @@ def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple
     for tile in range(rows * columns):
         starts[tile + 1] += starts[tile]
 
-    # Radix sort, least significant digit first: the bits of positive floats sort as integers.
-    order = order[:visible]
-    keys = np.empty(visible, np.int32)
-    for j in range(visible):
-        keys[j] = np.float32(splats[order[j], 9]).view(np.int32)
+    # Radix sort, least significant digit first.
+    order, keys = order[:visible], keys[:visible]
     other_order, other_keys = np.empty_like(order), np.empty_like(keys)
-    for shift in (0, 11, 22):
+    shift = 0
+    while (highest - lowest) >> shift > 0:
         places = np.zeros(2049, np.int32)
-        for j in range(visible):
-            places[((keys[j] >> shift) & 2047) + 1] += 1
+        for key in keys:
+            places[((key - lowest) >> shift & 2047) + 1] += 1
         for digit in range(2048):
             places[digit + 1] += places[digit]
         for j in range(visible):
-            digit = (keys[j] >> shift) & 2047
+            digit = (keys[j] - lowest) >> shift & 2047
             place = places[digit]
             places[digit] += 1
-            other_keys[place] = keys[j]
-            other_order[place] = order[j]
-        keys, other_keys = other_keys, keys
+            other_order[place], other_keys[place] = order[j], keys[j]
         order, other_order = other_order, order
+        keys, other_keys = other_keys, keys
+        shift += 11
 
-    cursor = starts[:-1].copy()
-    splat_of, pair_of = np.empty(pairs, np.int32), np.empty(pairs, np.int32)
+    ends = starts[:-1].copy()
+    entries = np.empty((pairs, 2), np.int32)
     for i in order:
         pair = first_pair[i]
         for row in range(boxes[i, 2] // TILE, (boxes[i, 3] - 1) // TILE + 1):
             for column in range(boxes[i, 0] // TILE, (boxes[i, 1] - 1) // TILE + 1):
-                place = cursor[row * columns + column]
-                cursor[row * columns + column] += 1
-                splat_of[place] = i
-                pair_of[place] = pair
+                place = ends[row * columns + column]
+                ends[row * columns + column] += 1
+                entries[place, 0], entries[place, 1] = i, pair
                 pair += 1
-    return starts, splat_of, pair_of, first_pair
+    return starts, entries, first_pair
 
 
 @numba.njit(fastmath=_FAST, error_model="numpy")
@@ -223,45 +222,77 @@ def _exp2(p: float) -> float:
 
 
 # Both blending kernels keep a tile's pixels as planes of 256 floats in one small array, which stays in the
-# first-level cache. Plane 0 is the transmittance; a pixel that is done has it negated, so that a Gaussian behind
-# leaves it alone without a branch.
+# first-level cache. Plane 0 is the transmittance. A pixel that is done has it negated, so that the Gaussians
+# behind leave the pixel alone without a branch.
+
+
+@numba.njit(error_model="numpy")
+def _fetch(
+    splats: Floats, boxes: Ints, entries: Ints, x_tile: int, y_tile: int, top: int, bottom: int, near: Floats, at: Ints
+) -> int:
+    """Copy the splats of these entries that reach into rows [top, bottom) of a tile, and return their number.
+
+    They go to `near`, in coordinates whose origin is the centre of the tile's first pixel, and to `at`: first
+    row, row behind the last, pair. Fetched together, their waits for memory overlap.
+    """
+    count = 0
+    for e in range(len(entries)):
+        i = entries[e, 0]
+        first, last = max(boxes[i, 2] - y_tile, top), min(boxes[i, 3] - y_tile, bottom)
+        at[count, 0], at[count, 1], at[count, 2] = first, last, entries[e, 1]
+        for k in range(10):
+            near[count, k] = splats[i, k]
+        near[count, 0] -= np.float32(x_tile) + _HALF
+        near[count, 1] -= np.float32(y_tile) + _HALF
+        count += first < last
+    return count
+
+
+@numba.njit(error_model="numpy")
+def _open_rows(t: Floats) -> tuple[int, int]:
+    """First row with a pixel that is not done, and the row behind the last one; (TILE, 0) if all are done."""
+    top, bottom = TILE, 0
+    for y in range(TILE):
+        clearest = _ZERO
+        for x in range(TILE):
+            clearest = max(clearest, t[y * TILE + x])
+        if clearest > _ZERO:
+            top, bottom = min(top, y), y + 1
+    return top, bottom
 
 
 @_kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], i4[::1])", fastmath=_FAST
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1])", fastmath=_FAST
 )
 def _blend(
     splats: Floats,
     boxes: Ints,
     starts: Ints,
-    splat_of: Ints,
+    entries: Ints,
     first: int,
     last: int,
     color: Floats,
     alpha: Floats,
     depth: Floats,
-    ends: Ints,
 ) -> None:
-    """Draw tiles [first, last) into color (3, H, W), alpha (H, W), depth (H, W).
-
-    `ends` (tiles,) receives where in its list each tile stopped, all its pixels being done.
-    """
+    """Draw tiles [first, last) into color (3, H, W), alpha (H, W) and depth (H, W)."""
     height, width = alpha.shape
     columns = (width + TILE - 1) // TILE
-    t = np.empty(5 * PIXELS, np.float32)
+    t = np.empty(5 * PIXELS, np.float32)  # transmittance, colour, depth
+    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 3), np.int32)
     for tile in range(first, last):
         x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
         t[:PIXELS] = _ONE
         t[PIXELS:] = _ZERO
-        entry, end = starts[tile], starts[tile + 1]
-        while entry < end:
-            stop = min(entry + 32, end)
-            for e in range(entry, stop):
-                i = splat_of[e]
-                u, v = splats[i, 0] - np.float32(x_tile) - _HALF, splats[i, 1] - np.float32(y_tile) - _HALF
-                a, b, c, k = splats[i, 2], splats[i, 3], splats[i, 4], splats[i, 5]
-                red, green, blue, z = splats[i, 6], splats[i, 7], splats[i, 8], splats[i, 9]
-                for y in range(max(boxes[i, 2] - y_tile, 0), min(boxes[i, 3] - y_tile, TILE)):
+        for start in range(starts[tile], starts[tile + 1], BATCH):
+            top, bottom = _open_rows(t)
+            if top > bottom:
+                break
+            batch = entries[start : min(start + BATCH, starts[tile + 1])]
+            for j in range(_fetch(splats, boxes, batch, x_tile, y_tile, top, bottom, near, at)):
+                u, v, a, b, c, k = near[j, 0], near[j, 1], near[j, 2], near[j, 3], near[j, 4], near[j, 5]
+                red, green, blue, z = near[j, 6], near[j, 7], near[j, 8], near[j, 9]
+                for y in range(at[j, 0], at[j, 1]):
                     dy = np.float32(y) - v
                     constant, slope = k + c * dy * dy, b * dy
                     row = np.uint64(y * TILE)
@@ -271,21 +302,13 @@ def _blend(
                         opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
                         before = t[row + x]
                         after = before - before * opacity
-                        seen = p >= _MIN_LOG2_ALPHA
-                        done = after < MIN_TRANSMITTANCE
+                        seen, done = p >= _MIN_LOG2_ALPHA, after < MIN_TRANSMITTANCE
                         weight = before * opacity if seen and not done else _ZERO
                         t[row + x] = (-abs(before) if done else after) if seen else before
                         t[row + x + np.uint64(1 * PIXELS)] += weight * red
                         t[row + x + np.uint64(2 * PIXELS)] += weight * green
                         t[row + x + np.uint64(3 * PIXELS)] += weight * blue
                         t[row + x + np.uint64(4 * PIXELS)] += weight * z
-            entry = stop
-            clearest = _ZERO
-            for p in range(PIXELS):
-                clearest = max(clearest, t[p])
-            if clearest == _ZERO:
-                break
-        ends[tile] = entry
         for y in range(min(TILE, height - y_tile)):
             for x in range(min(TILE, width - x_tile)):
                 p = y * TILE + x
@@ -297,17 +320,15 @@ def _blend(
 
 
 @_kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[::1], i4[::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], "
-    "f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], "
+    "f4[:,::1], f4[:,::1], f4[:,::1])",
     fastmath=_FAST,
 )
 def _blend_backward(
     splats: Floats,
     boxes: Ints,
     starts: Ints,
-    ends: Ints,
-    splat_of: Ints,
-    pair_of: Ints,
+    entries: Ints,
     first: int,
     last: int,
     color: Floats,
@@ -318,7 +339,7 @@ def _blend_backward(
     d_depth: Floats,
     d_pairs: Floats,
 ) -> None:
-    """From the gradients of tiles [first, last) to those of each pair, `d_pairs` (P, 10).
+    """From the gradients of tiles [first, last) to those of each pair, `d_pairs` (P, 10), zero on entry.
 
     With w the weights, T the transmittances and q = d_color . colour + d_depth z + d_alpha what a unit of the
     Gaussian's weight is worth to the loss, dL/dalpha_i = T_i q_i - (sum of w_j q_j over those behind) / (1 - alpha_i).
@@ -332,81 +353,77 @@ def _blend_backward(
     columns = (width + TILE - 1) // TILE
     t = np.empty(7 * PIXELS, np.float32)  # transmittance, the sum behind, d_color, d_alpha, d_depth
     s = np.empty(7 * TILE, np.float32)  # sums down the tile's columns: h, h dy, h dy^2, d_color, d_depth
+    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 3), np.int32)
     for tile in range(first, last):
-        x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
-        if starts[tile] == ends[tile]:
+        if starts[tile] == starts[tile + 1]:
             continue
-        t[:] = _ZERO
+        x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
         t[:PIXELS] = _ONE
+        t[PIXELS:] = _ZERO
         for y in range(min(TILE, height - y_tile)):
             for x in range(min(TILE, width - x_tile)):
-                p = y * TILE + x
-                y_, x_ = y_tile + y, x_tile + x
-                t[p + 2 * PIXELS] = d_color[0, y_, x_]
-                t[p + 3 * PIXELS] = d_color[1, y_, x_]
-                t[p + 4 * PIXELS] = d_color[2, y_, x_]
-                t[p + 5 * PIXELS] = d_alpha[y_, x_]
-                t[p + 6 * PIXELS] = d_depth[y_, x_]
-                t[p + PIXELS] = (
-                    d_color[0, y_, x_] * color[0, y_, x_]
-                    + d_color[1, y_, x_] * color[1, y_, x_]
-                    + d_color[2, y_, x_] * color[2, y_, x_]
-                    + d_alpha[y_, x_] * alpha[y_, x_]
-                    + d_depth[y_, x_] * depth[y_, x_]
-                )
-        for e in range(starts[tile], ends[tile]):
-            i = splat_of[e]
-            u, v = splats[i, 0] - np.float32(x_tile) - _HALF, splats[i, 1] - np.float32(y_tile) - _HALF
-            a, b, c, k = splats[i, 2], splats[i, 3], splats[i, 4], splats[i, 5]
-            red, green, blue, z = splats[i, 6], splats[i, 7], splats[i, 8], splats[i, 9]
-            s[:] = _ZERO
-            for y in range(max(boxes[i, 2] - y_tile, 0), min(boxes[i, 3] - y_tile, TILE)):
-                dy = np.float32(y) - v
-                constant, slope = k + c * dy * dy, b * dy
-                row = np.uint64(y * TILE)
-                for x in range(np.uint64(TILE)):
+                p, iy, ix = y * TILE + x, y_tile + y, x_tile + x
+                d_red, d_green, d_blue = d_color[0, iy, ix], d_color[1, iy, ix], d_color[2, iy, ix]
+                total = d_red * color[0, iy, ix] + d_green * color[1, iy, ix] + d_blue * color[2, iy, ix]
+                t[p + 1 * PIXELS] = total + d_alpha[iy, ix] * alpha[iy, ix] + d_depth[iy, ix] * depth[iy, ix]
+                t[p + 2 * PIXELS], t[p + 3 * PIXELS], t[p + 4 * PIXELS] = d_red, d_green, d_blue
+                t[p + 5 * PIXELS], t[p + 6 * PIXELS] = d_alpha[iy, ix], d_depth[iy, ix]
+        for start in range(starts[tile], starts[tile + 1], BATCH):
+            top, bottom = _open_rows(t)
+            if top > bottom:
+                break
+            batch = entries[start : min(start + BATCH, starts[tile + 1])]
+            for j in range(_fetch(splats, boxes, batch, x_tile, y_tile, top, bottom, near, at)):
+                u, v, a, b, c, k = near[j, 0], near[j, 1], near[j, 2], near[j, 3], near[j, 4], near[j, 5]
+                red, green, blue, z = near[j, 6], near[j, 7], near[j, 8], near[j, 9]
+                s[:] = _ZERO
+                for y in range(at[j, 0], at[j, 1]):
+                    dy = np.float32(y) - v
+                    constant, slope = k + c * dy * dy, b * dy
+                    row = np.uint64(y * TILE)
+                    for x in range(np.uint64(TILE)):
+                        dx = np.float32(x) - u
+                        p = constant + dx * (slope + a * dx)
+                        opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
+                        before = t[row + x]
+                        after = before - before * opacity
+                        seen, done = p >= _MIN_LOG2_ALPHA, after < MIN_TRANSMITTANCE
+                        drawn = seen and not done
+                        weight = before * opacity if drawn else _ZERO
+                        t[row + x] = (-abs(before) if done else after) if seen else before
+                        d_red = t[row + x + np.uint64(2 * PIXELS)]
+                        d_green = t[row + x + np.uint64(3 * PIXELS)]
+                        d_blue = t[row + x + np.uint64(4 * PIXELS)]
+                        d_a = t[row + x + np.uint64(5 * PIXELS)]
+                        d_z = t[row + x + np.uint64(6 * PIXELS)]
+                        worth = d_red * red + d_green * green + d_blue * blue + d_a + d_z * z
+                        behind = t[row + x + np.uint64(PIXELS)] - weight * worth
+                        t[row + x + np.uint64(PIXELS)] = behind
+                        h = opacity * (before * worth - behind / (_ONE - opacity))
+                        h = h if drawn and opacity < MAX_ALPHA else _ZERO
+                        s[x] += h
+                        s[x + np.uint64(1 * TILE)] += h * dy
+                        s[x + np.uint64(2 * TILE)] += h * dy * dy
+                        s[x + np.uint64(3 * TILE)] += weight * d_red
+                        s[x + np.uint64(4 * TILE)] += weight * d_green
+                        s[x + np.uint64(5 * TILE)] += weight * d_blue
+                        s[x + np.uint64(6 * TILE)] += weight * d_z
+                h0 = h_x = h_y = h_xx = h_xy = h_yy = sum_red = sum_green = sum_blue = sum_z = _ZERO
+                for x in range(TILE):
                     dx = np.float32(x) - u
-                    p = constant + dx * (slope + a * dx)
-                    opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
-                    before = t[row + x]
-                    after = before - before * opacity
-                    seen = p >= _MIN_LOG2_ALPHA
-                    done = after < MIN_TRANSMITTANCE
-                    drawn = seen and not done
-                    weight = before * opacity if drawn else _ZERO
-                    t[row + x] = (-abs(before) if done else after) if seen else before
-                    d_red = t[row + x + np.uint64(2 * PIXELS)]
-                    d_green = t[row + x + np.uint64(3 * PIXELS)]
-                    d_blue = t[row + x + np.uint64(4 * PIXELS)]
-                    d_z = t[row + x + np.uint64(6 * PIXELS)]
-                    worth = d_red * red + d_green * green + d_blue * blue + d_z * z + t[row + x + np.uint64(5 * PIXELS)]
-                    behind = t[row + x + np.uint64(PIXELS)] - weight * worth
-                    t[row + x + np.uint64(PIXELS)] = behind
-                    h = opacity * (before * worth - behind / (_ONE - opacity))
-                    h = h if drawn and opacity < MAX_ALPHA else _ZERO
-                    s[x] += h
-                    s[x + np.uint64(1 * TILE)] += h * dy
-                    s[x + np.uint64(2 * TILE)] += h * dy * dy
-                    s[x + np.uint64(3 * TILE)] += weight * d_red
-                    s[x + np.uint64(4 * TILE)] += weight * d_green
-                    s[x + np.uint64(5 * TILE)] += weight * d_blue
-                    s[x + np.uint64(6 * TILE)] += weight * d_z
-            h = h_x = h_y = h_xx = h_xy = h_yy = d_r = d_g = d_b = d_d = _ZERO
-            for x in range(TILE):
-                dx = np.float32(x) - u
-                h += s[x]
-                h_x += s[x] * dx
-                h_xx += s[x] * dx * dx
-                h_y += s[x + TILE]
-                h_xy += s[x + TILE] * dx
-                h_yy += s[x + 2 * TILE]
-                d_r += s[x + 3 * TILE]
-                d_g += s[x + 4 * TILE]
-                d_b += s[x + 5 * TILE]
-                d_d += s[x + 6 * TILE]
-            pair = d_pairs[pair_of[e]]
-            pair[0], pair[1], pair[2], pair[3], pair[4], pair[5] = h, h_x, h_y, h_xx, h_xy, h_yy
-            pair[6], pair[7], pair[8], pair[9] = d_r, d_g, d_b, d_d
+                    h0 += s[x]
+                    h_x += s[x] * dx
+                    h_y += s[x + 1 * TILE]
+                    h_xx += s[x] * dx * dx
+                    h_xy += s[x + 1 * TILE] * dx
+                    h_yy += s[x + 2 * TILE]
+                    sum_red += s[x + 3 * TILE]
+                    sum_green += s[x + 4 * TILE]
+                    sum_blue += s[x + 5 * TILE]
+                    sum_z += s[x + 6 * TILE]
+                pair = d_pairs[at[j, 2]]
+                pair[0], pair[1], pair[2], pair[3], pair[4], pair[5] = h0, h_x, h_y, h_xx, h_xy, h_yy
+                pair[6], pair[7], pair[8], pair[9] = sum_red, sum_green, sum_blue, sum_z
 
 
 @_kernel(
@@ -495,135 +512,120 @@ def _project_backward(
             d_means[i, k] += w2c[0, k] * d_x + w2c[1, k] * d_y + w2c[2, k] * d_z
 
 
-@dataclass
-class _Drawn:
+@dataclass(frozen=True)
+class _Lists:
     """What the backward pass needs of one camera's forward pass."""
 
     splats: Floats
     boxes: Ints
     starts: Ints
-    ends: Ints
-    splat_of: Ints
-    pair_of: Ints
+    entries: Ints
     first_pair: Ints
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[Map]:
-    """A `map` that runs in `count` threads."""
-    if count == 1:
-        yield map
-    else:
-        with ThreadPoolExecutor(count) as pool:
-            yield pool.map
+def _in_threads(work: Callable[[int], T], count: int, threads: int) -> list[T]:
+    """[work(0), ..., work(count - 1)]."""
+    if min(count, threads) <= 1:
+        return [work(i) for i in range(count)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, range(count)))
 
 
-def _spans(length: int, pieces: int) -> list[tuple[int, int]]:
-    """[0, length) cut into `pieces` ranges."""
-    cuts = [length * i // pieces for i in range(pieces + 1)]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+def _for_cameras(work: Callable[[int, int], T], cameras: int, threads: int) -> list[T]:
+    """[work(camera, inner threads)]: a thread a camera if there are enough, else all threads inside of each."""
+    if cameras >= threads:
+        return _in_threads(lambda camera: work(camera, 1), cameras, threads)
+    return [work(camera, threads) for camera in range(cameras)]
+
+
+def _in_pieces(work: Callable[[int, int], None], length: int, threads: int) -> None:
+    """Call work(first, last) for ranges that cover [0, length), small enough to keep all threads busy."""
+    pieces = 8 * threads if threads > 1 else 1
+    _in_threads(lambda i: work(length * i // pieces, length * (i + 1) // pieces), pieces, threads)
 
 
 class _Rasterize(torch.autograd.Function):
     """means (G, 3), factors (G, 3, 3), opacities (G,), colors (G, 3) -> color, alpha, depth.
 
-    A factor F gives the Gaussian's covariance, F F^T.
+    A factor F stands for the covariance F F^T.
     """
 
     @staticmethod
     def forward(
         ctx: Any, means: Tensor, factors: Tensor, opacities: Tensor, colors: Tensor, cameras: Cameras, keep: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        n, height, width = len(cameras), cameras.height, cameras.width
+        n, width, height = len(cameras), cameras.width, cameras.height
         columns, rows = -(-width // TILE), -(-height // TILE)
-        w2c, intrinsics = cameras.w2c.float().cpu().numpy(), cameras.intrinsics.float().cpu().numpy()
-        color, alpha, depth = (torch.empty(n, channels, height, width) for channels in (3, 1, 1))
-        arrays = [t.numpy() for t in (means, factors, opacities, colors)]
         count = len(means)
-        threads = torch.get_num_threads()
+        inputs = [t.detach().numpy() for t in (means, factors, opacities, colors)]
+        w2c, intrinsics = (t.detach().float().cpu().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics))
+        color, alpha, depth = (np.empty((n, *size, height, width), np.float32) for size in ((3,), (), ()))
 
-        def draw(camera: int, share: Map, pieces: int) -> _Drawn | None:
+        def draw(camera: int, threads: int) -> _Lists | None:
             splats, boxes = np.empty((count, 10), np.float32), np.empty((count, 4), np.int32)
             view = (w2c[camera], intrinsics[camera], width, height)
-            list(share(lambda span: _project(*arrays, *view, *span, splats, boxes), _spans(count, pieces)))
-            starts, splat_of, pair_of, first_pair = _list_by_tile(splats, boxes, columns, rows)
-            ends = np.empty(rows * columns, np.int32)
-            lists = (splats, boxes, starts, splat_of)
-            outputs = (color[camera].numpy(), alpha[camera, 0].numpy(), depth[camera, 0].numpy(), ends)
-            list(share(lambda span: _blend(*lists, *span, *outputs), _spans(rows * columns, 4 * pieces)))
-            return _Drawn(splats, boxes, starts, ends, splat_of, pair_of, first_pair) if keep else None
+            _in_pieces(lambda *span: _project(*inputs, *view, *span, splats, boxes), count, threads)
+            starts, entries, first_pair = _list_by_tile(splats, boxes, columns, rows)
+            lists, images = (splats, boxes, starts, entries), (color[camera], alpha[camera], depth[camera])
+            _in_pieces(lambda *span: _blend(*lists, *span, *images), rows * columns, threads)
+            return _Lists(*lists, first_pair) if keep else None
 
-        with _threads(threads) as share:
-            if n >= threads:
-                drawn = list(share(lambda camera: draw(camera, map, 1), range(n)))
-            else:
-                drawn = [draw(camera, share, threads) for camera in range(n)]
+        lists = _for_cameras(draw, n, torch.get_num_threads())
+        outputs = torch.from_numpy(color), torch.from_numpy(alpha)[:, None], torch.from_numpy(depth)[:, None]
         if keep:
-            ctx.save_for_backward(means, factors, opacities, color, alpha, depth)
-            ctx.w2c, ctx.intrinsics, ctx.drawn = w2c, intrinsics, drawn
-            ctx.set_materialize_grads(True)
-        return color, alpha, depth
+            ctx.save_for_backward(means, factors, opacities, *outputs)
+            ctx.view, ctx.lists = (w2c, intrinsics, width, height), lists
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        means, factors, opacities, *outputs = (t.numpy() for t in ctx.saved_tensors)
-        d_images = [d.contiguous().numpy() for d in d_outputs]
-        n, _, height, width = outputs[0].shape
-        count = len(means)
+        means, factors, opacities, color, alpha, depth = (t.numpy() for t in ctx.saved_tensors)
+        d_color, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
+        w2c, intrinsics, width, height = ctx.view
         threads = torch.get_num_threads()
 
-        def images(camera: int) -> list[Floats]:
-            return [
-                a[camera] if a.shape[1] == 3 else a[camera, 0] for group in (outputs, d_images) for a in group
-            ]
+        def pull(camera: int, threads: int) -> Floats:
+            lists: _Lists = ctx.lists[camera]
+            d_pairs = np.zeros((len(lists.entries), 10), np.float32)
+            inputs = (lists.splats, lists.boxes, lists.starts, lists.entries)
+            images = (color[camera], alpha[camera, 0], depth[camera, 0])
+            d_images = (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
+            tiles = len(lists.starts) - 1
+            _in_pieces(lambda *span: _blend_backward(*inputs, *span, *images, *d_images, d_pairs), tiles, threads)
+            return d_pairs
 
-        def pull(camera: int, share: Map, pieces: int) -> list[Tensor]:
-            drawn: _Drawn = ctx.drawn[camera]
-            d_pairs = np.zeros((len(drawn.pair_of), 10), np.float32)
-            lists = (drawn.splats, drawn.boxes, drawn.starts, drawn.ends, drawn.splat_of, drawn.pair_of)
-            tiles = _spans(len(drawn.ends), 4 * pieces)
-            list(share(lambda span: _blend_backward(*lists, *span, *images(camera), d_pairs), tiles))
-            gradients = [torch.zeros(count, *shape) for shape in ((3,), (3, 3), (), (3,))]
-            d_arrays = [g.numpy() for g in gradients]
-            view = (ctx.w2c[camera], ctx.intrinsics[camera], width, height)
-            pairs = (drawn.splats, drawn.first_pair, d_pairs)
-            list(
-                share(
-                    lambda span: _project_backward(means, factors, opacities, *view, *span, *pairs, *d_arrays),
-                    _spans(count, pieces),
-                )
-            )
-            return gradients
+        d_pairs = _for_cameras(pull, len(w2c), threads)
+        d_fields = [np.zeros((len(means), *size), np.float32) for size in ((3,), (3, 3), (), (3,))]
 
-        with _threads(threads) as share:
-            if n >= threads:
-                gradients = list(share(lambda camera: pull(camera, map, 1), range(n)))
-            else:
-                gradients = [pull(camera, share, threads) for camera in range(n)]
-        total = gradients[0]
-        for other in gradients[1:]:
-            for mine, theirs in zip(total, other, strict=True):
-                mine += theirs
-        return *total, None, None
+        def gather(first: int, last: int) -> None:
+            for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
+                pairs = (lists.splats, lists.first_pair, d)
+                _project_backward(means, factors, opacities, *view, width, height, first, last, *pairs, *d_fields)
+
+        _in_pieces(gather, len(means), threads)
+        return *(torch.from_numpy(d) for d in d_fields), None, None
 
 
-def rotations_of(quats: Tensor) -> Tensor:
-    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, not necessarily normalised."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
-    entries = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+def _rotations_of(quats: Tensor) -> Tensor:
+    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, of any length: linear in the products of components."""
+    q = torch.nn.functional.normalize(quats, dim=-1)
+    products = (q[:, :, None] * q[:, None, :]).flatten(1)  # ww wx wy wz xw xx xy xz yw yx yy yz zw zx zy zz
+    matrix = torch.zeros(3, 3, 4, 4)
+    w, x, y, z = range(4)
+    for i, j, k in ((x, y, z), (y, z, x), (z, x, y)):
+        matrix[i - 1, i - 1, [w, i, j, k], [w, i, j, k]] = torch.tensor([1.0, 1.0, -1.0, -1.0])
+        matrix[i - 1, j - 1, [i, w], [j, k]] = torch.tensor([2.0, -2.0])
+        matrix[j - 1, i - 1, [i, w], [j, k]] = torch.tensor([2.0, 2.0])
+    return (products @ matrix.view(9, 16).T).view(-1, 3, 3)
 
 
 def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` defines them."""
-    g = gaussians.to("cpu")
-    factors = rotations_of(g.quats.float()) * g.scales.float()[:, None, :]
-    inputs = (g.means.float(), factors, g.opacities.float(), g.colors.float())
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    color, alpha, depth = _Rasterize.apply(*(t.contiguous() for t in inputs), cameras, keep)
     device = gaussians.means.device
+    with torch.autocast("cpu", enabled=False):
+        g = Gaussians(*(getattr(gaussians, f.name).to("cpu", torch.float32) for f in fields(gaussians)))
+        factors = _rotations_of(g.quats) * g.scales[:, None, :]
+        inputs = [t.contiguous() for t in (g.means, factors, g.opacities, g.colors)]
+        keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+        color, alpha, depth = _Rasterize.apply(*inputs, cameras, keep)
     return color.to(device), alpha.to(device), depth.to(device)

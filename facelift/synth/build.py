@@ -32,6 +32,9 @@ LOOK = {
 }
 CARDS = ("brows", "lashes", "hair")
 
+# A head is a bust: what lies beyond, none of the canonical views sees and no reconstruction can know.
+FLOOR, ASIDE, AHEAD = -1.15, 1.3, 0.9
+
 # The face box that FaceLift centres its portraits on, of a 512 px picture: mean side and centre in pixels.
 BOX_SIDE, BOX_X, BOX_Y = 194.275, 251.833, 280.013
 FOCAL = 256 / math.tan(math.radians(FOV_DEGREES / 2))
@@ -88,7 +91,18 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     ]
     if person.hair is not None:
         parts.append(worn("hair", person.hair, paint.hair(person.hair, person, assets)))
-    return Scene(tuple(parts), person.lighting.light())
+    return Scene(tuple(bust(p) for p in parts), person.lighting.light())
+
+
+def bust(part: Part) -> Part:
+    """The part within FLOOR (z), ASIDE (x) and AHEAD (y) of the origin."""
+    planes = np.array(
+        [[0, 0, 1, -FLOOR], [1, 0, 0, ASIDE], [-1, 0, 0, ASIDE], [0, 1, 0, AHEAD], [0, -1, 0, AHEAD]],
+        np.float32,
+    )
+    for plane in planes:
+        part = meshes.clip(part, plane)
+    return part
 
 
 def shape(person: Person, assets: Assets) -> Floats:

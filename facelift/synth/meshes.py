@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facelift.synth.assets import Assets, Ints, Mesh, Pixels
-from facelift.synth.scene import Floats
+from facelift.synth.scene import Floats, Part
 
 # No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
 WAIST = 1.2
@@ -118,3 +118,44 @@ def fluffed(vertices: Floats, normals: Floats, middle: Floats) -> Floats:
     side = np.where((out * normals).sum(axis=1, keepdims=True) < 0, -1, 1).astype(np.float32)
     bent = normals + 1.2 * side * out
     return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-6)
+
+
+def clip(part: Part, plane: Floats) -> Part:
+    """The part on the positive side of a plane (a, b, c, d), where ax + by + cz + d >= 0; the cut is exact.
+
+    A triangle that crosses the plane keeps its one or two inner corners; where it leaves and enters, new
+    vertices are interpolated.
+    """
+    height = part.vertices @ plane[:3] + plane[3]
+    inside = height[part.faces] >= 0
+    corners = inside.sum(axis=1)
+    if (corners == 3).all():
+        return part
+    crossing = part.faces[(corners == 1) | (corners == 2)]
+    lone = np.where((height[crossing] >= 0).sum(axis=1) == 1, 1, -1)  # which side the odd corner is on
+    odd = ((height[crossing] >= 0) == (lone == 1)[:, None]).argmax(axis=1)
+    a, b, c = (np.take_along_axis(crossing, (odd[:, None] + k) % 3, 1)[:, 0] for k in range(3))
+
+    def between(start: Ints, end: Ints) -> tuple[Floats, Floats, Floats]:
+        t = (height[start] / (height[start] - height[end]))[:, None]
+        mixed = (x[start] * (1 - t) + x[end] * t for x in (part.vertices, part.normals, part.uvs))
+        vertices, normals, uvs = (x.astype(np.float32) for x in mixed)
+        return vertices, normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-9), uvs
+
+    ab, ac = between(a, b), between(a, c)
+    first = len(part.vertices)
+    p = np.arange(first, first + len(a), dtype=np.int32)
+    q = p + np.int32(len(a))
+    one, two = lone == 1, lone == -1
+    faces = [
+        part.faces[corners == 3],
+        np.stack([a, p, q], axis=1)[one],
+        np.stack([p, b, c], axis=1)[two],
+        np.stack([p, c, q], axis=1)[two],
+    ]
+    vertices, normals, uvs = (
+        np.concatenate(x) for x in zip((part.vertices, part.normals, part.uvs), ab, ac, strict=True)
+    )
+    return replace(
+        part, vertices=vertices, normals=normals, uvs=uvs, faces=np.concatenate(faces).astype(np.int32)
+    )

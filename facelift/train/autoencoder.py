@@ -22,11 +22,13 @@ class AutoencoderTraining:
     data: folders of heads; any rig.
     kl: weight of the KL term.
     edges: weight of the loss on differences between neighbouring pixels.
+    crop: side of the squares that are cut from the views, around something that is not background.
     """
 
     data: list[str]
     kl: float = 1e-6
     edges: float = 0.5
+    crop: int = 128
 
 
 class AutoencoderTask:
@@ -51,12 +53,16 @@ class AutoencoderTask:
         return {"l1": pixels.item(), "psnr": float(-10 * mse.log10().mean()), "kl": kl.item()}
 
     def _image(self, rng: torch.Generator) -> Tensor:
+        """(1, 3, crop, crop) of a random view."""
         folder = self.folders[int(torch.randint(len(self.folders), (), generator=rng))]
         head = folder.heads[int(torch.randint(len(folder), (), generator=rng))]
-        view = int(torch.randint(folder.count(head), (), generator=rng))
-        images = folder.load(head, [view]).images
-        images = images.flip(-1) if torch.rand((), generator=rng) < 0.5 else images
-        return random_photometry(rng)(images)
+        view = folder.load(head, [int(torch.randint(folder.count(head), (), generator=rng))])
+        size, crop = view.images.shape[-1], self.training.crop
+        covered = view.alpha[0, 0].nonzero()
+        centre = covered[int(torch.randint(len(covered), (), generator=rng))]
+        top, left = (centre - crop // 2).clamp(0, size - crop).tolist()
+        image = view.images[..., top : top + crop, left : left + crop]
+        return random_photometry(rng)(image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image)
 
     @torch.no_grad()
     def picture(self, model: torch.nn.Module) -> Tensor:

@@ -181,7 +181,7 @@ class _Run:
 def _optimizers(model: nn.Module, config: LoopConfig) -> Iterator[tuple[torch.optim.Optimizer, float]]:
     """Muon for the matrices inside transformer blocks if asked for, AdamW for the rest; with peak rates."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    matrices = {n: p for n, p in trained.items() if config.muon_lr and p.ndim == 2 and n.startswith("blocks.")}
+    matrices = {n: p for n, p in trained.items() if config.muon_lr and p.ndim == 2 and "blocks." in n}
     if matrices:
         yield (
             torch.optim.Muon(

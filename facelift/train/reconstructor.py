@@ -30,6 +30,7 @@ class ReconstructorTraining:
     render_from: step from which rendered views are compared as well.
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
+    clamp: keep centres in [-1, 1]^3 while training, as the paper does.
     """
 
     canonical: str
@@ -39,6 +40,7 @@ class ReconstructorTraining:
     rendered_inputs: int = 1
     rendered_others: int = 3
     render_size: int = 256
+    clamp: bool = False
 
 
 class ReconstructorTask:
@@ -71,7 +73,7 @@ class ReconstructorTask:
         losses = {"depth": self.training.geometry * depth, "alpha": 0.1 * self.training.geometry * alpha}
         if rendered:
             truth, cameras = self._targets(head, rng)
-            image = render(predicted.activated(clamp=True), cameras.to(self.device)).image
+            image = render(predicted.activated(self.training.clamp), cameras.to(self.device)).image
             losses["image"] = IMAGE_WEIGHT * (image - light(truth).to(self.device)).square().mean()
         return losses
 
@@ -99,8 +101,9 @@ class ReconstructorTask:
         rows = []
         for head in self.heads[:: max(1, len(self.heads) // 3)][:3]:
             inputs, others = self.inputs.load(head), self.others.load(head, [*range(min(6, self.others.count(head)))])
+            assert isinstance(model, GSLRM)
             with torch.autocast(self.device.type, torch.bfloat16):
-                gaussians = model(inputs.images.to(self.device), inputs.cameras.to(self.device)).activated()
+                gaussians = model.reconstruct(inputs.images.to(self.device), inputs.cameras.to(self.device))
             rendered = render(gaussians, others.cameras.to(self.device)).image.cpu().clamp(0, 1)
             rows += [torch.cat([*others.images], dim=2), torch.cat([*rendered], dim=2)]
         return torch.cat(rows, dim=1)

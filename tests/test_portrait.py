@@ -1,0 +1,301 @@
+"""From a photo to a portrait: files of every kind, faces of every size, and the background gone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from facelift.errors import UserError
+from facelift.portrait import Portrait, load_photo, prepare_portrait
+from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
+from facelift.portrait.find import Face, find_faces
+from facelift.portrait.matte import remove_background, unmix
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    return astronaut()
+
+
+@pytest.fixture(scope="module")
+def portrait(photo) -> Portrait:
+    return prepare_portrait(photo)
+
+
+def disc_rgba(side: int = 128) -> np.ndarray:
+    """A red disc on nothing: transparent pixels are black."""
+    y, x = np.mgrid[:side, :side] - side / 2 + 0.5
+    inside = np.hypot(x, y) < side / 3
+    return np.dstack([200 * inside, 40 * inside, 30 * inside, 255 * inside]).astype(np.uint8)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_modes_are_read(tmp_path: Path, photo):
+    grey = Image.fromarray(photo).convert("L")
+    wide = np.asarray(grey).astype(np.uint16) * 257
+    for name, image in {
+        "grey.png": grey,
+        "wide.png": Image.fromarray(wide),
+        "cmyk.jpg": Image.fromarray(photo).convert("CMYK"),
+        "palette.png": Image.fromarray(photo).quantize(64),
+        "bits.png": grey.convert("1"),
+        "photo.webp": Image.fromarray(photo),
+        "photo.bmp": Image.fromarray(photo),
+        "float.tiff": Image.fromarray(np.asarray(grey).astype(np.float32) / 255),
+    }.items():
+        image.save(tmp_path / name)
+        read = load_photo(tmp_path / name)
+        assert read.dtype == np.uint8 and read.shape == (512, 512, 3), name
+        reference = photo.mean(2) if name in ("cmyk.jpg", "palette.png", "photo.webp") else np.asarray(grey)
+        tolerance = 200 if name == "bits.png" else 12
+        assert np.abs(read.mean(2) - reference).mean() < tolerance, name
+    assert np.array_equal(load_photo(tmp_path / "wide.png")[..., 0], np.asarray(grey))
+
+
+def test_sixteen_bit_colour_is_read(tmp_path: Path, photo):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "wide.png"), photo[..., ::-1].astype(np.uint16) * 257)
+    assert np.abs(load_photo(tmp_path / "wide.png").astype(int) - photo).max() <= 1
+
+
+def test_transparency_is_kept(tmp_path: Path):
+    rgba = disc_rgba()
+    Image.fromarray(rgba).save(tmp_path / "rgba.png")
+    Image.fromarray(rgba).convert("LA").save(tmp_path / "la.png")
+    palette = Image.fromarray(rgba[..., 0] // 200)  # index 0 around the disc, 1 in it
+    palette.putpalette([0, 0, 0, 200, 40, 30])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    Image.fromarray(rgba).save(
+        tmp_path / "animation.gif", save_all=True, append_images=[Image.new("RGBA", (128, 128))]
+    )
+    for path in tmp_path.iterdir():
+        read = load_photo(path)
+        assert read.shape == (128, 128, 4), path.name
+        assert np.array_equal(read[..., 3], rgba[..., 3]), path.name
+        assert read[64, 64, 0] > 50, path.name
+
+
+def test_alpha_that_cuts_nothing_out_is_dropped(photo):
+    opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    assert load_photo(opaque).shape == (512, 512, 3)
+
+
+def test_exif_rotation_gives_the_same_portrait(tmp_path: Path, photo, portrait):
+    turned = Image.fromarray(np.rot90(photo, 1).copy())  # a camera held sideways
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert torch.equal(prepare_portrait(tmp_path / "turned.png").image, portrait.image)
+
+
+def test_arrays_and_images_are_read(photo):
+    image = Image.fromarray(photo)
+    for same in (image, photo, photo.astype(np.uint16) * 257, photo.astype(np.float32) / 255):
+        assert np.array_equal(load_photo(same), photo)
+    assert load_photo(photo[..., 0]).shape == (512, 512, 3)
+
+
+def bad_files(folder: Path, photo) -> dict[str, Path]:
+    paths = {name: folder / name for name in ("missing.png", "folder", "empty.jpg", "text.png", "cut.jpg")}
+    paths["folder"].mkdir()
+    paths["empty.jpg"].touch()
+    paths["text.png"].write_text("not an image, whatever the name says\n")
+    Image.fromarray(photo).save(paths["cut.jpg"])
+    paths["cut.jpg"].write_bytes(paths["cut.jpg"].read_bytes()[:9000])
+    for name, side in (("large.png", 20_000), ("tiny.png", 8)):
+        paths[name] = folder / name
+        Image.new("1", (side, side)).save(paths[name])
+    return paths
+
+
+def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, photo):
+    says = {
+        "missing.png": "no file",
+        "folder": "is a folder",
+        "empty.jpg": "is empty",
+        "text.png": "not an image",
+        "cut.jpg": "cut short",
+        "large.png": "too large",
+        "tiny.png": "too small",
+    }
+    for name, path in bad_files(tmp_path, photo).items():
+        with pytest.raises(UserError, match=says[name]) as caught:
+            load_photo(path)
+        text = str(caught.value)
+        assert str(path) in text and text.endswith(".") and "\n" not in text
+
+
+def test_bad_arrays_are_refused():
+    for array in (
+        np.zeros((100,)),
+        np.zeros((100, 100, 2)),
+        np.full((100, 100, 3), 7.0),
+        np.zeros((100, 100), int),
+    ):
+        with pytest.raises(UserError):
+            load_photo(array)
+
+
+# --- faces ---------------------------------------------------------------------------------------
+
+
+def resized(photo: np.ndarray, scale: float, dx: int = 0, dy: int = 0) -> np.ndarray:
+    side = round(512 * scale)
+    image = Image.fromarray(photo).resize((side, side), Image.Resampling.LANCZOS)
+    return np.roll(np.asarray(image), (dy, dx), (0, 1))
+
+
+def test_face_boxes_are_repeatable(photo):
+    sides = [find_faces(resized(photo, s))[0].side / s for s in (0.6, 0.83, 1.0, 1.37, 2.1, 3.4)]
+    assert np.std(sides) / np.mean(sides) < 0.025
+
+
+def test_the_largest_face_is_used(photo):
+    head = photo[20:260, 100:360]
+    scene = np.full((600, 900, 3), 127, np.uint8)
+    scene[40:280, 30:290] = head
+    scene[100:532, 400:868] = np.asarray(Image.fromarray(head).resize((468, 432)))
+    portrait = prepare_portrait(scene, matting="none")
+    assert portrait.faces == 2
+    assert portrait.box is not None and portrait.box.x0 > 400
+
+
+def test_a_small_face_in_a_large_photo_is_found(photo):
+    scene = np.full((1800, 2700, 3), 90, np.uint8)
+    scene[900:1412, 400:912] = photo
+    (face,) = find_faces(scene)
+    assert abs(face.centre[0] - 400 - 225) < 8 and abs(face.centre[1] - 900 - 126) < 8
+
+
+def test_no_face_is_an_error_that_names_the_photo(tmp_path: Path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)).save(
+        tmp_path / "noise.png"
+    )
+    with pytest.raises(UserError, match=r"No face .*noise\.png"):
+        prepare_portrait(tmp_path / "noise.png")
+
+
+# --- portraits -----------------------------------------------------------------------------------
+
+
+def test_portrait_contract(portrait):
+    assert portrait.image.shape == (3, 512, 512) and portrait.alpha.shape == (1, 512, 512)
+    assert portrait.image.dtype == portrait.alpha.dtype == torch.float32
+    for tensor in (portrait.image, portrait.alpha):
+        assert tensor.min() >= 0 and tensor.max() <= 1
+    assert portrait.faces == 1
+    assert portrait.image[:, portrait.alpha[0] == 0].min() == 1  # white where nothing is
+
+
+def test_face_is_at_its_canonical_place(photo):
+    view = prepare_portrait(photo, matting="none").image.permute(1, 2, 0).numpy()
+    face = find_faces(np.rint(view * 255).astype(np.uint8))[0]
+    assert abs(face.side / 512 / FACE_SIDE - 1) < 0.04
+    assert np.abs(np.array(face.centre) / 512 - FACE_CENTRE).max() < 0.015
+
+
+def test_shifted_and_scaled_photos_give_the_same_portrait(photo):
+    reference = prepare_portrait(photo, matting="none", size=256).image
+    for scale, dx, dy in ((0.7, 9, 5), (1.5, -14, 11), (2.6, 31, 17)):
+        view = prepare_portrait(resized(photo, scale, dx, dy), matting="none", size=256).image
+        middle = (slice(None), slice(70, 220), slice(70, 190))
+        errors = []
+        for y in range(-4, 5):
+            for x in range(-4, 5):
+                moved = torch.roll(view, (y, x), (1, 2))
+                errors.append((float((moved[middle] - reference[middle]).abs().mean()), abs(x), abs(y)))
+        error, x, y = min(errors)
+        assert error < 0.05 and max(x, y) <= 2
+
+
+def test_matte_keeps_the_face_and_drops_the_corners(portrait):
+    alpha = portrait.alpha[0]
+    assert alpha[180:380, 190:320].min() > 0.95  # brow to chin
+    assert alpha[:80, :80].max() < 0.02 and alpha[:80, -80:].max() < 0.02
+    assert alpha[200:300, :60].mean() < 0.02 and alpha[200:300, -60:].mean() < 0.02  # beside the hair
+    assert alpha[-1, 150:350].min() > 0.95  # the body goes on below the frame
+
+
+def test_matting_is_deterministic(photo, portrait):
+    assert torch.equal(prepare_portrait(photo).alpha, portrait.alpha)
+
+
+def test_own_alpha_is_the_matte(photo):
+    y, x = np.mgrid[:512, :512]
+    cut = (np.hypot((x - 225) / 85, (y - 130) / 110) < 1).astype(np.uint8) * 255
+    hidden = np.where(cut[..., None] > 0, photo, np.uint8([0, 255, 0]))  # junk under transparent pixels
+    portrait = prepare_portrait(np.dstack([hidden, cut]))
+    assert portrait.box is not None
+    scale = FACE_SIDE * 512 / portrait.box.side
+    assert abs(float(portrait.alpha.sum()) / (np.pi * 85 * 110 * scale**2) - 1) < 0.05
+    green = portrait.image[1] - portrait.image[[0, 2]].amax(0)
+    assert green.max() < 0.3  # no seam of the junk
+
+
+def test_beyond_the_photo_is_white(photo):
+    portrait = prepare_portrait(photo[40:300, 130:330], matting="none")
+    assert portrait.alpha[0, 250, 0] == 0 and portrait.image[:, 250, 0].min() == 1
+    assert portrait.alpha[0, 300, 256] == 1
+
+
+def test_size_is_respected(photo, portrait):
+    small = prepare_portrait(photo, size=256)
+    assert small.image.shape == (3, 256, 256)
+    half = torch.nn.functional.avg_pool2d(portrait.image, 2)
+    assert (small.image - half).abs().max() < 1e-4
+
+
+def test_prepared_portraits_are_only_resized():
+    portrait = prepare_portrait(disc_rgba(), size=64, prepared=True)
+    assert portrait.faces == 0 and portrait.box is None
+    assert portrait.alpha[0, 32, 32] == 1 and portrait.alpha[0, 0, 0] == 0
+    assert portrait.image[:, 0, 0].min() == 1 and portrait.image[1, 32, 32] < 0.2
+    with pytest.raises(UserError, match="square"):
+        prepare_portrait(disc_rgba()[:100], prepared=True)
+
+
+def test_missing_rembg_is_named(photo, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rembg", None)
+    with pytest.raises(UserError, match="pip install rembg"):
+        prepare_portrait(photo, matting="rembg")
+
+
+# --- mattes with a known answer ------------------------------------------------------------------
+
+
+def synthetic(background: np.ndarray) -> tuple[np.ndarray, np.ndarray, Face]:
+    """A head with soft edges on `background` `(H, W, 3)`; returns the picture, its alpha and its face."""
+    y, x = np.mgrid[:400, :400].astype(np.float32)
+    head = np.hypot((x - 200) / 85, (y - 190) / 125) - 1
+    shoulders = np.maximum((300 - y + 0.3 * np.abs(x - 200)) / 60, (np.abs(x - 200) - 190) / 60)
+    alpha = (0.5 - np.minimum(head, shoulders) * 12).clip(0, 1)
+    hair = (y < 150)[..., None]
+    colour = np.where(hair, [0.16, 0.10, 0.07], [0.80, 0.60, 0.50]).astype(np.float32)
+    colour = np.where((y > 310)[..., None], np.float32([0.2, 0.25, 0.5]), colour)
+    colour = colour * (1 + 0.1 * np.sin(x / 3)[..., None])
+    picture = colour * alpha[..., None] + background * (1 - alpha[..., None])
+    return picture.astype(np.float32), alpha, Face(130, 140, 270, 280)
+
+
+def test_matte_of_a_plain_background_is_exact():
+    shade = np.linspace(0.75, 0.95, 400, dtype=np.float32)[None, :, None]
+    background = np.broadcast_to(shade * np.float32([0.3, 0.8, 0.9]), (400, 400, 3))
+    picture, alpha, face = synthetic(background)
+    assert np.abs(remove_background(picture, face) - alpha).mean() < 0.01
+
+
+def test_no_halo_of_the_background_is_left():
+    background = np.broadcast_to(np.float32([0.0, 0.9, 0.2]), (400, 400, 3))
+    picture, alpha, _ = synthetic(background)
+    edge = (alpha > 0.2) & (alpha < 0.8)
+    green = unmix(picture, alpha)[edge]
+    truth = synthetic(np.ones((400, 400, 3), np.float32))[0][edge]  # the same head, on white
+    on_white = green * alpha[edge][:, None] + 1 - alpha[edge][:, None]
+    assert np.abs(on_white - truth).mean() < 0.03
+    assert np.abs(picture[edge] - truth).mean() > 0.15  # what a halo would be

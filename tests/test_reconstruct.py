@@ -1,0 +1,125 @@
+"""GS-LRM against the outputs of FaceLift's own code, and what `mini` changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from facelift.cameras import Cameras, canonical_rig
+from facelift.gaussians import SH_C0
+from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.reconstruct.released import from_released
+
+GOLDEN = Path(__file__).parent / "golden"
+SHAPES = Path(__file__).parents[2] / "shared/golden/full_size_shapes.json"
+MINI = GSLRMConfig(
+    image_size=64,
+    patch_size=16,
+    width=64,
+    layers=2,
+    head_dim=32,
+    grid=8,
+    residual_color=True,
+    footprint_scale=True,
+    skip_background=True,
+)
+
+
+def golden():
+    tensors = load_file(GOLDEN / "gslrm_tiny.safetensors")
+    by_kind = {"weights": {}, "input": {}, "output": {}}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        by_kind[kind][rest] = tensor
+    return by_kind["weights"], by_kind["input"], by_kind["output"]
+
+
+def test_reproduces_the_reference_implementation():
+    weights, given, expected = golden()
+    model = GSLRM(GSLRMConfig(image_size=32, patch_size=8, width=64, layers=3, head_dim=16))
+    model.load_state_dict(from_released(weights))
+    cameras = Cameras(torch.linalg.inv(given["c2w"][0]), given["fxfycxcy"][0], 32, 32)
+    with torch.no_grad():
+        got = model(given["image"][0], cameras)
+    for ours, theirs in {
+        "means": "xyz",
+        "quats": "rotation",
+        "log_scales": "scaling",
+        "opacity_logits": "opacity",
+        "sh0": "features",
+    }.items():
+        mine = getattr(got, ours)
+        torch.testing.assert_close(mine, expected[theirs][0].reshape(mine.shape), atol=1e-4, rtol=1e-4)
+
+
+def test_loss_network_tensors_are_ignored():
+    weights, _, _ = golden()
+    assert from_released(weights | {"loss_calculator.vgg.0.weight": torch.ones(1)}).keys() == from_released(weights).keys()
+
+
+@pytest.mark.skipif(not SHAPES.exists(), reason="needs the names and shapes of the released tensors")
+def test_every_full_size_tensor_has_a_home():
+    shapes = json.loads(SHAPES.read_text())["gslrm"]
+    with torch.device("meta"):
+        model = GSLRM(GSLRMConfig())
+    released = from_released({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+    assert {k: v.shape for k, v in released.items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+def views_of_a_square(size=64):
+    """White views with a grey square in the middle, of even numbers of cells."""
+    images = torch.ones(6, 3, size, size)
+    images[:, :, 20:44, 20:44] = 0.3
+    return images
+
+
+def untrained():
+    torch.manual_seed(0)
+    model = GSLRM(MINI)
+    model.init_weights()
+    torch.nn.init.zeros_(model.pixel_head.weight)
+    return model.eval()
+
+
+@torch.no_grad()
+def test_colors_start_as_the_input_pixels_and_scales_as_their_footprint():
+    model, images, cameras = untrained(), views_of_a_square(), canonical_rig(64)
+    batch = model(images, cameras)
+    colors = 0.5 + SH_C0 * batch.sh0[batch.learned :]
+    cells = F.avg_pool2d(images, 2).movedim(1, -1).reshape(-1, 3)
+    torch.testing.assert_close(colors, cells[batch.pixel])
+    focal = canonical_rig(32).intrinsics[0, 0]
+    expected = (0.5 * batch.distance / focal)[:, None].expand(-1, 3)
+    torch.testing.assert_close(batch.activated().scales[batch.learned :], expected)
+
+
+@torch.no_grad()
+def test_gaussians_lie_on_the_rays_of_their_cells():
+    model, cameras = untrained(), canonical_rig(64)
+    batch = model(views_of_a_square(), cameras)
+    cells = canonical_rig(32)
+    means, pixel = batch.means[batch.learned :], batch.pixel
+    view, row, column = pixel // 32**2, pixel // 32 % 32, pixel % 32
+    in_camera = torch.einsum("nij,nj->ni", cells.w2c[view, :3, :3], means) + cells.w2c[view, :3, 3]
+    fx, fy, cx, cy = cells.intrinsics[view].unbind(-1)
+    seen = in_camera[:, :2] / in_camera[:, 2:] * torch.stack([fx, fy], -1) + torch.stack([cx, cy], -1)
+    torch.testing.assert_close(seen, torch.stack([column, row], -1) + 0.5, atol=1e-3, rtol=0)
+
+
+@torch.no_grad()
+def test_background_patches_have_no_gaussians_unless_they_border_the_head():
+    model, cameras = untrained(), canonical_rig(64)
+    everywhere = 6 * 16 * 64
+    assert len(model(views_of_a_square(), cameras).distance) == everywhere  # 4 x 4 patches all touch the square
+    corner = torch.ones(6, 3, 64, 64)
+    corner[:, :, :10, :10] = 0.2
+    assert len(model(corner, cameras).distance) == 6 * 4 * 64
+    assert len(model(torch.ones(6, 3, 64, 64), cameras).distance) == 0
+
+
+def test_images_and_cameras_must_agree():
+    with pytest.raises(ValueError, match="cameras"):
+        untrained()(views_of_a_square(), canonical_rig(32))

@@ -1,0 +1,203 @@
+"""Training on folders as the generator writes them: real loops, small models, a few seconds each."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from heads import write_ball, write_balls
+
+from facelift.cameras import canonical_rig, orbit_rig
+from facelift.errors import UserError
+from facelift.render import render
+from facelift.split import HELD_OUT_SEEDS
+from facelift.train import run
+from facelift.train.data import HeadFolder
+from facelift.weights import load_reconstructor, load_views
+
+RECONSTRUCTOR = {
+    "image_size": 32,
+    "patch_size": 8,
+    "width": 64,
+    "layers": 2,
+    "head_dim": 32,
+    "grid": 4,
+    "residual_color": True,
+    "footprint_scale": True,
+    "skip_background": True,
+}
+BLOCKS = 2
+VIEWS = {
+    "image_size": 32,
+    "fold": 2,
+    "autoencoder": {
+        "block_out_channels": [32, 32],
+        "down_block_types": ["DownEncoderBlock2D"] * BLOCKS,
+        "up_block_types": ["UpDecoderBlock2D"] * BLOCKS,
+        "layers_per_block": 1,
+        "latent_channels": 4,
+        "mid_block_add_attention": False,
+    },
+    "unet": {
+        "sample_size": 8,
+        "in_channels": 8,
+        "out_channels": 4,
+        "block_out_channels": [32, 32],
+        "down_block_types": ["CrossAttnDownBlock2D"] * BLOCKS,
+        "up_block_types": ["CrossAttnUpBlock2D"] * BLOCKS,
+        "layers_per_block": 1,
+        "cross_attention_dim": 16,
+        "attention_head_dim": 2,
+    },
+    "scheduler": {
+        "prediction_type": "v_prediction",
+        "clip_sample": False,
+        "timestep_spacing": "trailing",
+        "rescale_betas_zero_snr": True,
+    },
+    "steps": 4,
+    "guidance": 1.0,
+    "eta": 0.0,
+}
+
+
+@pytest.fixture
+def balls(tmp_path):
+    return write_balls(tmp_path / "balls")
+
+
+def write_config(path: Path, **parts) -> Path:
+    path.write_text(yaml.safe_dump(parts))
+    return path
+
+
+def reconstructor_config(tmp_path, balls, steps, **training):
+    return write_config(
+        tmp_path / f"reconstructor-{steps}.yaml",
+        model=RECONSTRUCTOR,
+        training={"canonical": f"{balls}/canonical", "orbit": f"{balls}/orbit", "render_size": 32, **training},
+        loop={"batch": 2, "lr": 3e-3, "muon_lr": 3e-3, "warmup": 5, "ema": 0.9, "max_steps": steps, "cooldown": 0},
+    )
+
+
+def test_reads_what_the_generator_writes(tmp_path):
+    write_ball(tmp_path / "head_001000", canonical_rig(32), 0.7, (1.0, 0.5, 0.25))
+    views = HeadFolder(tmp_path).load("head_001000", depth=True)
+    assert views.images.shape == (6, 3, 32, 32) and views.alpha.shape == (6, 1, 32, 32)
+    assert views.images[:, :, 0, 0].eq(1).all(), "transparent is white"
+    assert views.depth is not None
+    assert abs(views.depth[0, 16, 16] - (2.7 - 0.7)) < 0.02
+    assert views.depth[0, 0, 0] == 0
+    red, green, blue = views.images[0, :, 15, 16]
+    assert red > green > blue, "channels are RGB"
+
+
+def test_six_views_without_cameras_have_the_canonical_ones(tmp_path):
+    write_ball(tmp_path / "sample_000", canonical_rig(32), 0.7, (1.0, 0.5, 0.25))
+    (tmp_path / "sample_000/opencv_cameras.json").unlink()
+    torch.testing.assert_close(HeadFolder(tmp_path).cameras("sample_000").w2c, canonical_rig(32).w2c)
+
+
+def test_held_out_heads_are_never_trained_on(tmp_path):
+    seed = HELD_OUT_SEEDS[7]
+    write_balls(tmp_path, 2, first_seed=seed)
+    write_balls(tmp_path, 1, first_seed=HELD_OUT_SEEDS.stop)
+    assert HeadFolder(tmp_path / "canonical").heads == [f"head_{HELD_OUT_SEEDS.stop:06d}"]
+    assert len(HeadFolder(tmp_path / "canonical", held_out=True)) == 2
+
+
+@pytest.mark.training
+def test_reconstructor_overfits_balls(tmp_path, balls):
+    config = reconstructor_config(tmp_path, balls, 100, render_from=50)
+    run("reconstructor", config, tmp_path / "run", device="cpu")
+    model = load_reconstructor(tmp_path / "run/reconstructor")
+    inputs, others = HeadFolder(balls / "canonical"), HeadFolder(balls / "orbit")
+    for head in inputs.heads:
+        views, truth = inputs.load(head), others.load(head)
+        with torch.no_grad():
+            image = render(model.reconstruct(views.images, views.cameras), truth.cameras).image
+        assert -10 * (image - truth.images).square().mean().log10() > 13, "an empty picture is at 9 dB"
+
+
+@pytest.mark.training
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path, balls):
+    whole = reconstructor_config(tmp_path, balls, 6)
+    run("reconstructor", whole, tmp_path / "whole", device="cpu")
+    run("reconstructor", reconstructor_config(tmp_path, balls, 3), tmp_path / "parts", device="cpu")
+    run("reconstructor", whole, tmp_path / "parts", device="cpu")
+    states = [torch.load(tmp_path / d / "state.pt", weights_only=True) for d in ("whole", "parts")]
+    assert states[0]["step"] == states[1]["step"] == 6
+    for part in ("model", "average"):
+        for name, tensor in states[0][part].items():
+            assert torch.equal(tensor, states[1][part][name]), name
+
+
+@pytest.mark.training
+def test_autoencoder_then_views(tmp_path, balls):
+    loop = {"batch": 4, "lr": 3e-3, "warmup": 5, "ema": 0.9, "max_steps": 60}
+    first = write_config(
+        tmp_path / "autoencoder.yaml",
+        model=VIEWS,
+        training={"data": [f"{balls}/canonical", f"{balls}/orbit"], "crop": 32},
+        loop=loop,
+    )
+    run("autoencoder", first, tmp_path / "autoencoder", device="cpu")
+    generator = load_views(tmp_path / "autoencoder/views")
+    images = HeadFolder(balls / "canonical").load("head_001000").images
+    latents = generator.autoencoder.encode(images)
+    assert 0.3 < latents.std() < 3, "the exported scale makes the latents' variance about one"
+    assert (generator.autoencoder.decode(latents) - images).abs().mean() < 0.15
+
+    second = write_config(
+        tmp_path / "views.yaml",
+        training={"data": f"{balls}/canonical", "autoencoder": str(tmp_path / "autoencoder/views")},
+        loop=loop | {"batch": 2, "max_steps": 20},
+    )
+    run("views", second, tmp_path / "views", device="cpu")
+    trained = load_views(tmp_path / "views/views")
+    assert trained.generate(images[0]).shape == (6, 3, 32, 32)
+    for name, tensor in generator.autoencoder.state_dict().items():
+        assert torch.equal(tensor, trained.autoencoder.state_dict()[name]), "the autoencoder is not trained again"
+    assert not torch.equal(generator.prompts, trained.prompts)
+    losses = [float(line.split("loss ")[1].split()[0]) for line in (tmp_path / "views/log.txt").read_text().splitlines()]
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.training
+def test_time_box_ends_a_run(tmp_path, balls):
+    config = reconstructor_config(tmp_path, balls, 1_000_000)
+    run("reconstructor", config, tmp_path / "run", max_minutes=0.02, device="cpu")
+    assert (tmp_path / "run/reconstructor/model.safetensors").exists()
+    assert list((tmp_path / "run/pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "said"),
+    [
+        ("hair", "{}", "no stage"),
+        ("views", "training: [", "not a configuration"),
+        ("views", "training: {data: nowhere}", "not a configuration"),
+        ("views", "loop: {speed: 3}\ntraining: {}", "speed"),
+        ("reconstructor", "model: {}\ntraining: {canonical: nowhere, orbit: nowhere}", "facelift synth"),
+    ],
+)
+def test_bad_configurations_are_one_sentence(tmp_path, stage, text, said):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=said):
+        run(stage, path, tmp_path / "run")
+
+
+def test_missing_configuration(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        run("views", tmp_path / "none.yaml", tmp_path / "run")
+
+
+def test_orbit_of_balls_is_the_ball(tmp_path):
+    """The helper itself: what it writes is where the cameras say."""
+    write_ball(tmp_path / "head_001000", orbit_rig(4, 64), 0.6, (0.9, 0.2, 0.2))
+    views = HeadFolder(tmp_path).load("head_001000")
+    area = views.alpha[:, 0].sum(dim=(1, 2))
+    focal = views.cameras.intrinsics[0, 0]
+    expected = torch.pi * focal**2 * 0.6**2 / (2.7**2 - 0.6**2)
+    assert ((area / expected - 1).abs() < 0.02).all()

@@ -1,0 +1,142 @@
+"""The view generator: FaceLift's U-Net from stock parts, and sampling that a seed decides."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from facelift.views import ViewGenerator, ViewGeneratorConfig
+from facelift.views.autoencoder import Autoencoder
+from facelift.views.unet import FrontViewAttention, build_unet
+
+SHARED = Path(__file__).parents[2] / "shared/golden"  # the U-Net's golden file is too large to carry
+
+
+def tiny(**sampling):
+    blocks = 2
+    config = ViewGeneratorConfig(
+        image_size=32,
+        fold=2,
+        autoencoder={
+            "block_out_channels": (32, 32),
+            "down_block_types": ("DownEncoderBlock2D",) * blocks,
+            "up_block_types": ("UpDecoderBlock2D",) * blocks,
+            "layers_per_block": 1,
+            "latent_channels": 4,
+        },
+        unet={
+            "sample_size": 8,
+            "in_channels": 8,
+            "out_channels": 4,
+            "block_out_channels": (32, 32),
+            "down_block_types": ("CrossAttnDownBlock2D",) * blocks,
+            "up_block_types": ("CrossAttnUpBlock2D",) * blocks,
+            "layers_per_block": 1,
+            "cross_attention_dim": 16,
+            "attention_head_dim": 2,
+        },
+        scheduler={"prediction_type": "v_prediction", "clip_sample": False, "timestep_spacing": "trailing"},
+        **({"steps": 2, "guidance": 1.0, "eta": 0.0} | sampling),
+    )
+    torch.manual_seed(0)
+    return ViewGenerator(config).eval()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the golden U-Net, 9 MB")
+def test_reproduces_the_reference_unet():
+    tensors = load_file(SHARED / "mvunet_tiny.safetensors")
+    unet = build_unet(json.loads((SHARED / "mvunet_tiny_config.json").read_text())).eval()
+    unet.load_state_dict({k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")})
+    with torch.no_grad():
+        got = unet(
+            tensors["input.sample"],
+            tensors["input.timestep"],
+            tensors["input.encoder_hidden_states"],
+            class_labels=tensors["input.class_labels"],
+        ).sample
+    torch.testing.assert_close(got, tensors["output.sample"], atol=1e-4, rtol=1e-4)
+
+
+def test_front_view_attention_is_softmax_over_front_and_own_tokens():
+    """Against the formula, written out for every view and head."""
+    from diffusers.models.attention_processor import Attention
+
+    torch.manual_seed(0)
+    attention = Attention(query_dim=8, heads=2, dim_head=4).double()
+    x = torch.randn(6, 5, 8, dtype=torch.float64)  # two samples of three views
+    got = FrontViewAttention(views=3)(attention, x)
+    for sample in range(2):
+        for view in range(3):
+            own, front = x[3 * sample + view], x[3 * sample]
+            seen = torch.cat([front, own])
+            heads = []
+            for h in range(2):
+                part = slice(4 * h, 4 * h + 4)
+                q, k, v = (
+                    (tokens @ layer.weight.T)[:, part]
+                    for tokens, layer in ((own, attention.to_q), (seen, attention.to_k), (seen, attention.to_v))
+                )
+                heads.append((q @ k.T / math.sqrt(4)).softmax(-1) @ v)
+            expected = torch.cat(heads, -1) @ attention.to_out[0].weight.T + attention.to_out[0].bias
+            torch.testing.assert_close(got[3 * sample + view], expected)
+
+
+def test_a_seed_decides_the_views():
+    model, portrait = tiny(), torch.rand(3, 32, 32)
+    first, again, other = (model.generate(portrait, seed) for seed in (3, 3, 4))
+    assert first.shape == (6, 3, 32, 32)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_guidance_of_one_is_the_conditional_prediction_in_one_pass(monkeypatch):
+    model, portrait = tiny(), torch.rand(3, 32, 32)
+    passes = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda *a: passes.append(a[2].abs().sum() > 0) or predict(*a))
+    model.generate(portrait, steps=2, guidance=1.0)
+    assert passes == [True, True]
+    passes.clear()
+    model.generate(portrait, steps=2, guidance=2.0)
+    assert passes == [True, False, True, False]  # the unconditional half sees zeros
+
+
+def test_ddim_recovers_a_sample_that_the_unet_knows(monkeypatch):
+    """A U-Net that always predicts the v of one fixed sample must lead there, whatever the noise."""
+    model, portrait = tiny(), torch.rand(3, 32, 32)
+    scheduler = model.scheduler
+    known = torch.randn(1, 6, 4, 8, 8)
+
+    def oracle(noisy, timesteps, condition):
+        alpha = scheduler.alphas_cumprod[timesteps].sqrt()
+        sigma = (1 - scheduler.alphas_cumprod[timesteps]).sqrt()
+        noise = (noisy - alpha * known) / sigma
+        return alpha * noise - sigma * known
+
+    monkeypatch.setattr(model, "predict", oracle)
+    expected = model.autoencoder.decode(known[0]).clamp(0, 1)
+    torch.testing.assert_close(model.generate(portrait, steps=5), expected, atol=2e-3, rtol=0)
+
+
+def test_autoencoder_folds_pixels_into_channels():
+    config = tiny().config
+    model = Autoencoder(config.autoencoder, fold=2, scaling_factor=2.0).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        latents = model.encode(images)
+        assert latents.shape == (2, 4, 8, 8)
+        assert model.downsampling == 4
+        torch.testing.assert_close(latents, 2 * model.posterior(images)[0])
+        assert model.decode(latents).shape == images.shape
+
+
+def test_fold_is_undone_exactly(monkeypatch):
+    model = Autoencoder(tiny().config.autoencoder, fold=2)
+    images = torch.rand(1, 3, 32, 32)
+    folded = nn.functional.pixel_unshuffle(images * 2 - 1, 2)
+    monkeypatch.setattr(model.kl, "decode", lambda latents: type("Out", (), {"sample": folded}))
+    torch.testing.assert_close(model.decode(torch.zeros(1)), images)
