@@ -61,7 +61,9 @@ class Cameras:
     def resized(self, size: int) -> Cameras:
         """The same cameras with an image of size x size pixels; the field of view stays."""
         factor = torch.tensor(
-            [size / self.width, size / self.height] * 2, dtype=self.intrinsics.dtype, device=self.intrinsics.device
+            [size / self.width, size / self.height] * 2,
+            dtype=self.intrinsics.dtype,
+            device=self.intrinsics.device,
         )
         return Cameras(self.w2c, self.intrinsics * factor, size, size)
 
@@ -75,7 +77,9 @@ class Cameras:
         y = torch.arange(self.height, device=device, dtype=dtype) + 0.5
         y, x = torch.meshgrid(y, x, indexing="ij")
         fx, fy, cx, cy = (k[:, None, None] for k in self.intrinsics.unbind(-1))
-        in_camera = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], -1)
+        in_camera = torch.stack(
+            [(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], -1
+        )
         in_camera = in_camera / in_camera.norm(dim=-1, keepdim=True)
         c2w = self.c2w
         directions = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], in_camera)

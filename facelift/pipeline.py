@@ -16,6 +16,7 @@ from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
+from facelift.portrait.align import Matting
 from facelift.reconstruct import GSLRM
 from facelift.render import render
 from facelift.timings import Timings
@@ -53,7 +54,9 @@ class Head:
     ) -> None:
         """Write one turn around the head as MP4, 30 frames a second."""
         rig = turntable_rig(frames, size or self.portrait.shape[-1])
-        images = (self.render(rig[i])[0].mul(255).round().byte().movedim(0, -1).cpu().numpy() for i in range(frames))
+        images = (
+            self.render(rig[i])[0].mul(255).round().byte().movedim(0, -1).cpu().numpy() for i in range(frames)
+        )
         write_mp4(path, progress(images))
 
 
@@ -89,7 +92,7 @@ class FaceLift:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
-        matting: str = "auto",
+        matting: Matting = "auto",
         prepared: bool = False,
         timings: Timings | None = None,
         progress: Progress = iter,

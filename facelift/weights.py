@@ -32,7 +32,9 @@ def find_model(name: str | Path | None) -> Path:
     for folder in (PACKAGED / name, Path(name)):
         if (folder / "views").is_dir() and (folder / "reconstructor").is_dir():
             return folder
-    packaged = ", ".join(sorted(p.name for p in PACKAGED.iterdir() if p.is_dir())) if PACKAGED.is_dir() else ""
+    packaged = (
+        ", ".join(sorted(p.name for p in PACKAGED.iterdir() if p.is_dir())) if PACKAGED.is_dir() else ""
+    )
     raise UserError(
         f"No model at {name}: name a packaged one ({packaged or 'none'}) "
         "or a folder that holds views/ and reconstructor/."
@@ -54,7 +56,9 @@ def save_model(model: nn.Module, folder: Path, dtype: torch.dtype = torch.float1
     with atomic_path(folder / "config.json") as path:
         path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")  # type: ignore[operator, union-attr]
     with atomic_path(folder / "model.safetensors") as path:
-        path.write_bytes(save({k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()}))
+        path.write_bytes(
+            save({k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()})
+        )
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

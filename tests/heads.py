@@ -10,7 +10,9 @@ import torch
 from facelift.cameras import Cameras, canonical_rig, orbit_rig
 
 
-def write_ball(folder: Path, cameras: Cameras, radius: float, color: tuple[float, float, float], images: str = ""):
+def write_ball(
+    folder: Path, cameras: Cameras, radius: float, color: tuple[float, float, float], images: str = ""
+):
     """One ball of that radius about the origin; its front half (y < 0) has the colour, its back is dark."""
     origins, directions = cameras.rays()
     along = -(origins * directions).sum(-1)
@@ -18,7 +20,9 @@ def write_ball(folder: Path, cameras: Cameras, radius: float, color: tuple[float
     hit = gap > 0
     distance = along - gap.clamp_min(0).sqrt()
     points = origins + distance[..., None] * directions
-    depth = (points @ cameras.w2c[:, None, :3, :3].transpose(-1, -2) + cameras.w2c[:, None, None, :3, 3])[..., 2]
+    depth = (points @ cameras.w2c[:, None, :3, :3].transpose(-1, -2) + cameras.w2c[:, None, None, :3, 3])[
+        ..., 2
+    ]
     shade = 0.6 + 0.4 * points[..., 2:] / radius
     rgb = torch.where(points[..., 1:2] < 0, torch.tensor(color), torch.tensor([0.2, 0.15, 0.1])) * shade
 

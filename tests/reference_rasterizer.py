@@ -54,7 +54,11 @@ def _view(
     slope_y = (y / z).clamp((-0.15 * height - cy) / fy, (1.15 * height - cy) / fy)
     zero = torch.zeros_like(z)
     jacobian = torch.stack(
-        [torch.stack([fx / z, zero, -fx * slope_x / z], -1), torch.stack([zero, fy / z, -fy * slope_y / z], -1)], 1
+        [
+            torch.stack([fx / z, zero, -fx * slope_x / z], -1),
+            torch.stack([zero, fy / z, -fy * slope_y / z], -1),
+        ],
+        1,
     )
     to_image = jacobian @ turn
     covariance = to_image @ _covariances(quats, scales)[order] @ to_image.transpose(1, 2) + 0.3 * torch.eye(2)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
 from reference_rasterizer import reference_render
 
-from facelift.cameras import Cameras, canonical_rig, look_at, orbit
-from facelift.errors import UserError
-from facelift.gaussians import SH_C0, Gaussians
+from facelift.cameras import Cameras, look_at, orbit
+from facelift.gaussians import Gaussians
 from facelift.render import Rendering, render
 
 
-def scene(count: int, seed: int = 0, scales: tuple[float, float] = (0.005, 0.15), spread: float = 0.6) -> Gaussians:
+def scene(
+    count: int, seed: int = 0, scales: tuple[float, float] = (0.005, 0.15), spread: float = 0.6
+) -> Gaussians:
     """Random anisotropic Gaussians around the origin, some so far out that the image cuts them."""
     generator = torch.Generator().manual_seed(seed)
     low, high = torch.tensor(scales).log()
@@ -74,7 +75,9 @@ def test_image_is_the_reference(rig: Cameras, scales: tuple[float, float]) -> No
 def test_camera_among_the_gaussians() -> None:
     """Some behind the camera, some in front of the near plane, some far to the side of it."""
     gaussians = scene(300, spread=1.0)
-    cameras = Cameras(look_at(torch.tensor([[0.3, -0.9, 0.2]])), torch.tensor([[50.0, 60.0, 30.0, 34.0]]), 64, 64)
+    cameras = Cameras(
+        look_at(torch.tensor([[0.3, -0.9, 0.2]])), torch.tensor([[50.0, 60.0, 30.0, 34.0]]), 64, 64
+    )
     expected = reference_render(*(t.double() for t in tensors(gaussians)), cameras)
     assert_same(render(gaussians, cameras), expected, 1e-4)
 
@@ -119,7 +122,11 @@ def test_gradients_are_finite_differences(output: str) -> None:
             slopes.append((sides[0] - sides[1]) / (2 * step))
         gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         torch.testing.assert_close(
-            gradient.double(), torch.stack(slopes).view_as(gradient), rtol=1e-3, atol=1e-4, msg=lambda m: f"{field.name}: {m}"
+            gradient.double(),
+            torch.stack(slopes).view_as(gradient),
+            rtol=1e-3,
+            atol=1e-4,
+            msg=lambda m: f"{field.name}: {m}",
         )
 
 

@@ -75,8 +75,21 @@ def reconstructor_config(tmp_path, balls, steps, **training):
     return write_config(
         tmp_path / f"reconstructor-{steps}.yaml",
         model=RECONSTRUCTOR,
-        training={"canonical": f"{balls}/canonical", "orbit": f"{balls}/orbit", "render_size": 32, **training},
-        loop={"batch": 2, "lr": 3e-3, "muon_lr": 3e-3, "warmup": 5, "ema": 0.9, "max_steps": steps, "cooldown": 0},
+        training={
+            "canonical": f"{balls}/canonical",
+            "orbit": f"{balls}/orbit",
+            "render_size": 32,
+            **training,
+        },
+        loop={
+            "batch": 2,
+            "lr": 3e-3,
+            "muon_lr": 3e-3,
+            "warmup": 5,
+            "ema": 0.9,
+            "max_steps": steps,
+            "cooldown": 0,
+        },
     )
 
 
@@ -157,9 +170,14 @@ def test_autoencoder_then_views(tmp_path, balls):
     trained = load_views(tmp_path / "views/views")
     assert trained.generate(images[0]).shape == (6, 3, 32, 32)
     for name, tensor in generator.autoencoder.state_dict().items():
-        assert torch.equal(tensor, trained.autoencoder.state_dict()[name]), "the autoencoder is not trained again"
+        assert torch.equal(tensor, trained.autoencoder.state_dict()[name]), (
+            "the autoencoder is not trained again"
+        )
     assert not torch.equal(generator.prompts, trained.prompts)
-    losses = [float(line.split("loss ")[1].split()[0]) for line in (tmp_path / "views/log.txt").read_text().splitlines()]
+    losses = [
+        float(line.split("loss ")[1].split()[0])
+        for line in (tmp_path / "views/log.txt").read_text().splitlines()
+    ]
     assert losses == sorted(losses, reverse=True)
 
 

@@ -50,7 +50,9 @@ def tiny(**sampling):
 def test_reproduces_the_reference_unet():
     tensors = load_file(SHARED / "mvunet_tiny.safetensors")
     unet = build_unet(json.loads((SHARED / "mvunet_tiny_config.json").read_text())).eval()
-    unet.load_state_dict({k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")})
+    unet.load_state_dict(
+        {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
+    )
     with torch.no_grad():
         got = unet(
             tensors["input.sample"],
@@ -78,7 +80,11 @@ def test_front_view_attention_is_softmax_over_front_and_own_tokens():
                 part = slice(4 * h, 4 * h + 4)
                 q, k, v = (
                     (tokens @ layer.weight.T)[:, part]
-                    for tokens, layer in ((own, attention.to_q), (seen, attention.to_k), (seen, attention.to_v))
+                    for tokens, layer in (
+                        (own, attention.to_q),
+                        (seen, attention.to_k),
+                        (seen, attention.to_v),
+                    )
                 )
                 heads.append((q @ k.T / math.sqrt(4)).softmax(-1) @ v)
             expected = torch.cat(heads, -1) @ attention.to_out[0].weight.T + attention.to_out[0].bias

@@ -63,7 +63,7 @@ class Report:
         )
 
     def margin(self, protocol: str, metric: str) -> tuple[str, Estimate] | None:
-        """The better baseline and how far, person by person, the model is above it; None unless both are known."""
+        """The better baseline, and how far the model is above it over people; None unless both are known."""
         baselines = {m: self.people(protocol, m, metric) for m in self.scores[protocol] if m != "model"}
         if len(baselines) < 2:
             return None

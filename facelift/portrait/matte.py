@@ -216,7 +216,7 @@ def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     length2 = (span**2).sum(-1)
     guess = ((seen * span).sum(-1) / (length2 + 1e-4)).clip(0, 1)
     guess *= ((np.sqrt((seen**2).sum(-1)) / np.minimum(sigma_b, 0.03) - 2) / 3).clip(0, 1)
-    trust = 0.1 * length2 / (length2 + 9 * sigma_b**2 + 4 * sigma_f**2)
+    trust = 0.1 * length2 / (length2 + 25 * sigma_b**2 + 4 * sigma_f**2)
     # Far from the outline the segmentation is likely to be right, and more so the farther.
     doubt = np.where(to_edge > 0, to_edge / inner, -to_edge / outer).clip(0, 1)
     pull = 0.03 * doubt**2

@@ -33,7 +33,7 @@ class GSLRMConfig:
         residual_color: colour is the input pixel plus what the network adds.
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
         half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
-        skip_background: patches of pure white, with white neighbours, get no token and no Gaussians.
+        skip_background: patches of pure white around the head get no token and no Gaussians.
     """
 
     image_size: int = 512
@@ -140,7 +140,9 @@ class GSLRM(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 residual = name.endswith(("attention.out.weight", "mlp.2.weight"))
-                nn.init.normal_(parameter, std=0.02 / (math.sqrt(2 * self.config.layers) if residual else 1.0))
+                nn.init.normal_(
+                    parameter, std=0.02 / (math.sqrt(2 * self.config.layers) if residual else 1.0)
+                )
 
     def forward(self, images: Tensor, cameras: Cameras) -> GaussianBatch:
         """Reconstruct one head.
@@ -154,9 +156,15 @@ class GSLRM(nn.Module):
         """
         config = self.config
         if images.shape[-2:] != (cameras.height, cameras.width):
-            raise ValueError(f"images are {tuple(images.shape[-2:])}, cameras {(cameras.height, cameras.width)}")
+            raise ValueError(
+                f"images are {tuple(images.shape[-2:])}, cameras {(cameras.height, cameras.width)}"
+            )
         tokens = self._patchify(torch.cat([images * 2 - 1, _ray_channels(cameras)], dim=1))
-        kept = self._foreground(images) if config.skip_background else torch.arange(len(tokens), device=images.device)
+        kept = (
+            self._foreground(images)
+            if config.skip_background
+            else torch.arange(len(tokens), device=images.device)
+        )
         x = torch.cat([self.learned_tokens, self.patch_embed(tokens[kept])])
         x = self.norm_in(x)[None]
         for block in self.blocks:
@@ -174,19 +182,26 @@ class GSLRM(nn.Module):
     def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
         """The finished head: what `forward` predicts, activated and filtered."""
         return (
-            self(images, cameras).activated().filtered(half_width=self.config.half_width, floor=self.config.floor)
+            self(images, cameras)
+            .activated()
+            .filtered(half_width=self.config.half_width, floor=self.config.floor)
         )
 
     def _patchify(self, x: Tensor) -> Tensor:
         """(V, C, H, W) -> (V * H/p * W/p, p * p * C), each patch flattened row, column, channel."""
         p = self.config.patch_size
-        return x.unflatten(2, (-1, p)).unflatten(4, (-1, p)).permute(0, 2, 4, 3, 5, 1).reshape(-1, p * p * x.shape[1])
+        return (
+            x.unflatten(2, (-1, p))
+            .unflatten(4, (-1, p))
+            .permute(0, 2, 4, 3, 5, 1)
+            .reshape(-1, p * p * x.shape[1])
+        )
 
     def _foreground(self, images: Tensor) -> Tensor:
-        """Indices of the patches that are not white, or whose neighbours are not."""
-        inked = (images.amin(dim=1, keepdim=True) < 0.96).float()
-        inked = F.max_pool2d(F.max_pool2d(inked, self.config.patch_size), 3, stride=1, padding=1)
-        return inked.flatten().nonzero()[:, 0]
+        """Indices of the patches that are not white, or that lie between two such in their row (a white shirt)."""
+        inked = F.max_pool2d((images.amin(dim=1) < 0.96).float(), self.config.patch_size)
+        spanned = inked.cummax(-1).values * inked.flip(-1).cummax(-1).values.flip(-1)
+        return spanned.flatten().nonzero()[:, 0]
 
     def _to_gaussians(
         self, learned: Tensor, pixels: Tensor, images: Tensor, cameras: Cameras, kept: Tensor
@@ -194,11 +209,15 @@ class GSLRM(nn.Module):
         grid = self.config.gaussians_per_side
         side = self.config.patch_size // grid  # pixels along a Gaussian's cell
         cells = cameras.resized(cameras.width // side)
-        origins, directions = (self._by_patch(r.movedim(-1, 1), grid)[kept].flatten(0, 1) for r in cells.rays())
+        origins, directions = (
+            self._by_patch(r.movedim(-1, 1), grid)[kept].flatten(0, 1) for r in cells.rays()
+        )
         index = torch.arange(len(cells) * cells.height * cells.width, device=images.device)
         pixel = self._by_patch(index.view(len(cells), 1, cells.height, cells.width), grid)[kept].flatten()
 
-        xyz, sh, scale, rotation, opacity = pixels.unflatten(-1, (grid**2, -1)).flatten(0, 1).split(RAW_CHANNELS, -1)
+        xyz, sh, scale, rotation, opacity = (
+            pixels.unflatten(-1, (grid**2, -1)).flatten(0, 1).split(RAW_CHANNELS, -1)
+        )
         nearest = -(origins * directions).sum(-1)
         distance = (2 * xyz.mean(-1).sigmoid() - 1) * DEPTH_RANGE + nearest
         means = origins + distance[:, None] * directions

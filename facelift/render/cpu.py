@@ -67,7 +67,9 @@ _FAST = {"contract", "reassoc", "nsz"}
 # x0, x1, y0, y1: outside of x0 <= x < x1, y0 <= y < y1, alpha < 1/255. It is empty if the Gaussian is out of view.
 
 
-@_kernel("void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[:,::1])")
+@_kernel(
+    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[:,::1])"
+)
 def _project(
     means: Floats,
     factors: Floats,
@@ -228,7 +230,15 @@ def _exp2(p: float) -> float:
 
 @numba.njit(error_model="numpy")
 def _fetch(
-    splats: Floats, boxes: Ints, entries: Ints, x_tile: int, y_tile: int, top: int, bottom: int, near: Floats, at: Ints
+    splats: Floats,
+    boxes: Ints,
+    entries: Ints,
+    x_tile: int,
+    y_tile: int,
+    top: int,
+    bottom: int,
+    near: Floats,
+    at: Ints,
 ) -> int:
     """Copy the splats of these entries that reach into rows [top, bottom) of a tile, and return their number.
 
@@ -262,7 +272,8 @@ def _open_rows(t: Floats) -> tuple[int, int]:
 
 
 @_kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1])", fastmath=_FAST
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1])",
+    fastmath=_FAST,
 )
 def _blend(
     splats: Floats,
@@ -552,13 +563,21 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, means: Tensor, factors: Tensor, opacities: Tensor, colors: Tensor, cameras: Cameras, keep: bool
+        ctx: Any,
+        means: Tensor,
+        factors: Tensor,
+        opacities: Tensor,
+        colors: Tensor,
+        cameras: Cameras,
+        keep: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         n, width, height = len(cameras), cameras.width, cameras.height
         columns, rows = -(-width // TILE), -(-height // TILE)
         count = len(means)
         inputs = [t.detach().numpy() for t in (means, factors, opacities, colors)]
-        w2c, intrinsics = (t.detach().float().cpu().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics))
+        w2c, intrinsics = (
+            t.detach().float().cpu().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
+        )
         color, alpha, depth = (np.empty((n, *size, height, width), np.float32) for size in ((3,), (), ()))
 
         def draw(camera: int, threads: int) -> _Lists | None:
@@ -591,7 +610,9 @@ class _Rasterize(torch.autograd.Function):
             images = (color[camera], alpha[camera, 0], depth[camera, 0])
             d_images = (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
             tiles = len(lists.starts) - 1
-            _in_pieces(lambda *span: _blend_backward(*inputs, *span, *images, *d_images, d_pairs), tiles, threads)
+            _in_pieces(
+                lambda *span: _blend_backward(*inputs, *span, *images, *d_images, d_pairs), tiles, threads
+            )
             return d_pairs
 
         d_pairs = _for_cameras(pull, len(w2c), threads)
@@ -600,7 +621,9 @@ class _Rasterize(torch.autograd.Function):
         def gather(first: int, last: int) -> None:
             for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
                 pairs = (lists.splats, lists.first_pair, d)
-                _project_backward(means, factors, opacities, *view, width, height, first, last, *pairs, *d_fields)
+                _project_backward(
+                    means, factors, opacities, *view, width, height, first, last, *pairs, *d_fields
+                )
 
         _in_pieces(gather, len(means), threads)
         return *(torch.from_numpy(d) for d in d_fields), None, None

@@ -25,8 +25,8 @@ LOOK = {
     "eyes": (0.08, 0.6),
     "brows": (0.7, 0.05),
     "lashes": (0.7, 0.05),
-    "teeth": (0.3, 0.3),
-    "tongue": (0.4, 0.3),
+    "teeth": (0.6, 0.15),
+    "tongue": (0.6, 0.2),
     "clothes": (0.9, 0.03),
     "hair": (0.6, 0.12),
 }
@@ -79,13 +79,15 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     def worn(name: str, proxy: str, texture: Pixels) -> Part:
         return part(name, assets.proxy(proxy).fit(body), meshes.proxy_template(assets, proxy), texture)
 
-    eyes = paint.plain(assets, person.eyes, 512)
+    skin = meshes.skin_template(assets, person.clothes)
+    body_in_clothes = meshes.tucked(body, skin.corners, assets.proxy(person.clothes).hidden)
+    eyes = paint.eyes(person, assets)
     parts = [
-        part("skin", body, meshes.skin_template(assets, person.clothes), paint.skin(person, assets)),
+        part("skin", body_in_clothes, skin, paint.skin(person, assets)),
         part("eyes", assets.proxy(EYES).fit(body), meshes.opaque_template(assets, EYES, eyes), eyes),
         worn("brows", person.brows, paint.brows(person, assets)),
         worn("lashes", person.lashes, paint.lashes(person, assets)),
-        worn("teeth", person.teeth, paint.plain(assets, assets.proxy(person.teeth).material, 512)),
+        worn("teeth", person.teeth, paint.teeth(person, assets)),
         worn("tongue", TONGUE, paint.plain(assets, assets.proxy(TONGUE).material, 256)),
         worn("clothes", person.clothes, paint.clothes(person, assets)),
     ]

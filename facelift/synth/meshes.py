@@ -13,6 +13,9 @@ from facelift.synth.scene import Floats, Part
 # No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
 WAIST = 1.2
 
+# How far skin retreats under clothes, in decimetres.
+TUCK = 0.1
+
 
 @dataclass(frozen=True)
 class Template:
@@ -104,6 +107,13 @@ def smooth_normals(vertices: Floats, corners: Ints) -> Floats:
     summed = np.stack([np.bincount(index, np.tile(flat[:, k], 3), len(vertices)) for k in range(3)], axis=1)
     length = np.linalg.norm(summed, axis=1, keepdims=True)
     return (summed / np.maximum(length, 1e-12)).astype(np.float32)
+
+
+def tucked(vertices: Floats, corners: Ints, covered: Ints) -> Floats:
+    """The body with its covered vertices drawn in, lest skin come through a tight collar."""
+    out = vertices.copy()
+    out[covered] -= TUCK * smooth_normals(vertices, corners)[covered]
+    return out
 
 
 def fluffed(vertices: Floats, normals: Floats, middle: Floats) -> Floats:

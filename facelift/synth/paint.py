@@ -12,7 +12,7 @@ from facelift.synth.assets import Assets, Mesh, Pixels
 from facelift.synth.light import Triple
 from facelift.synth.person import Person
 
-SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE = 1024, 1024, 512
+SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
 
 def plain(assets: Assets, material: str | Path, size: int) -> Pixels:
@@ -28,6 +28,23 @@ def skin(person: Person, assets: Assets) -> Pixels:
     first, second = (image if image.size == size else image.resize(size) for image in images)
     mixed = Image.blend(first, second, person.skin_mix) if person.skin_mix > 0.02 else first
     return _curve(mixed, np.arange(256)[None] * np.array(person.skin_gain)[:, None])
+
+
+def eyes(person: Person, assets: Assets) -> Pixels:
+    """Two irises blended: the assets' own are few, and more vivid than most people's."""
+    images = [Image.fromarray(plain(assets, name, EYES_SIZE)) for name in (person.eyes, person.eyes2)]
+    return np.asarray(Image.blend(images[0], images[1], person.eyes_mix))
+
+
+def teeth(person: Person, assets: Assets) -> Pixels:
+    """The teeth, whiter: their texture is half dark already, and so is a mouth."""
+    material = assets.proxy(person.teeth).material
+
+    def make() -> Pixels:
+        powers = np.array([0.52, 0.55, 0.62])[:, None]
+        return _curve(Image.fromarray(plain(assets, material, 512)), 255 * (np.arange(256) / 255) ** powers)
+
+    return assets.cached(("teeth", material), make)
 
 
 def hair(proxy: str, person: Person, assets: Assets) -> Pixels:

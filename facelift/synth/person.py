@@ -72,7 +72,7 @@ DYED: tuple[Triple, ...] = (
 # How often each hair mesh is chosen by women and by men; a mesh not listed is worn by both.
 HAIR_SHARES = {
     "afro01": (0.7, 0.7),
-    "bob01": (1.2, 0.05),
+    "bob01": (0.5, 0.03),
     "bob02": (0.9, 0.05),
     "braid01": (0.8, 0.0),
     "long01": (1.4, 0.15),
@@ -99,7 +99,8 @@ class Person:
         skin, skin2: materials of the skin; `skin_mix` of the second is blended into the first.
         skin_gain: factor on the skin's red, green and blue.
         skin_specular: strength of the skin's shine.
-        eyes, brows, lashes, teeth, clothes: material of the eyes, and proxies of the rest.
+        eyes, eyes2: materials of the irises; `eyes_mix` of the second is blended into the first.
+        brows, lashes, teeth, clothes: proxies.
         lash_strength: factor on the lashes' opacity.
         hair: proxy, None for the bald.
         hair_color, brow_color, clothes_color: sRGB; the clothes' is used where they have no texture.
@@ -121,6 +122,8 @@ class Person:
     skin_gain: Triple
     skin_specular: float
     eyes: str
+    eyes2: str
+    eyes_mix: float
     brows: str
     lashes: str
     lash_strength: float
@@ -166,6 +169,7 @@ def sample_person(seed: int, assets: Assets) -> Person:
     skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
     gain = np.exp(rng.normal(0, 0.07)) * np.exp(rng.normal(0, [0.025, 0.015, 0.035]))
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
+    eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
     return Person(
         seed=seed,
@@ -178,7 +182,9 @@ def sample_person(seed: int, assets: Assets) -> Person:
         skin_mix=skin_mix,
         skin_gain=_triple(gain),
         skin_specular=round(float(rng.uniform(0.05, 0.35)), 3),
-        eyes=_sample_eyes(rng, assets, ethnicity),
+        eyes=eyes,
+        eyes2=eyes2,
+        eyes_mix=round(float(rng.uniform(0.2, 0.8)), 3),
         brows=_pick(rng, assets.names("eyebrows/*/*.mhclo")),
         lashes=_pick(rng, assets.names("eyelashes/*/*.mhclo")),
         lash_strength=round(float(rng.uniform(0.4, 0.6) if is_male else rng.uniform(0.55, 0.9)), 3),
@@ -273,7 +279,7 @@ def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str)
         for side in ("left", "right"):
             units[f"eye-{side}-slit"] = 0.35 * strength
     elif mood == "open":
-        units["mouth-open"] = 0.55 * strength
+        units["mouth-open"] = 0.45 * strength
         units["mouth-parling"] = 0.3 * strength
     elif mood == "raised":
         for side in ("left", "right"):
@@ -331,12 +337,14 @@ def _sample_skin(
     return first, second, round(float(np.clip(share + rng.normal(0, 0.05), 0, 0.6)), 4)
 
 
-def _sample_eyes(rng: np.random.Generator, assets: Assets, ethnicity: Triple) -> str:
-    """Brown eyes, but for most of the mainly caucasian."""
+def _sample_eyes(rng: np.random.Generator, assets: Assets, ethnicity: Triple) -> tuple[str, str]:
+    """Two irises to blend: shades of brown, but two of the others for most of the mainly caucasian."""
     names = assets.names("eyes/materials/*.mhmat")
     dark = [name for name in names if name.split("/")[-1].removesuffix(".mhmat") in DARK_EYES]
     light = rng.random() < 0.7 * max(ethnicity[0] - 0.3, 0) / 0.7
-    return _pick(rng, [name for name in names if name not in dark] if light else dark or names)
+    fitting = ([name for name in names if name not in dark] if light else dark) or names
+    first, second = rng.permutation(fitting)[[0, -1]]
+    return str(first), str(second)
 
 
 def _sample_hair(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def random_photometry(
@@ -24,3 +26,29 @@ def random_photometry(
     each = (torch.rand(3, generator=rng) * 2 - 1) * balance
     exponent = (shared + each).exp().view(1, 3, 1, 1)
     return lambda images: images.clamp(0, 1) ** exponent
+
+
+def random_framing(
+    rng: torch.Generator, zoom: float = 0.06, shift: float = 0.03
+) -> Callable[[Tensor], Tensor]:
+    """One zoom and one vertical shift for all views of a head, for no finder frames a face exactly.
+
+    About what a larger or higher head looks like from all six sides at once; a sideways shift would not be.
+
+    Args:
+        zoom: largest, as a logarithm.
+        shift: largest, as a fraction of the image.
+
+    Returns:
+        A function from images (V, 3, H, W) to the same; what comes in at the border is what was there.
+    """
+    factor, offset = ((torch.rand(2, generator=rng) * 2 - 1) * torch.tensor([zoom, 2 * shift])).tolist()
+    matrix = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, offset]]) * torch.tensor(
+        [[math.exp(factor)] * 2 + [1.0]]
+    )
+
+    def frame(images: Tensor) -> Tensor:
+        grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+    return frame

@@ -89,7 +89,9 @@ class HeadFolder:
                 frames[0]["h"],
             )
         except (OSError, ValueError, KeyError, IndexError) as error:
-            raise UserError(f"{folder}/opencv_cameras.json cannot be read ({error!r}): make that head again.") from None
+            raise UserError(
+                f"{folder}/opencv_cameras.json cannot be read ({error!r}): make that head again."
+            ) from None
         return files, cameras
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ class LoopConfig:
     """Attributes:
     batch: samples a step.
     lr: peak learning rate of AdamW.
-    muon_lr: of Muon on the matrices of transformer blocks (Jordan et al., 2024); 0 leaves them to AdamW.
+    muon_lr: of Muon on the weights of hidden layers (Jordan et al., 2024); 0 leaves them to AdamW.
     warmup: steps over which the rate rises.
     cooldown: the last fraction of the time box, over which the rate falls to a twentieth.
     betas, weight_decay: of AdamW.
@@ -58,8 +58,11 @@ class LoopConfig:
 class Task(Protocol):
     """What is trained: `model` is averaged, saved and exported; `device` is where it lives."""
 
-    model: nn.Module
-    device: torch.device
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def backward(self, step: int, batch: int) -> dict[str, float]:
         """Accumulate the gradient of one step's mean loss over `batch` samples; what to print of it."""
@@ -115,6 +118,13 @@ def draws(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
+def channels_last(model: nn.Module) -> None:
+    """Lay the weights of convolutions out as CPUs and tensor cores like them."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
 def _rate(config: LoopConfig, step: int, elapsed_fraction: float) -> float:
     """Warm-up, plateau, linear cool-down; a factor on the peak rate."""
     left = min(1.0 - elapsed_fraction, 1.0 - step / config.max_steps)
@@ -145,8 +155,8 @@ class _Run:
         self.step += 1
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            trained = [p for p in self.task.model.parameters()]
-            torch._foreach_lerp_(list(self.average.parameters()), trained, 1 - decay)
+            for average, trained in zip(self.average.parameters(), self.task.model.parameters(), strict=True):
+                average.lerp_(trained, 1 - decay)
         return {**losses, "norm": float(norm)}
 
     def save(self) -> None:
@@ -178,19 +188,41 @@ class _Run:
             write_png(folder / f"{self.step:07d}.png", self.task.picture(self.average))
 
 
+class Muon(torch.optim.Muon):
+    """torch's Muon, for convolutions as well: each is the matrix of its output channels by all the rest."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+        self.trained = list(parameters)
+        self.matrices = [nn.Parameter(_as_matrix(p.detach())) for p in self.trained]  # they share memory
+        super().__init__(self.matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for parameter, matrix in zip(self.trained, self.matrices, strict=True):
+            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
+        super().step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for parameter in self.trained:
+            parameter.grad = None
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    """A view of (out, ...) as (out, rest), whichever memory format a convolution has."""
+    if weight.ndim == 4:
+        weight = weight.movedim(1, -1) if weight.is_contiguous(memory_format=torch.channels_last) else weight
+    return weight.flatten(1)
+
+
 def _optimizers(model: nn.Module, config: LoopConfig) -> Iterator[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the matrices inside transformer blocks if asked for, AdamW for the rest; with peak rates."""
+    """Muon for the hidden layers' matrices and convolutions if asked for, AdamW for the rest; with peak rates."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    matrices = {n: p for n, p in trained.items() if config.muon_lr and p.ndim == 2 and "blocks." in n}
-    if matrices:
-        yield (
-            torch.optim.Muon(
-                matrices.values(), lr=config.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            config.muon_lr,
-        )
-    rest = [p for name, p in trained.items() if name not in matrices]
+    hidden = {n: p for n, p in trained.items() if config.muon_lr and p.ndim in (2, 4) and "block" in n}
+    if hidden:
+        yield Muon(hidden.values(), config.muon_lr, config.weight_decay), config.muon_lr
+    rest = [p for name, p in trained.items() if name not in hidden]
     yield (
-        torch.optim.AdamW(rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True),
+        torch.optim.AdamW(
+            rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        ),
         config.lr,
     )

@@ -17,7 +17,6 @@ from facelift.train.data import HeadFolder, Views
 from facelift.train.loop import draws
 from facelift.weights import save_model
 
-
 IMAGE_WEIGHT = 10.0  # the squared error of an image is small beside the geometric terms
 
 
@@ -88,10 +87,15 @@ class ReconstructorTask:
             if count:
                 chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
                 views = folder.load(head, chosen)
-                parts.append((F.interpolate(views.images, size=size, mode="area"), views.cameras.resized(size)))
+                parts.append(
+                    (F.interpolate(views.images, size=size, mode="area"), views.cameras.resized(size))
+                )
         images = torch.cat([part[0] for part in parts])
         cameras = Cameras(
-            torch.cat([part[1].w2c for part in parts]), torch.cat([part[1].intrinsics for part in parts]), size, size
+            torch.cat([part[1].w2c for part in parts]),
+            torch.cat([part[1].intrinsics for part in parts]),
+            size,
+            size,
         )
         return images, cameras
 
@@ -100,7 +104,10 @@ class ReconstructorTask:
         """Three heads: other views, true above rendered; the PSNR of each is in no picture but in the log."""
         rows = []
         for head in self.heads[:: max(1, len(self.heads) // 3)][:3]:
-            inputs, others = self.inputs.load(head), self.others.load(head, [*range(min(6, self.others.count(head)))])
+            inputs, others = (
+                self.inputs.load(head),
+                self.others.load(head, [*range(min(6, self.others.count(head)))]),
+            )
             assert isinstance(model, GSLRM)
             with torch.autocast(self.device.type, torch.bfloat16):
                 gaussians = model.reconstruct(inputs.images.to(self.device), inputs.cameras.to(self.device))

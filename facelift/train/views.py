@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from facelift.train.augment import random_photometry
+from facelift.train.augment import random_framing, random_photometry
 from facelift.train.data import HeadFolder
-from facelift.train.loop import draws
-from facelift.views.generator import VIEWS, ViewGenerator
+from facelift.train.loop import channels_last, draws
+from facelift.views.generator import ViewGenerator
 from facelift.weights import load_views, save_model
 
 
@@ -23,26 +23,32 @@ class ViewsTraining:
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
+    variants: how many lights and framings of each head there are; their latents are kept in memory.
     """
 
     data: str
     autoencoder: str
     drop_condition: float = 0.05
     snr_gamma: float | None = None
+    variants: int = 4
 
 
 class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
-        self.generator = load_views(Path(training.autoencoder)).to(device, memory_format=torch.channels_last)
+        self.generator = load_views(Path(training.autoencoder)).to(device)
+        channels_last(self.generator)
         self.model = _Trained(self.generator)
         self.model.requires_grad_(True)
+        self.cache: dict[int, Tensor] = {}
 
     def backward(self, step: int, batch: int) -> dict[str, float]:
         rng = draws(3, step)
         latents, condition = self._batch(rng, batch)
-        timesteps = torch.randint(self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng)
+        timesteps = torch.randint(
+            self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng
+        )
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         scheduler = self.generator.scheduler
         noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
@@ -57,14 +63,21 @@ class ViewsTask:
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
         """Latents (B, 6, C, h, w) and the portrait's (B, C, h, w), dropped for some."""
-        heads = torch.randint(len(self.folder), (batch,), generator=rng)
-        images = torch.cat(
-            [random_photometry(rng)(self.folder.load(self.folder.heads[int(i)]).images) for i in heads]
-        ).to(self.device, memory_format=torch.channels_last)
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16):
-            latents = self.generator.autoencoder.encode(images).float().unflatten(0, (batch, VIEWS))
+        drawn = torch.randint(len(self.folder) * self.training.variants, (batch,), generator=rng)
+        latents = torch.stack([self._latents(int(i)) for i in drawn]).to(self.device, torch.float32)
         kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
         return latents, latents[:, 0] * kept.to(self.device)[:, None, None, None]
+
+    @torch.no_grad()
+    def _latents(self, index: int) -> Tensor:
+        """(6, C, h, w) of one head in one of its lights and framings, encoded once."""
+        if index not in self.cache:
+            rng = draws(5, index)
+            images = self.folder.load(self.folder.heads[index // self.training.variants]).images
+            images = random_framing(rng)(random_photometry(rng)(images)).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                self.cache[index] = self.generator.autoencoder.encode(images).half()
+        return self.cache[index]
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         if self.training.snr_gamma is None:
