@@ -158,7 +158,7 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the data set.", metavar="OUT")],
     assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
     heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
-    size: Annotated[int, typer.Option(min=16, max=4096, help="Side of the views in pixels.")] = 256,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the views in pixels.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,

@@ -46,7 +46,7 @@ class Gaussians:
         return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
 
     def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, floor: float = -1.0) -> Gaussians:
-        """FaceLift's output filters, in its order: faint ones, large ones below the head, far corners, the box.
+        """FaceLift's output filters, in its order: faint Gaussians, large low ones, far corners, the box.
 
         The box is |x|, |y| < half_width and floor < z < 1; the defaults are FaceLift's.
         """

@@ -241,7 +241,12 @@ def test_own_alpha_is_the_matte(photo):
 def test_beyond_the_photo_is_white(photo):
     portrait = prepare_portrait(photo[40:300, 130:330], matting="none")
     assert portrait.alpha[0, 250, 0] == 0 and portrait.image[:, 250, 0].min() == 1
-    assert portrait.alpha[0, 300, 256] == 1
+    assert portrait.alpha[0, 300, 256] > 0.999
+
+
+def test_a_photo_of_nothing_but_a_face_keeps_it(photo):
+    alpha = prepare_portrait(photo[75:180, 172:280]).alpha[0]
+    assert torch.isfinite(alpha).all() and alpha[220:330, 200:300].min() > 0.95
 
 
 def test_size_is_respected(photo, portrait):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import sys
+from dataclasses import astuple, fields, replace
 
+import numba
 import pytest
 import torch
 from reference_rasterizer import reference_render
+from torch import Tensor
 
-from facelift.cameras import Cameras, look_at, orbit
-from facelift.gaussians import Gaussians
+from facelift.cameras import Cameras, canonical_rig, look_at, orbit
+from facelift.errors import UserError
+from facelift.gaussians import SH_C0, Gaussians
 from facelift.render import Rendering, render
 
 
@@ -29,7 +33,7 @@ def scene(
 
 
 def soft_scene(count: int, seed: int = 0) -> Gaussians:
-    """Gaussians so wide and so clear that a small image is smooth in all of their fields."""
+    """Gaussians so wide and so clear that they cross no threshold in a small image: it is smooth."""
     generator = torch.Generator().manual_seed(seed)
     return Gaussians(
         means=0.3 * (torch.rand(count, 3, generator=generator) - 0.5),
@@ -40,18 +44,39 @@ def soft_scene(count: int, seed: int = 0) -> Gaussians:
     )
 
 
-def tensors(gaussians: Gaussians) -> list[torch.Tensor]:
+def one(
+    mean: tuple[float, float, float], opacity: float = 0.9, scale: float = 0.1, red: float = 0.5
+) -> Gaussians:
+    """A round Gaussian of colour (red, 0.5, 0.5)."""
+    return Gaussians(
+        means=torch.tensor([mean]),
+        quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]]),
+        scales=torch.full((1, 3), scale),
+        opacities=torch.tensor([opacity]),
+        sh0=torch.tensor([[(red - 0.5) / SH_C0, 0.0, 0.0]]),
+    )
+
+
+def tensors(gaussians: Gaussians) -> list[Tensor]:
     return [getattr(gaussians, f.name) for f in fields(gaussians)]
+
+
+def joined(*parts: Gaussians) -> Gaussians:
+    return Gaussians(*(torch.cat(group) for group in zip(*map(tensors, parts), strict=True)))
 
 
 def leaves(gaussians: Gaussians) -> Gaussians:
     return Gaussians(*(t.clone().requires_grad_() for t in tensors(gaussians)))
 
 
-def assert_same(rendering: Rendering, expected: tuple[torch.Tensor, ...], tolerance: float = 2e-5) -> None:
+def reference(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
+    return reference_render(*(t.double() for t in tensors(gaussians)), cameras)
+
+
+def assert_same(rendering: Rendering, expected: tuple[Tensor, ...], tolerance: float = 2e-5) -> None:
     """Equal, but for the odd pixel where a contribution of 1/255 falls on the other side of its threshold."""
-    for name, value in zip(("image", "alpha", "depth"), expected, strict=True):
-        error = (getattr(rendering, name).double() - value).abs()
+    for name, found, value in zip(("image", "alpha", "depth"), astuple(rendering), expected, strict=True):
+        error = (found.double() - value).abs()
         assert error.max() < 0.02, name
         assert (error > tolerance).double().mean() < 1e-3, name
 
@@ -68,66 +93,64 @@ def rig() -> Cameras:
 @pytest.mark.parametrize("scales", [(0.001, 0.01), (0.005, 0.15), (0.01, 1.0)])
 def test_image_is_the_reference(rig: Cameras, scales: tuple[float, float]) -> None:
     gaussians = scene(400, scales=scales)
-    expected = reference_render(*(t.double() for t in tensors(gaussians)), rig)
-    assert_same(render(gaussians, rig), expected)
+    assert_same(render(gaussians, rig), reference(gaussians, rig))
 
 
 def test_camera_among_the_gaussians() -> None:
-    """Some behind the camera, some in front of the near plane, some far to the side of it."""
+    """Some are behind the camera, some nearer than the near plane, some far to the side."""
     gaussians = scene(300, spread=1.0)
-    cameras = Cameras(
-        look_at(torch.tensor([[0.3, -0.9, 0.2]])), torch.tensor([[50.0, 60.0, 30.0, 34.0]]), 64, 64
-    )
-    expected = reference_render(*(t.double() for t in tensors(gaussians)), cameras)
-    assert_same(render(gaussians, cameras), expected, 1e-4)
+    w2c = look_at(torch.tensor([[0.3, -0.9, 0.2]]))
+    cameras = Cameras(w2c, torch.tensor([[50.0, 60.0, 30.0, 34.0]]), 64, 64)
+    assert_same(render(gaussians, cameras), reference(gaussians, cameras), 1e-4)
 
 
 @pytest.mark.parametrize("scales", [(0.001, 0.01), (0.005, 0.15), (0.1, 1.0)])
 def test_gradients_are_the_reference(rig: Cameras, scales: tuple[float, float]) -> None:
     gaussians = leaves(scene(200, seed=1, scales=scales))
-    exact = [t.detach().double().requires_grad_() for t in tensors(gaussians)]
-    expected = reference_render(*exact, rig)
-    rendering = render(gaussians, rig)
-    found = (rendering.image, rendering.alpha, rendering.depth)
+    exact = Gaussians(*(t.detach().double().requires_grad_() for t in tensors(gaussians)))
+    found, expected = astuple_of(render(gaussians, rig)), reference(exact, rig)
     generator = torch.Generator().manual_seed(2)
     weights = [torch.randn(value.shape, generator=generator) for value in found]
     sum((w * value).sum() for w, value in zip(weights, found, strict=True)).backward()
     sum((w * value).sum() for w, value in zip(weights, expected, strict=True)).backward()
-    for field, value, truth in zip(fields(gaussians), tensors(gaussians), exact, strict=True):
+    for field, value, truth in zip(fields(gaussians), tensors(gaussians), tensors(exact), strict=True):
         error = (value.grad.double() - truth.grad).norm() / truth.grad.norm()
         assert error < 2e-3, f"{field.name}: {error:.1e}"
 
 
-@pytest.mark.parametrize("output", ["image", "alpha", "depth"])
-def test_gradients_are_finite_differences(output: str) -> None:
+def test_gradients_are_finite_differences() -> None:
     cameras = orbit([0.0, 100.0], [10.0, -30.0], size=10)
     gaussians = leaves(soft_scene(4))
+    found = astuple_of(render(gaussians, cameras))
     generator = torch.Generator().manual_seed(3)
-    value = getattr(render(gaussians, cameras), output)
-    weights = torch.randn(value.shape, generator=generator)
-    (weights * value).sum().backward()
+    weights = [torch.randn(value.shape, generator=generator) for value in found]
 
-    exact = [t.detach().double() for t in tensors(gaussians)]
-    channel = ("image", "alpha", "depth").index(output)
+    def losses(images: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack([(w * image).sum() for w, image in zip(weights, images, strict=True)])
+
+    gradients = [
+        torch.autograd.grad(loss, tensors(gaussians), retain_graph=True, materialize_grads=True)
+        for loss in losses(found)
+    ]
+    moved = Gaussians(*(t.detach().double() for t in tensors(gaussians)))
     step = 1e-5
-    for field, leaf, entry in zip(fields(gaussians), tensors(gaussians), exact, strict=True):
-        flat = entry.view(-1)
-        slopes = []
+    for field, entries, *of_outputs in zip(fields(gaussians), tensors(moved), *gradients, strict=True):
+        flat, slopes = entries.view(-1), []
         for i in range(len(flat)):
-            sides = []
-            for sign in (1, -1):
-                flat[i] += sign * step
-                sides.append((weights * reference_render(*exact, cameras)[channel]).sum())
-                flat[i] -= sign * step
-            slopes.append((sides[0] - sides[1]) / (2 * step))
-        gradient = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
-        torch.testing.assert_close(
-            gradient.double(),
-            torch.stack(slopes).view_as(gradient),
-            rtol=1e-3,
-            atol=1e-4,
-            msg=lambda m: f"{field.name}: {m}",
-        )
+            flat[i] += step
+            above = losses(reference(moved, cameras))
+            flat[i] -= 2 * step
+            below = losses(reference(moved, cameras))
+            flat[i] += step
+            slopes.append((above - below) / (2 * step))
+        found_slopes = torch.stack([g.flatten() for g in of_outputs], dim=1).double()
+        error = (found_slopes - torch.stack(slopes)).abs().max()
+        assert error < 2e-4 * torch.stack(slopes).abs().max() + 1e-5, f"{field.name}: {error:.1e}"
+
+
+def astuple_of(rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
+    """Without the copies that `astuple` makes, which only leaves of the graph allow."""
+    return rendering.image, rendering.alpha, rendering.depth
 
 
 def test_threads_change_nothing(rig: Cameras) -> None:
@@ -137,13 +160,132 @@ def test_threads_change_nothing(rig: Cameras) -> None:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             gaussians = leaves(scene(3000, scales=(0.005, 0.05)))
-            rendering = render(gaussians, rig)
-            (rendering.image.square().sum() + rendering.alpha.sum() + rendering.depth.sin().sum()).backward()
-            results.append(
-                [rendering.image, rendering.alpha, rendering.depth, *(t.grad for t in tensors(gaussians))]
-            )
+            images = astuple_of(render(gaussians, rig))
+            sum(image.sin().sum() for image in images).backward()
+            results.append([*images, *(t.grad for t in tensors(gaussians))])
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b)
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_near_hides_far() -> None:
+    """Camera 0 is on -y, camera 1 on +y: each sees the Gaussian on its own side, whatever their order."""
+    pair = joined(one((0.0, 0.4, 0.0), red=0.0), one((0.0, -0.4, 0.0), red=1.0))
+    red = render(pair, orbit([0.0, 180.0], [0.0, 0.0], size=32)).image[:, 0, 16, 16]
+    assert red[0] > 0.8 and red[1] < 0.2
+
+
+def test_depth_is_weight_times_z() -> None:
+    gaussians, cameras = one((0.0, -0.5, 0.0), opacity=0.6), orbit([0.0], [0.0], size=33)
+    rendering = render(gaussians, cameras)
+    torch.testing.assert_close(rendering.alpha[0, 0, 16, 16].item(), 0.6, rtol=1e-4, atol=0)
+    torch.testing.assert_close(rendering.depth, rendering.alpha * 2.2)
+
+
+def test_pixels_stop_before_they_are_opaque() -> None:
+    """Alpha is half a time: after thirteen times 1.2e-4 is left, and the fourteenth is not drawn."""
+    stack = joined(*(one((0.0, 0.01 * i, 0.0), opacity=0.5, scale=5.0) for i in range(40)))
+    alpha = render(stack, orbit([0.0], [0.0], size=17)).alpha[0, 0, 8, 8].item()
+    assert alpha == pytest.approx(1 - 0.5**13, abs=1e-6)
+
+
+def test_nothing_to_draw(rig: Cameras) -> None:
+    empty = leaves(scene(0))
+    rendering = render(empty, rig, background=0.25)
+    assert rendering.image.shape == (3, 3, 54, 70)
+    assert (rendering.image == 0.25).all() and (rendering.alpha == 0).all() and (rendering.depth == 0).all()
+    rendering.image.sum().backward()
+    assert empty.means.grad.shape == (0, 3)
+    assert render(scene(5), rig[:0]).image.shape == (0, 3, 54, 70)
+
+
+def test_out_of_view() -> None:
+    cameras = orbit([0.0], [0.0], size=32)
+    for mean in ((0.0, -3.0, 0.0), (9.0, 0.0, 0.0), (0.0, 0.0, -9.0), (0.0, -2.695, 0.0)):
+        gaussian = leaves(one(mean))
+        rendering = render(gaussian, cameras)
+        assert (rendering.alpha == 0).all()
+        rendering.image.sum().backward()
+        assert all((t.grad == 0).all() for t in tensors(gaussian))
+    assert (render(one((0.0, 0.0, 0.0), opacity=0.003), cameras).alpha == 0).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_not_finite_is_not_drawn(rig: Cameras, value: float) -> None:
+    good = scene(50)
+    expected = render(good, rig).image
+    for field in fields(good):
+        bad = scene(1)
+        getattr(bad, field.name)[0, ...] = value
+        image = render(joined(good, bad), rig).image
+        if not (field.name in ("sh0", "opacities") and value < 0):  # these are clamped: black, and invisible
+            assert torch.equal(image, expected), field.name
+        assert image.isfinite().all()
+
+
+def test_backgrounds(rig: Cameras) -> None:
+    gaussians = scene(50)
+    black, alpha = render(gaussians, rig, 0.0).image, render(gaussians, rig).alpha
+    one_a_camera = torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        render(gaussians, rig, one_a_camera).image, black + (1 - alpha) * one_a_camera[:, :, None, None]
+    )
+    torch.testing.assert_close(
+        render(gaussians, rig, one_a_camera[0]).image, black + (1 - alpha) * one_a_camera[0, :, None, None]
+    )
+
+
+def test_autocast_and_other_precisions(rig: Cameras) -> None:
+    gaussians = scene(50)
+    expected = render(gaussians, rig).image
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(render(gaussians, rig).image, expected)
+    double = replace(gaussians, means=gaussians.means.double().requires_grad_())
+    image = render(double, rig).image
+    assert torch.equal(image, expected)
+    image.sum().backward()
+    assert double.means.grad.dtype == torch.float64
+
+
+def test_without_a_folder_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    from facelift.render.cpu import _kernel
+
+    njit = numba.njit
+
+    def read_only(*args, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*args, **options)
+
+    monkeypatch.setattr(numba, "njit", read_only)
+    assert _kernel("i8(i8)")(lambda x: x + 1)(1) == 2
+
+
+def test_cuda_without_gsplat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gsplat", None)
+    monkeypatch.delitem(sys.modules, "gsplat.cuda._backend", raising=False)
+    with pytest.raises(UserError, match=r"facelift\[cuda\]"):
+        render(scene(3), canonical_rig(16), backend="cuda")
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(UserError, match="auto, cpu or cuda"):
+        render(scene(3), canonical_rig(16), backend="vulkan")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_cuda_is_the_reference(rig: Cameras) -> None:
+    pytest.importorskip("gsplat")
+    gaussians = scene(400)
+    on_gpu = leaves(gaussians.to("cuda"))
+    rendering = render(on_gpu, rig)
+    sum(image.square().sum() for image in astuple_of(rendering)).backward()
+    on_cpu = leaves(gaussians)
+    images = astuple_of(render(on_cpu, rig))
+    sum(image.square().sum() for image in images).backward()
+    for found, expected in zip(astuple_of(rendering), images, strict=True):
+        assert (found.cpu() - expected).abs().mean() < 1e-3
+    for field, found, expected in zip(fields(gaussians), tensors(on_gpu), tensors(on_cpu), strict=True):
+        error = (found.grad.cpu() - expected.grad).norm() / expected.grad.norm()
+        assert error < 0.05, f"{field.name}: {error:.1e}"

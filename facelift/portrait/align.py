@@ -116,7 +116,7 @@ def _warp(image: np.ndarray, scale: float, dx: float, dy: float, size: int) -> t
     h, w = image.shape[:2]
     x0, x1 = (int(np.clip(v, 0, w)) for v in ((0 - dx) / scale - rim, (size - dx) / scale + rim + 1))
     y0, y1 = (int(np.clip(v, 0, h)) for v in ((0 - dy) / scale - rim, (size - dy) / scale + rim + 1))
-    part = image[y0:y1, x0:x1].astype(np.float32) / 255
+    part: np.ndarray = image[y0:y1, x0:x1].astype(np.float32) / 255
     if part.shape[2] == 3:
         part = np.dstack([part, np.ones(part.shape[:2], np.float32)])
     part[..., :3] *= part[..., 3:]  # filters must not see the colour of transparent pixels

@@ -94,18 +94,16 @@ def _segment(rgb: np.ndarray, face: Face) -> np.ndarray:
     u, v = _grid(rgb.shape, face)
     prior = _prior(u, v)
     core = prior > 4
-    likely, outside = (
-        _sigmoid(prior),
-        _sigmoid(-4 * prior - 10),
-    )  # at first, only what is far from any head is background
+    likely = _sigmoid(prior)
+    outside = _sigmoid(-4 * prior - 10)  # at first, only what is far from any head is surely background
     smooth = _neighbours(rgb)
     for _ in range(ROUNDS):
         fore = _density(rgb, likely**2, face.side, other=0.1)
         back = _density(rgb, outside, face.side, other=0.01)
         evidence = 0.7 * (np.log(fore) - np.log(back))
-        vote = _sigmoid(prior + evidence.clip(-5, 5))
+        vote = _sigmoid(prior + evidence.clip(-6, 6))
         vote[core] = 1
-        weight = np.where(core, 1.0, 0.03 * (2 * vote - 1) ** 2 + 0.001).astype(np.float32)
+        weight = np.where(core, 1.0, 0.01 * (2 * vote - 1) ** 2 + 0.001).astype(np.float32)
         likely = _solve(smooth, vote, weight, likely, 120)
         outside = np.where(prior > 0, 0, _sigmoid(-1.5 * prior - 1.5) * (1 - likely).clip(0, 1) ** 4)
     return likely
@@ -138,7 +136,7 @@ def _histogram(rgb: np.ndarray, weight: np.ndarray) -> np.ndarray:
         padded = np.pad(counts, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
         low, high = (np.take(padded, range(s, s + BINS), axis) for s in (0, 2))
         counts = 0.25 * low + 0.5 * counts + 0.25 * high
-    return (counts / counts.mean()).ravel()[index].astype(np.float32)
+    return (counts / (counts.mean() + 1e-9)).ravel()[index].astype(np.float32)
 
 
 def _grid(shape: tuple[int, ...], face: Face) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +150,10 @@ def _grid(shape: tuple[int, ...], face: Face) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _prior(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Log odds that a person covers the place `u, v` of `_grid`, before any colour is seen."""
+    """Log odds that a person covers the place `u, v` of `_grid`, before any colour is seen.
+
+    Set by hand: ovals for face and hair, a strip for the throat, and shoulders below a line that slopes away.
+    """
     face = 18 * (1 - np.hypot(u / 0.48, (v + 0.02) / 0.56))
     hair = 5 * (1 - np.hypot(u / 0.62, (v + 0.2) / 0.82))
     throat = 8 * np.minimum((0.3 - np.abs(u)) / 0.3, (v - 0.2) / 0.3)
@@ -180,7 +181,7 @@ def _neighbours(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The product with the Laplacian of the pixel grid, whose edges are weak where the colour changes."""
     dx = ((rgb[:, 1:] - rgb[:, :-1]) ** 2).sum(-1)
     dy = ((rgb[1:] - rgb[:-1]) ** 2).sum(-1)
-    beta = 1 / (2 * (dx.mean() + dy.mean()) / 2 + 1e-6)
+    beta = 3 / (2 * (dx.mean() + dy.mean()) / 2 + 1e-6)
     wx, wy = np.exp(-beta * dx) + 1e-3, np.exp(-beta * dy) + 1e-3
 
     def product(p: np.ndarray) -> np.ndarray:
@@ -204,7 +205,7 @@ def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     prior = _prior(u, v)
     inside = _one_piece(likely > 0.5, prior > 5)
     to_edge = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / face.side
-    to_edge -= cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / face.side
+    to_edge = to_edge - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / face.side
     hair = np.clip((0.75 - v) / 0.3, 0, 1) * np.clip(((u / 0.42) ** 2 + (v / 0.5) ** 2 - 1) / 0.5, 0, 1)
     inner, outer = 0.015 + 0.05 * hair, 0.015 + 0.12 * hair
     sure_in, sure_out = (to_edge > inner) | (prior > 5), to_edge < -outer
@@ -215,11 +216,11 @@ def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     span, seen = fore - back, rgb - back
     length2 = (span**2).sum(-1)
     guess = ((seen * span).sum(-1) / (length2 + 1e-4)).clip(0, 1)
-    guess *= ((np.sqrt((seen**2).sum(-1)) / np.minimum(sigma_b, 0.03) - 2) / 3).clip(0, 1)
+    guess *= ((np.sqrt((seen**2).sum(-1)) / np.minimum(sigma_b, 0.05) - 2) / 3).clip(0, 1)
     trust = 0.1 * length2 / (length2 + 25 * sigma_b**2 + 4 * sigma_f**2)
-    # Far from the outline the segmentation is likely to be right, and more so the farther.
+    # Far from the outline the segmentation is probably right, and on a busy background it is all there is.
     doubt = np.where(to_edge > 0, to_edge / inner, -to_edge / outer).clip(0, 1)
-    pull = 0.03 * doubt**2
+    pull = 0.03 * doubt * (1 + 4 * sigma_b**2 / (sigma_b**2 + 0.05**2))
     known = sure_in | sure_out
     target = np.where(known, sure_in, (trust * guess + pull * inside) / (trust + pull + 1e-6))
     weight = np.where(known, 10.0, trust + pull)

@@ -64,7 +64,9 @@ class GaussianBatch:
     The first `learned` Gaussians are those of the learned tokens; the others lie on rays.
 
     Attributes:
-        means: (N, 3); quats: (N, 4) wxyz, not normalised; log_scales: (N, 3); opacity_logits: (N,); sh0: (N, 3).
+        means, log_scales, sh0: (N, 3) each.
+        quats: (N, 4) wxyz, not normalised.
+        opacity_logits: (N,).
         pixel: (N - learned,) index of each Gaussian's cell in the flattened (view, row, column) grid.
         distance: (N - learned,) along its unit ray, world units.
         learned: how many Gaussians belong to no pixel.
@@ -159,13 +161,15 @@ class GSLRM(nn.Module):
             raise ValueError(
                 f"images are {tuple(images.shape[-2:])}, cameras {(cameras.height, cameras.width)}"
             )
-        tokens = self._patchify(torch.cat([images * 2 - 1, _ray_channels(cameras)], dim=1))
-        kept = (
-            self._foreground(images)
-            if config.skip_background
-            else torch.arange(len(tokens), device=images.device)
+        if config.skip_background:
+            kept = self._foreground(images)
+        else:
+            kept = torch.arange(images[:, 0].numel() // config.patch_size**2, device=images.device)
+        patches = (
+            self._by_patch(x, config.patch_size)[kept] for x in (images * 2 - 1, _ray_channels(cameras))
         )
-        x = torch.cat([self.learned_tokens, self.patch_embed(tokens[kept])])
+        tokens = self.patch_embed(torch.cat([*patches], dim=-1).flatten(1))  # by row, column, channel
+        x = torch.cat([self.learned_tokens, tokens])
         x = self.norm_in(x)[None]
         for block in self.blocks:
             x = block(x)
@@ -187,18 +191,8 @@ class GSLRM(nn.Module):
             .filtered(half_width=self.config.half_width, floor=self.config.floor)
         )
 
-    def _patchify(self, x: Tensor) -> Tensor:
-        """(V, C, H, W) -> (V * H/p * W/p, p * p * C), each patch flattened row, column, channel."""
-        p = self.config.patch_size
-        return (
-            x.unflatten(2, (-1, p))
-            .unflatten(4, (-1, p))
-            .permute(0, 2, 4, 3, 5, 1)
-            .reshape(-1, p * p * x.shape[1])
-        )
-
     def _foreground(self, images: Tensor) -> Tensor:
-        """Indices of the patches that are not white, or that lie between two such in their row (a white shirt)."""
+        """Indices of the patches that are not white, or lie between two such in their row (a white shirt)."""
         inked = F.max_pool2d((images.amin(dim=1) < 0.96).float(), self.config.patch_size)
         spanned = inked.cummax(-1).values * inked.flip(-1).cummax(-1).values.flip(-1)
         return spanned.flatten().nonzero()[:, 0]

@@ -24,7 +24,7 @@ Backend = Literal["auto", "cpu", "cuda"]
 class Rendering:
     """What N cameras see.
 
-    A pixel's weights are w_i = alpha_i * prod_{j < i} (1 - alpha_j), over the Gaussians in front to back order.
+    A pixel's weights are w_i = alpha_i * prod_{j < i} (1 - alpha_j), its Gaussians numbered front to back.
 
     Attributes:
         image: (N, 3, H, W) RGB over the background: sum of w_i * colour_i + (1 - alpha) * background.

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from facelift.cameras import Cameras
 from facelift.gaussians import Gaussians
@@ -61,14 +62,41 @@ def _kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Ca
 # Enough for sums to be vectorised; infinities and NaN keep their meaning.
 _FAST = {"contract", "reassoc", "nsz"}
 
-# A splat is a row of ten floats: centre (u, v), exponent (a, b, c, k), colour (r, g, b), depth z.
-#     alpha = 2 ** (k + a dx^2 + b dx dy + c dy^2),    k = log2(opacity),    (a, b, c) = -log2(e)/2 (K00, 2 K01, K11)
-# at the pixel whose centre is at (u + dx, v + dy); K is the inverse of the projected covariance. A splat's box is
-# x0, x1, y0, y1: outside of x0 <= x < x1, y0 <= y < y1, alpha < 1/255. It is empty if the Gaussian is out of view.
+# A splat is a row of ten floats: centre (u, v), exponent (a, b, c, k), colour (r, g, b), depth z. To the
+# pixel whose centre is at (u + dx, v + dy) it gives
+#     alpha = 2 ** (k + a dx^2 + b dx dy + c dy^2),
+# where k = log2(opacity), (a, b, c) = -log2(e) / 2 (K_xx, 2 K_xy, K_yy), K the inverse of the projected
+# covariance. A splat's box is x0, x1, y0, y1: alpha < 1/255 outside of x0 <= x < x1, y0 <= y < y1. It is
+# empty if the Gaussian is out of view.
+
+
+@numba.njit(error_model="numpy")
+def _limits(intrinsics: Floats, width: int, height: int) -> tuple[float, float, float, float]:
+    """The range of x / z and that of y / z where the projection is linearised: the image and 15% around."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    w, h = np.float32(width), np.float32(height)
+    around = np.float32(0.15)
+    return (
+        (-cx - around * w) / fx,
+        (w - cx + around * w) / fx,
+        (-cy - around * h) / fy,
+        (h - cy + around * h) / fy,
+    )
+
+
+@numba.njit(error_model="numpy")
+def _turned(w2c: Floats, x: float, y: float, z: float) -> tuple[float, float, float]:
+    """The vector (x, y, z) along the camera's axes."""
+    return (
+        w2c[0, 0] * x + w2c[0, 1] * y + w2c[0, 2] * z,
+        w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z,
+        w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z,
+    )
 
 
 @_kernel(
-    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[:,::1])"
+    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], "
+    "i4[:,::1])"
 )
 def _project(
     means: Floats,
@@ -87,61 +115,56 @@ def _project(
     """Gaussians [first, last) of (G, ...) to `splats` (G, 10) and `boxes` (G, 4)."""
     fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
     w, h = np.float32(width), np.float32(height)
-    margin = np.float32(0.15)
-    left, right = (-cx - margin * w) / fx, (w - cx + margin * w) / fx
-    top, bottom = (-cy - margin * h) / fy, (h - cy + margin * h) / fy
+    left, right, top, bottom = _limits(intrinsics, width, height)
     px, py = np.empty(3, np.float32), np.empty(3, np.float32)
     for i in range(first, last):
         boxes[i, 0] = boxes[i, 1] = boxes[i, 2] = boxes[i, 3] = 0
-        m0, m1, m2 = means[i, 0], means[i, 1], means[i, 2]
-        x = w2c[0, 0] * m0 + w2c[0, 1] * m1 + w2c[0, 2] * m2 + w2c[0, 3]
-        y = w2c[1, 0] * m0 + w2c[1, 1] * m1 + w2c[1, 2] * m2 + w2c[1, 3]
-        z = w2c[2, 0] * m0 + w2c[2, 1] * m1 + w2c[2, 2] * m2 + w2c[2, 3]
-        if not (z > NEAR and opacities[i] > MIN_ALPHA):
+        x, y, z = _turned(w2c, means[i, 0], means[i, 1], means[i, 2])
+        x, y, z = x + w2c[0, 3], y + w2c[1, 3], z + w2c[2, 3]
+        if not (z > NEAR and opacities[i] > MIN_ALPHA):  # so written, NaN is out of view
             continue
         inv_z = _ONE / z
         u, v = fx * x * inv_z + cx, fy * y * inv_z + cy
-        slope_x = min(max(x * inv_z, left), right)
-        slope_y = min(max(y * inv_z, top), bottom)
+
+        # The rows of J W F: the projection's Jacobian, the camera's rotation, the covariance's factor.
+        slope_x, slope_y = min(max(x * inv_z, left), right), min(max(y * inv_z, top), bottom)
         for k in range(3):
-            f0, f1, f2 = factors[i, 0, k], factors[i, 1, k], factors[i, 2, k]
-            in_z = w2c[2, 0] * f0 + w2c[2, 1] * f1 + w2c[2, 2] * f2
-            px[k] = fx * inv_z * (w2c[0, 0] * f0 + w2c[0, 1] * f1 + w2c[0, 2] * f2 - slope_x * in_z)
-            py[k] = fy * inv_z * (w2c[1, 0] * f0 + w2c[1, 1] * f1 + w2c[1, 2] * f2 - slope_y * in_z)
+            f_x, f_y, f_z = _turned(w2c, factors[i, 0, k], factors[i, 1, k], factors[i, 2, k])
+            px[k] = fx * inv_z * (f_x - slope_x * f_z)
+            py[k] = fy * inv_z * (f_y - slope_y * f_z)
         xx = px[0] * px[0] + px[1] * px[1] + px[2] * px[2]
         xy = px[0] * py[0] + px[1] * py[1] + px[2] * py[2]
         yy = py[0] * py[0] + py[1] * py[1] + py[2] * py[2]
-        c0 = px[1] * py[2] - px[2] * py[1]
-        c1 = px[2] * py[0] - px[0] * py[2]
-        c2 = px[0] * py[1] - px[1] * py[0]
-        # The determinant by Lagrange's identity: no cancellation for a long and thin splat.
+        # The determinant by Lagrange's identity, which does not cancel for a long and thin splat.
+        c0, c1, c2 = (
+            px[1] * py[2] - px[2] * py[1],
+            px[2] * py[0] - px[0] * py[2],
+            px[0] * py[1] - px[1] * py[0],
+        )
         det = c0 * c0 + c1 * c1 + c2 * c2 + DILATION * (xx + yy) + DILATION * DILATION
         xx += DILATION
         yy += DILATION
+
         log2_opacity = np.log2(opacities[i])
-        reach = _TWO / _LOG2E * (log2_opacity - _MIN_LOG2_ALPHA)
+        reach = _TWO / _LOG2E * (log2_opacity - _MIN_LOG2_ALPHA)  # squared, in standard deviations
         reach_x, reach_y = np.sqrt(reach * xx), np.sqrt(reach * yy)
         if not (u + reach_x > _ZERO and u - reach_x < w and v + reach_y > _ZERO and v - reach_y < h):
             continue
         scale = -_HALF * _LOG2E / det
-        splats[i, 0] = u
-        splats[i, 1] = v
-        splats[i, 2] = scale * yy
-        splats[i, 3] = -_TWO * scale * xy
-        splats[i, 4] = scale * xx
+        splats[i, 0], splats[i, 1] = u, v
+        splats[i, 2], splats[i, 3], splats[i, 4] = scale * yy, -_TWO * scale * xy, scale * xx
         splats[i, 5] = log2_opacity
         splats[i, 6], splats[i, 7], splats[i, 8] = colors[i, 0], colors[i, 1], colors[i, 2]
         splats[i, 9] = z
         total = _ZERO
         for k in range(10):
             total += splats[i, k]
-        if not np.isfinite(total):
-            continue
-        pad = np.float32(0.51)  # from pixel to its centre, and a little for rounding
-        boxes[i, 0] = np.int32(np.ceil(max(u - reach_x - pad, _ZERO)))
-        boxes[i, 1] = np.int32(np.floor(min(u + reach_x + pad, w)))
-        boxes[i, 2] = np.int32(np.ceil(max(v - reach_y - pad, _ZERO)))
-        boxes[i, 3] = np.int32(np.floor(min(v + reach_y + pad, h)))
+        if np.isfinite(total):
+            pad = np.float32(0.51)  # from a pixel to its centre, and a little for rounding
+            boxes[i, 0] = np.int32(np.ceil(max(u - reach_x - pad, _ZERO)))
+            boxes[i, 1] = np.int32(np.floor(min(u + reach_x + pad, w)))
+            boxes[i, 2] = np.int32(np.ceil(max(v - reach_y - pad, _ZERO)))
+            boxes[i, 3] = np.int32(np.floor(min(v + reach_y + pad, h)))
 
 
 @_kernel("Tuple((i4[::1], i4[:,::1], i4[::1]))(f4[:,::1], i4[:,::1], i8, i8)")
@@ -152,8 +175,8 @@ def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple
 
     Returns:
         starts: (rows * columns + 1,), tile t's list is entries [starts[t], starts[t + 1]).
-        entries: (P, 2), each tile's splats by depth, and the numbers of these pairs. Of equal depths, the lower
-            index comes first.
+        entries: (P, 2), each tile's splats by depth, and the numbers of these pairs. Splats of the same depth
+            stay in their order.
         first_pair: (G + 1,), splat i's pairs are [first_pair[i], first_pair[i + 1]).
     """
     count = len(boxes)
@@ -211,7 +234,7 @@ def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple
 
 @numba.njit(fastmath=_FAST, error_model="numpy")
 def _exp2(p: float) -> float:
-    """2 ** p in float32 for -127 < p <= 0, within 2e-7 of its value: a power of two and a polynomial on (-1, 0]."""
+    """2 ** p in float32 for -127 < p <= 0, to 2e-7 of it: a power of two times a polynomial on (-1, 0]."""
     whole = np.int32(p)
     f = p - np.float32(whole)
     poly = np.float32(9.449036746e-04)
@@ -352,9 +375,10 @@ def _blend_backward(
 ) -> None:
     """From the gradients of tiles [first, last) to those of each pair, `d_pairs` (P, 10), zero on entry.
 
-    With w the weights, T the transmittances and q = d_color . colour + d_depth z + d_alpha what a unit of the
-    Gaussian's weight is worth to the loss, dL/dalpha_i = T_i q_i - (sum of w_j q_j over those behind) / (1 - alpha_i).
-    The lists are walked front to back once more; the sum behind is the pixel's total, known from the forward
+    With w the weights, T the transmittances and q = d_color . colour + d_depth z + d_alpha, what a unit of a
+    Gaussian's weight is worth to the loss,
+        dL/dalpha_i = T_i q_i - (sum of w_j q_j over those behind) / (1 - alpha_i).
+    The lists are walked front to back once more: the sum behind is the pixel's total, known from the forward
     pass, less what has gone by.
 
     A row of `d_pairs` is: the sums over pixels of h, h dx, h dy, h dx^2, h dx dy, h dy^2, where
@@ -438,8 +462,8 @@ def _blend_backward(
 
 
 @_kernel(
-    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[::1], f4[:,::1], "
-    "f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1])",
+    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[::1], "
+    "f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1])"
 )
 def _project_backward(
     means: Floats,
@@ -460,11 +484,8 @@ def _project_backward(
     d_colors: Floats,
 ) -> None:
     """From the gradients of pairs to those of Gaussians [first, last), added to `d_means` and the like."""
-    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
-    w, h = np.float32(width), np.float32(height)
-    margin = np.float32(0.15)
-    left, right = (-cx - margin * w) / fx, (w - cx + margin * w) / fx
-    top, bottom = (-cy - margin * h) / fy, (h - cy + margin * h) / fy
+    fx, fy = intrinsics[0], intrinsics[1]
+    left, right, top, bottom = _limits(intrinsics, width, height)
     d = np.empty(10, np.float32)
     for i in range(first, last):
         if first_pair[i] == first_pair[i + 1]:
@@ -477,50 +498,39 @@ def _project_backward(
         for k in range(3):
             d_colors[i, k] += d[6 + k]
 
-        # The inverse covariance K; gradients of the centre and, through dL/dK, of the covariance: -K dL/dK K.
+        # The inverse covariance K gives the gradient of the centre, K (h dx, h dy), and, with H the matrix of
+        # h dx^2, h dx dy, h dy^2, that of the covariance, K H K / 2. Here it is doubled, as the covariance is
+        # P P^T, and the gradient of P is twice that of the covariance times P.
         scale = -_ONE / _LOG2E
         k_xx, k_xy, k_yy = _TWO * scale * splats[i, 2], scale * splats[i, 3], _TWO * scale * splats[i, 4]
-        d_u = k_xx * d[1] + k_xy * d[2]
-        d_v = k_xy * d[1] + k_yy * d[2]
-        r_xx, r_xy = k_xx * d[3] + k_xy * d[4], k_xx * d[4] + k_xy * d[5]
-        r_yx, r_yy = k_xy * d[3] + k_yy * d[4], k_xy * d[4] + k_yy * d[5]
-        # Twice dL/dcovariance, for the covariance is a product p p^T and dL/dp is twice dL/dcovariance p.
-        d_xx = r_xx * k_xx + r_xy * k_xy
-        d_xy = r_xx * k_xy + r_xy * k_yy
-        d_yy = r_yx * k_xy + r_yy * k_yy
+        d_u, d_v = k_xx * d[1] + k_xy * d[2], k_xy * d[1] + k_yy * d[2]
+        kh_xx, kh_xy = k_xx * d[3] + k_xy * d[4], k_xx * d[4] + k_xy * d[5]
+        kh_yx, kh_yy = k_xy * d[3] + k_yy * d[4], k_xy * d[4] + k_yy * d[5]
+        d_xx, d_yy = kh_xx * k_xx + kh_xy * k_xy, kh_yx * k_xy + kh_yy * k_yy
+        d_xy = kh_xx * k_xy + kh_xy * k_yy
 
-        m0, m1, m2 = means[i, 0], means[i, 1], means[i, 2]
-        x = w2c[0, 0] * m0 + w2c[0, 1] * m1 + w2c[0, 2] * m2 + w2c[0, 3]
-        y = w2c[1, 0] * m0 + w2c[1, 1] * m1 + w2c[1, 2] * m2 + w2c[1, 3]
-        inv_z = _ONE / (w2c[2, 0] * m0 + w2c[2, 1] * m1 + w2c[2, 2] * m2 + w2c[2, 3])
-        slope_x = min(max(x * inv_z, left), right)
-        slope_y = min(max(y * inv_z, top), bottom)
-        focal_x, focal_y = fx * inv_z, fy * inv_z
+        x, y, z = _turned(w2c, means[i, 0], means[i, 1], means[i, 2])
+        x, y, inv_z = x + w2c[0, 3], y + w2c[1, 3], _ONE / (z + w2c[2, 3])
+        slope_x, slope_y = min(max(x * inv_z, left), right), min(max(y * inv_z, top), bottom)
         d_slope_x = d_slope_y = d_size = _ZERO
         for k in range(3):
-            f0, f1, f2 = factors[i, 0, k], factors[i, 1, k], factors[i, 2, k]
-            in_z = w2c[2, 0] * f0 + w2c[2, 1] * f1 + w2c[2, 2] * f2
-            px = focal_x * (w2c[0, 0] * f0 + w2c[0, 1] * f1 + w2c[0, 2] * f2 - slope_x * in_z)
-            py = focal_y * (w2c[1, 0] * f0 + w2c[1, 1] * f1 + w2c[1, 2] * f2 - slope_y * in_z)
-            d_px = d_xx * px + d_xy * py
-            d_py = d_xy * px + d_yy * py
+            f_x, f_y, f_z = _turned(w2c, factors[i, 0, k], factors[i, 1, k], factors[i, 2, k])
+            px, py = fx * inv_z * (f_x - slope_x * f_z), fy * inv_z * (f_y - slope_y * f_z)
+            d_px, d_py = d_xx * px + d_xy * py, d_xy * px + d_yy * py
             d_size += d_px * px + d_py * py
-            d_in_x, d_in_y = focal_x * d_px, focal_y * d_py
-            d_in_z = -slope_x * d_in_x - slope_y * d_in_y
-            d_slope_x -= d_in_x * in_z
-            d_slope_y -= d_in_y * in_z
-            d_factors[i, 0, k] += w2c[0, 0] * d_in_x + w2c[1, 0] * d_in_y + w2c[2, 0] * d_in_z
-            d_factors[i, 1, k] += w2c[0, 1] * d_in_x + w2c[1, 1] * d_in_y + w2c[2, 1] * d_in_z
-            d_factors[i, 2, k] += w2c[0, 2] * d_in_x + w2c[1, 2] * d_in_y + w2c[2, 2] * d_in_z
+            d_fx, d_fy = fx * inv_z * d_px, fy * inv_z * d_py
+            d_fz = -slope_x * d_fx - slope_y * d_fy
+            d_slope_x -= d_fx * f_z
+            d_slope_y -= d_fy * f_z
+            for j in range(3):
+                d_factors[i, j, k] += w2c[0, j] * d_fx + w2c[1, j] * d_fy + w2c[2, j] * d_fz
 
-        # x / z and y / z place the centre and, inside the clamp, shape the splat; 1 / z sizes it.
-        free_x, free_y = slope_x == x * inv_z, slope_y == y * inv_z
-        d_ratio_x = fx * d_u + (d_slope_x if free_x else _ZERO)
-        d_ratio_y = fy * d_v + (d_slope_y if free_y else _ZERO)
-        d_x, d_y = d_ratio_x * inv_z, d_ratio_y * inv_z
+        # x / z and y / z place the splat and, where they are not clamped, shape it; 1 / z sizes it.
+        d_x = inv_z * (fx * d_u + (d_slope_x if slope_x == x * inv_z else _ZERO))
+        d_y = inv_z * (fy * d_v + (d_slope_y if slope_y == y * inv_z else _ZERO))
         d_z = d[9] - inv_z * (d_size + d_x * x + d_y * y)
-        for k in range(3):
-            d_means[i, k] += w2c[0, k] * d_x + w2c[1, k] * d_y + w2c[2, k] * d_z
+        for j in range(3):
+            d_means[i, j] += w2c[0, j] * d_x + w2c[1, j] * d_y + w2c[2, j] * d_z
 
 
 @dataclass(frozen=True)
@@ -543,7 +553,7 @@ def _in_threads(work: Callable[[int], T], count: int, threads: int) -> list[T]:
 
 
 def _for_cameras(work: Callable[[int, int], T], cameras: int, threads: int) -> list[T]:
-    """[work(camera, inner threads)]: a thread a camera if there are enough, else all threads inside of each."""
+    """[work(camera, inner threads)]: a thread a camera if there are enough cameras, else all inside each."""
     if cameras >= threads:
         return _in_threads(lambda camera: work(camera, 1), cameras, threads)
     return [work(camera, threads) for camera in range(cameras)]
@@ -576,7 +586,7 @@ class _Rasterize(torch.autograd.Function):
         count = len(means)
         inputs = [t.detach().numpy() for t in (means, factors, opacities, colors)]
         w2c, intrinsics = (
-            t.detach().float().cpu().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
+            t.detach().cpu().float().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
         )
         color, alpha, depth = (np.empty((n, *size, height, width), np.float32) for size in ((3,), (), ()))
 
@@ -597,6 +607,7 @@ class _Rasterize(torch.autograd.Function):
         return outputs
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         means, factors, opacities, color, alpha, depth = (t.numpy() for t in ctx.saved_tensors)
         d_color, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
@@ -608,11 +619,9 @@ class _Rasterize(torch.autograd.Function):
             d_pairs = np.zeros((len(lists.entries), 10), np.float32)
             inputs = (lists.splats, lists.boxes, lists.starts, lists.entries)
             images = (color[camera], alpha[camera, 0], depth[camera, 0])
-            d_images = (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
+            images += (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
             tiles = len(lists.starts) - 1
-            _in_pieces(
-                lambda *span: _blend_backward(*inputs, *span, *images, *d_images, d_pairs), tiles, threads
-            )
+            _in_pieces(lambda *span: _blend_backward(*inputs, *span, *images, d_pairs), tiles, threads)
             return d_pairs
 
         d_pairs = _for_cameras(pull, len(w2c), threads)
@@ -620,30 +629,39 @@ class _Rasterize(torch.autograd.Function):
 
         def gather(first: int, last: int) -> None:
             for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
-                pairs = (lists.splats, lists.first_pair, d)
-                _project_backward(
-                    means, factors, opacities, *view, width, height, first, last, *pairs, *d_fields
-                )
+                view += (width, height, first, last, lists.splats, lists.first_pair, d)
+                _project_backward(means, factors, opacities, *view, *d_fields)
 
         _in_pieces(gather, len(means), threads)
         return *(torch.from_numpy(d) for d in d_fields), None, None
 
 
+def _rotation_of_products() -> Tensor:
+    """(16, 9): from the products ww, wx, ..., zz to the rows of the rotation matrix."""
+    matrix = torch.zeros(4, 4, 3, 3)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        matrix[range(4), range(4), i, i] = -1.0
+        matrix[0, 0, i, i] = matrix[i + 1, i + 1, i, i] = 1.0
+        matrix[i + 1, j + 1, i, j] = matrix[i + 1, j + 1, j, i] = 2.0
+        matrix[0, k + 1, i, j], matrix[0, k + 1, j, i] = -2.0, 2.0
+    return matrix.view(16, 9)
+
+
+_ROTATION_OF_PRODUCTS = _rotation_of_products()
+
+
 def _rotations_of(quats: Tensor) -> Tensor:
-    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, of any length: linear in the products of components."""
+    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, of any length.
+
+    A rotation matrix is linear in the products of the unit quaternion's components: one matrix product.
+    """
     q = torch.nn.functional.normalize(quats, dim=-1)
-    products = (q[:, :, None] * q[:, None, :]).flatten(1)  # ww wx wy wz xw xx xy xz yw yx yy yz zw zx zy zz
-    matrix = torch.zeros(3, 3, 4, 4)
-    w, x, y, z = range(4)
-    for i, j, k in ((x, y, z), (y, z, x), (z, x, y)):
-        matrix[i - 1, i - 1, [w, i, j, k], [w, i, j, k]] = torch.tensor([1.0, 1.0, -1.0, -1.0])
-        matrix[i - 1, j - 1, [i, w], [j, k]] = torch.tensor([2.0, -2.0])
-        matrix[j - 1, i - 1, [i, w], [j, k]] = torch.tensor([2.0, 2.0])
-    return (products @ matrix.view(9, 16).T).view(-1, 3, 3)
+    products = (q[:, :, None] * q[:, None, :]).flatten(1)
+    return (products @ _ROTATION_OF_PRODUCTS).view(-1, 3, 3)
 
 
 def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` defines them."""
+    """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` has them."""
     device = gaussians.means.device
     with torch.autocast("cpu", enabled=False):
         g = Gaussians(*(getattr(gaussians, f.name).to("cpu", torch.float32) for f in fields(gaussians)))

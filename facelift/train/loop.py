@@ -214,7 +214,7 @@ def _as_matrix(weight: Tensor) -> Tensor:
 
 
 def _optimizers(model: nn.Module, config: LoopConfig) -> Iterator[tuple[torch.optim.Optimizer, float]]:
-    """Muon for the hidden layers' matrices and convolutions if asked for, AdamW for the rest; with peak rates."""
+    """Muon for the weights of hidden layers if asked for, AdamW for the rest; each with its peak rate."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = {n: p for n, p in trained.items() if config.muon_lr and p.ndim in (2, 4) and "block" in n}
     if hidden:

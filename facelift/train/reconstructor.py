@@ -17,15 +17,13 @@ from facelift.train.data import HeadFolder, Views
 from facelift.train.loop import draws
 from facelift.weights import save_model
 
-IMAGE_WEIGHT = 10.0  # the squared error of an image is small beside the geometric terms
-
 
 @dataclass(frozen=True)
 class ReconstructorTraining:
     """Attributes:
     canonical: folder of heads with the six input views and their depth.
     orbit: folder of the same heads from other cameras, for supervision.
-    geometry: weight of the direct loss on depth and opacity.
+    geometry, image: weights of the direct loss on depth and opacity, and of the squared error of renders.
     render_from: step from which rendered views are compared as well.
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
@@ -35,6 +33,7 @@ class ReconstructorTraining:
     canonical: str
     orbit: str
     geometry: float = 1.0
+    image: float = 100.0
     render_from: int = 0
     rendered_inputs: int = 1
     rendered_others: int = 3
@@ -73,7 +72,7 @@ class ReconstructorTask:
         if rendered:
             truth, cameras = self._targets(head, rng)
             image = render(predicted.activated(self.training.clamp), cameras.to(self.device)).image
-            losses["image"] = IMAGE_WEIGHT * (image - light(truth).to(self.device)).square().mean()
+            losses["image"] = self.training.image * (image - light(truth).to(self.device)).square().mean()
         return losses
 
     def _targets(self, head: str, rng: torch.Generator) -> tuple[Tensor, Cameras]:

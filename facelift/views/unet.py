@@ -56,7 +56,7 @@ class FrontViewAttention:
 
 
 def build_unet(config: dict[str, Any], views: int = 6) -> UNet2DConditionModel:
-    """A stock U-Net from a configuration of FaceLift's or our own, with front-view attention on every attn1."""
+    """A stock U-Net, from FaceLift's configuration or our own, with front-view attention on every attn1."""
     known = inspect.signature(UNet2DConditionModel.__init__).parameters
     unet = UNet2DConditionModel(**{key: _stock_names(value) for key, value in config.items() if key in known})
     unet.set_attn_processor(
