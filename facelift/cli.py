@@ -90,6 +90,9 @@ def reconstruct(
     prepared: Annotated[
         bool, typer.Option("--prepared", help="The photo is already a centred square portrait on white.")
     ] = False,
+    refinement: Annotated[
+        int, typer.Option(min=0, help="Steps that fit the head's colours to the photo; 0 leaves them out.")
+    ] = 40,
     model: Annotated[
         str | None, typer.Option(help="A model's name or folder; the one inside the package if not given.")
     ] = None,
@@ -130,6 +133,7 @@ def reconstruct(
                         guidance=guidance,
                         matting=matting.value,
                         prepared=prepared,
+                        refinement=refinement,
                         timings=clock,
                     )
                 if head.faces > 1:

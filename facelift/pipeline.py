@@ -18,9 +18,12 @@ from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.align import Matting
 from facelift.reconstruct import GSLRM
+from facelift.reconstruct.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
+
+REFINEMENT = 40
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -85,7 +88,7 @@ class FaceLift:
         """Side of the portrait and of the views in pixels."""
         return self.views.config.image_size
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(
         self,
         photo: Any,
@@ -94,6 +97,7 @@ class FaceLift:
         guidance: float | None = None,
         matting: Matting = "auto",
         prepared: bool = False,
+        refinement: int = REFINEMENT,
         timings: Timings | None = None,
         progress: Progress = iter,
     ) -> Head:
@@ -103,6 +107,7 @@ class FaceLift:
             seed: of the view generator's noise.
             steps, guidance: of the sampling; None is what the model was made for.
             matting, prepared: see `facelift.portrait.prepare_portrait`.
+            refinement: steps of `facelift.reconstruct.refine`; 0 leaves it out.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
         """
@@ -115,9 +120,11 @@ class FaceLift:
             views[0] = image  # the first view is the input: its every pixel is known
         with timings("reconstruction"):
             gaussians = self.reconstruct(views)
+        with timings("refinement"):
+            gaussians = refine(gaussians, views, canonical_rig(self.size).to(self.device), refinement)
         return Head(image, views, gaussians, portrait.faces)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def reconstruct(self, views: Tensor) -> Gaussians:
         """Stage 2 alone: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES, to Gaussians."""
         cameras = canonical_rig(self.size).to(self.device)

@@ -116,11 +116,13 @@ def test_a_photo_becomes_a_folder_of_results(pipeline, tmp_path, capsys):
 def test_options_reach_the_pipeline(pipeline, tmp_path):
     photos(tmp_path, "a.png")
     options = (
-        "--seed 7 --steps 9 --guidance 2.5 --matting none --prepared --model big --device cpu --no-turntable"
+        "--seed 7 --steps 9 --guidance 2.5 --matting none --prepared --refinement 5 "
+        "--model big --device cpu --no-turntable"
     )
     assert run("reconstruct", "a.png", "-o", "there", *options.split()) == 0
     assert pipeline.loaded == [("big", "cpu")]
-    expected = {"seed": 7, "steps": 9, "guidance": 2.5, "matting": "none", "prepared": True}
+    expected = {"seed": 7, "steps": 9, "guidance": 2.5}
+    expected |= {"matting": "none", "prepared": True, "refinement": 5}
     assert pipeline.calls == [("a.png", expected)]
     assert everything(tmp_path / "there") == sorted(
         ["a", *(f"a/{name}" for name in RESULT_NAMES - {"turntable.mp4"})]
@@ -131,7 +133,8 @@ def test_defaults_and_turntable_size(pipeline, tmp_path):
     photos(tmp_path, "a.png")
     assert run("reconstruct", "a.png", "--frames", 2, "--size", 32) == 0
     assert pipeline.loaded == [(None, "auto")]
-    expected = {"seed": 0, "steps": None, "guidance": None, "matting": "auto", "prepared": False}
+    expected = {"seed": 0, "steps": None, "guidance": None}
+    expected |= {"matting": "auto", "prepared": False, "refinement": 40}
     assert pipeline.calls == [("a.png", expected)]
     with av.open(str(tmp_path / "outputs" / "a" / "turntable.mp4")) as video:
         assert video.streams.video[0].width == 32

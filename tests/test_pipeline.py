@@ -37,6 +37,15 @@ def test_front_render_shows_the_portrait(model, head):
     assert psnr(blank, head.portrait) < 12, "or the test above would say nothing"
 
 
+def test_refinement_is_what_sharpens_the_face(model, head):
+    blurred = model(PHOTO, seed=1, steps=4, refinement=0)
+    camera = canonical_rig(model.size)[0]
+    before, after = (psnr(h.render(camera)[0], h.portrait) for h in (blurred, head))
+    assert after > before + 2
+    assert torch.equal(blurred.gaussians.means, head.gaussians.means), "shape and place stay"
+    assert torch.equal(blurred.gaussians.scales, head.gaussians.scales)
+
+
 def test_the_head_is_a_head_all_round(model, head):
     """From every side something head-sized stands in the middle, and the back is not the face again."""
     images = head.render(canonical_rig(model.size))
@@ -78,7 +87,7 @@ def test_a_prepared_portrait_is_taken_as_it_is(model, head):
         head.portrait.movedim(0, -1).mul(255).round().byte().numpy(), steps=1, prepared=True, timings=timings
     )
     assert (again.portrait - head.portrait).abs().max() < 1 / 255
-    assert [stage for stage, _ in timings.rows()] == ["portrait", "views", "reconstruction"]
+    assert [stage for stage, _ in timings.rows()] == ["portrait", "views", "reconstruction", "refinement"]
 
 
 def test_no_face_is_said(model):

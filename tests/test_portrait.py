@@ -244,6 +244,14 @@ def test_beyond_the_photo_is_white(photo):
     assert portrait.alpha[0, 300, 256] > 0.999
 
 
+def test_a_body_goes_on_below_the_end_of_the_photo(photo):
+    short = prepare_portrait(photo[:240])
+    assert short.box is not None
+    end = 512 * FACE_CENTRE[1] + (240 - short.box.centre[1]) * FACE_SIDE * 512 / short.box.side
+    assert 480 < end < 505  # the photo ends within the square
+    assert short.alpha[0, -1, 150:300].min() > 0.95
+
+
 def test_a_photo_of_nothing_but_a_face_keeps_it(photo):
     alpha = prepare_portrait(photo[75:180, 172:280]).alpha[0]
     assert torch.isfinite(alpha).all() and alpha[220:330, 200:300].min() > 0.95

@@ -35,7 +35,7 @@ GRID_HEADS = 4
 GRID_VIEWS = 6
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluate(
     model: FaceLift,
     heads: str | Path,
