@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage.data import astronaut
 
 from facelift.errors import UserError
 from facelift.portrait import Portrait, load_photo, prepare_portrait
@@ -14,10 +13,13 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.matte import remove_background, unmix
 
+PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
+
 
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
-    return astronaut()
+    with Image.open(PHOTO) as image:
+        return np.asarray(image)
 
 
 @pytest.fixture(scope="module")

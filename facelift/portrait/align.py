@@ -92,8 +92,9 @@ def prepare_portrait(
         rgb[y0:y1, x0:x1] = unmix(shown, matte)
         alpha *= np.pad(matte, ((y0, side - y1), (x0, side - x1)))
     if matting != "none" and side * (1 - MAX_HEM) <= y1 < side:
-        # A body goes on where the photo ends. A hem of white below it is what no model has seen.
-        rgb[y1:], alpha[y1:] = rgb[y1 - 1], alpha[y1 - 1]
+        # A body goes on where the photo ends, and no model has seen a hem of white below one: mirror it.
+        end, hem = y1 - 1, side - (y1 - 1)
+        rgb[end:], alpha[end:] = rgb[end - hem : end][::-1], alpha[end - hem : end][::-1]
     return _portrait(rgb, alpha, size, len(faces), face)
 
 
@@ -136,9 +137,8 @@ def _warp(image: np.ndarray, scale: float, dx: float, dy: float, size: int) -> t
     move = np.array([[rest[0], 0, offset[0]], [0, rest[1], offset[1]]])
     # Linear interpolation would blur the photo that everything else is made from; cubic does not.
     part = cv2.warpAffine(part, move, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
-    alpha = part[..., 3].clip(0, 1)
-    rgb = (part[..., :3] / np.maximum(alpha[..., None], 1e-4)).clip(0, 1)
-    return rgb, alpha
+    rgb = part[..., :3] / np.maximum(part[..., 3:], 1e-4)  # both overshoot alike at the edge of the photo
+    return rgb.clip(0, 1), part[..., 3].clip(0, 1)
 
 
 def _name(photo: Photo) -> str:
