@@ -30,7 +30,8 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
     means, quats, scales, opacities, colors = (field[finite].float() for field in fields)
     n, height, width = len(cameras), cameras.height, cameras.width
     if n == 0 or len(means) == 0:
-        return tuple(torch.zeros(n, channels, height, width, device=home) for channels in (3, 1, 1))
+        nothing = torch.zeros(n, 1, height, width, device=home)
+        return nothing.repeat(1, 3, 1, 1), nothing, nothing
 
     fx, fy, cx, cy = cameras.intrinsics.unbind(-1)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
