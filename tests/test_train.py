@@ -174,11 +174,12 @@ def test_autoencoder_then_views(tmp_path, balls):
             "the autoencoder is not trained again"
         )
     assert not torch.equal(generator.prompts, trained.prompts)
-    losses = [
-        float(line.split("loss ")[1].split()[0])
-        for line in (tmp_path / "views/log.txt").read_text().splitlines()
-    ]
-    assert losses == sorted(losses, reverse=True)
+    first, *_, last = (tmp_path / "views/log.txt").read_text().splitlines()
+    assert loss_of(last) < loss_of(first)
+
+
+def loss_of(line: str) -> float:
+    return float(line.split("loss ")[1].split()[0])
 
 
 @pytest.mark.training

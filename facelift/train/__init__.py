@@ -38,6 +38,7 @@ def run(
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loop = LoopConfig(**parts.get("loop", {}))
+        torch.manual_seed(loop.seed)  # the first weights
         task = _task(stage, parts, torch.device(device))
     except OSError:
         raise UserError(f"{path} cannot be read: give the path of a training configuration.") from None

@@ -83,7 +83,8 @@ def train(task: Task, config: LoopConfig, out: Path, max_minutes: float = math.i
     run = _Run(task, config, out)
     if run.resume():
         console.print(f"resuming at step {run.step}")
-    started = saved = pictured = printed = time.monotonic()
+    started = saved = pictured = time.monotonic()
+    printed = -math.inf
     means: dict[str, float] = {}
     task.model.train()
 
@@ -94,7 +95,7 @@ def train(task: Task, config: LoopConfig, out: Path, max_minutes: float = math.i
         losses = run.advance(_rate(config, run.step, elapsed / max_minutes))
         means = {k: 0.95 * means.get(k, v) + 0.05 * v for k, v in losses.items()}
         now = time.monotonic()
-        if now - printed > 15:
+        if now - printed > 15 or run.step == config.max_steps:
             printed = now
             text = "  ".join(f"{k} {v:.4f}" for k, v in means.items())
             line = f"{elapsed:7.1f} min  step {run.step}  samples {run.step * config.batch}  {text}"
