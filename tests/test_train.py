@@ -9,11 +9,13 @@ from heads import write_ball, write_balls
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
+from facelift.reconstruct import GSLRM
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.data import HeadFolder
-from facelift.weights import load_reconstructor, load_views
+from facelift.views import ViewGenerator, ViewGeneratorConfig
+from facelift.weights import load_reconstructor, load_views, save_model
 
 RECONSTRUCTOR = {
     "image_size": 32,
@@ -130,6 +132,23 @@ def test_reconstructor_overfits_balls(tmp_path, balls):
         with torch.no_grad():
             image = render(model.reconstruct(views.images, views.cameras), truth.cameras).image
         assert -10 * (image - truth.images).square().mean().log10() > 13, "an empty picture is at 9 dB"
+
+
+@pytest.mark.training
+def test_reconstructor_sees_imagined_views_with_the_true_front(tmp_path, balls, monkeypatch):
+    torch.manual_seed(0)
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "views")
+    seen = []
+    forward = GSLRM.forward
+    monkeypatch.setattr(GSLRM, "forward", lambda self, *given: seen.append(given[0]) or forward(self, *given))
+    config = reconstructor_config(
+        tmp_path, balls, 2, generator=str(tmp_path / "views"), imagined=1.0, imagined_steps=1
+    )
+    run("reconstructor", config, tmp_path / "run", device="cpu")
+    trained = seen[:4]  # two steps of two heads; pictures follow
+    white = torch.tensor([images[0, :, 0, 0].min() for images in trained])
+    assert white.eq(1).all(), "the front view is the true one, on white"
+    assert all((images[3, :, 0, 0] < 1).any() for images in trained), "the others are what noise looks like"
 
 
 @pytest.mark.training

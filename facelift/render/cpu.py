@@ -44,6 +44,7 @@ T = TypeVar("T")
 _ZERO, _HALF, _ONE, _TWO = (np.float32(c) for c in (0, 0.5, 1, 2))
 _LOG2E = np.float32(math.log2(math.e))
 _MIN_LOG2_ALPHA = np.float32(-math.log2(255))
+_LEAST_LOG2 = np.float32(-16)  # well below that, and far from the denormal numbers, which are slow
 
 
 def _kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -92,6 +93,71 @@ def _turned(w2c: Floats, x: float, y: float, z: float) -> tuple[float, float, fl
         w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 2] * z,
         w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 2] * z,
     )
+
+
+@_kernel("void(f4[:,::1], f4[:,::1], f4[:,:,::1])")
+def _factorize(quats: Floats, scales: Floats, factors: Floats) -> None:
+    """Quaternions (G, 4), wxyz, of any length, and scales (G, 3) to `factors` (G, 3, 3): rotations by scales.
+
+    A factor F stands for the covariance F F^T.
+    """
+    for i in range(len(quats)):
+        q0, q1, q2, q3 = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        inv = _ONE / np.sqrt(q0 * q0 + q1 * q1 + q2 * q2 + q3 * q3)
+        w, x, y, z = q0 * inv, q1 * inv, q2 * inv, q3 * inv
+        s0, s1, s2 = scales[i, 0], scales[i, 1], scales[i, 2]
+        factors[i, 0, 0] = s0 * (_ONE - _TWO * (y * y + z * z))
+        factors[i, 0, 1] = s1 * _TWO * (x * y - w * z)
+        factors[i, 0, 2] = s2 * _TWO * (x * z + w * y)
+        factors[i, 1, 0] = s0 * _TWO * (x * y + w * z)
+        factors[i, 1, 1] = s1 * (_ONE - _TWO * (x * x + z * z))
+        factors[i, 1, 2] = s2 * _TWO * (y * z - w * x)
+        factors[i, 2, 0] = s0 * _TWO * (x * z - w * y)
+        factors[i, 2, 1] = s1 * _TWO * (y * z + w * x)
+        factors[i, 2, 2] = s2 * (_ONE - _TWO * (x * x + y * y))
+
+
+@_kernel("void(f4[:,::1], f4[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1])")
+def _factorize_backward(
+    quats: Floats, scales: Floats, d_factors: Floats, d_quats: Floats, d_scales: Floats
+) -> None:
+    """From the gradients of the factors, which it spoils, to those of quaternions and scales, zero before."""
+    for i in range(len(quats)):
+        d = d_factors[i]
+        if not d.any():  # out of view
+            continue
+        q0, q1, q2, q3 = quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3]
+        inv = _ONE / np.sqrt(q0 * q0 + q1 * q1 + q2 * q2 + q3 * q3)
+        w, x, y, z = q0 * inv, q1 * inv, q2 * inv, q3 * inv
+        d_scales[i, 0] = (
+            d[0, 0] * (_ONE - _TWO * (y * y + z * z))
+            + d[1, 0] * _TWO * (x * y + w * z)
+            + d[2, 0] * _TWO * (x * z - w * y)
+        )
+        d_scales[i, 1] = (
+            d[0, 1] * _TWO * (x * y - w * z)
+            + d[1, 1] * (_ONE - _TWO * (x * x + z * z))
+            + d[2, 1] * _TWO * (y * z + w * x)
+        )
+        d_scales[i, 2] = (
+            d[0, 2] * _TWO * (x * z + w * y)
+            + d[1, 2] * _TWO * (y * z - w * x)
+            + d[2, 2] * (_ONE - _TWO * (x * x + y * y))
+        )
+        for j in range(3):
+            for k in range(3):
+                d[j, k] *= _TWO * scales[i, k]
+        # The gradient of the unit quaternion, less its part along the quaternion, which normalising removes.
+        d_w = x * (d[2, 1] - d[1, 2]) + y * (d[0, 2] - d[2, 0]) + z * (d[1, 0] - d[0, 1])
+        d_x = w * (d[2, 1] - d[1, 2]) + y * (d[0, 1] + d[1, 0]) + z * (d[0, 2] + d[2, 0])
+        d_y = w * (d[0, 2] - d[2, 0]) + x * (d[0, 1] + d[1, 0]) + z * (d[1, 2] + d[2, 1])
+        d_z = w * (d[1, 0] - d[0, 1]) + x * (d[0, 2] + d[2, 0]) + y * (d[1, 2] + d[2, 1])
+        d_x -= _TWO * x * (d[1, 1] + d[2, 2])
+        d_y -= _TWO * y * (d[0, 0] + d[2, 2])
+        d_z -= _TWO * z * (d[0, 0] + d[1, 1])
+        along = w * d_w + x * d_x + y * d_y + z * d_z
+        d_quats[i, 0], d_quats[i, 1] = inv * (d_w - along * w), inv * (d_x - along * x)
+        d_quats[i, 2], d_quats[i, 3] = inv * (d_y - along * y), inv * (d_z - along * z)
 
 
 @_kernel(
@@ -221,13 +287,14 @@ def _list_by_tile(splats: Floats, boxes: Ints, columns: int, rows: int) -> tuple
 
     ends = starts[:-1].copy()
     entries = np.empty((pairs, 2), np.int32)
-    for i in order:
-        pair = first_pair[i]
-        for row in range(boxes[i, 2] // TILE, (boxes[i, 3] - 1) // TILE + 1):
-            for column in range(boxes[i, 0] // TILE, (boxes[i, 1] - 1) // TILE + 1):
+    boxes, pair_of = boxes[order], first_pair[order]  # gathered first, so that the waits for memory overlap
+    for j in range(visible):
+        pair = pair_of[j]
+        for row in range(boxes[j, 2] // TILE, (boxes[j, 3] - 1) // TILE + 1):
+            for column in range(boxes[j, 0] // TILE, (boxes[j, 1] - 1) // TILE + 1):
                 place = ends[row * columns + column]
                 ends[row * columns + column] += 1
-                entries[place, 0], entries[place, 1] = i, pair
+                entries[place, 0], entries[place, 1] = order[j], pair
                 pair += 1
     return starts, entries, first_pair
 
@@ -248,7 +315,7 @@ def _exp2(p: float) -> float:
 
 # Both blending kernels keep a tile's pixels as planes of 256 floats in one small array, which stays in the
 # first-level cache. Plane 0 is the transmittance. A pixel that is done has it negated, so that the Gaussians
-# behind leave the pixel alone without a branch.
+# behind leave the pixel alone. The innermost loops choose and never branch, or they would not be vectorised.
 
 
 @numba.njit(error_model="numpy")
@@ -266,13 +333,13 @@ def _fetch(
     """Copy the splats of these entries that reach into rows [top, bottom) of a tile, and return their number.
 
     They go to `near`, in coordinates whose origin is the centre of the tile's first pixel, and to `at`: first
-    row, row behind the last, pair. Fetched together, their waits for memory overlap.
+    row, row behind the last, splat, pair. Fetched together, their waits for memory overlap.
     """
     count = 0
     for e in range(len(entries)):
         i = entries[e, 0]
         first, last = max(boxes[i, 2] - y_tile, top), min(boxes[i, 3] - y_tile, bottom)
-        at[count, 0], at[count, 1], at[count, 2] = first, last, entries[e, 1]
+        at[count, 0], at[count, 1], at[count, 2], at[count, 3] = first, last, i, entries[e, 1]
         for k in range(10):
             near[count, k] = splats[i, k]
         near[count, 0] -= np.float32(x_tile) + _HALF
@@ -295,7 +362,7 @@ def _open_rows(t: Floats) -> tuple[int, int]:
 
 
 @_kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1])",
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], i4[::1])",
     fastmath=_FAST,
 )
 def _blend(
@@ -308,16 +375,22 @@ def _blend(
     color: Floats,
     alpha: Floats,
     depth: Floats,
+    drawn: Ints,
 ) -> None:
-    """Draw tiles [first, last) into color (3, H, W), alpha (H, W) and depth (H, W)."""
+    """Draw tiles [first, last) into color (3, H, W), alpha (H, W) and depth (H, W).
+
+    It also packs each tile's list for the backward pass: the entries that met a pixel which was not done
+    come first, in their order, and `drawn` (tiles,) is their number. It is about half of a head's.
+    """
     height, width = alpha.shape
     columns = (width + TILE - 1) // TILE
     t = np.empty(5 * PIXELS, np.float32)  # transmittance, colour, depth
-    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 3), np.int32)
+    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 4), np.int32)
     for tile in range(first, last):
         x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
         t[:PIXELS] = _ONE
         t[PIXELS:] = _ZERO
+        packed = starts[tile]
         for start in range(starts[tile], starts[tile + 1], BATCH):
             top, bottom = _open_rows(t)
             if top > bottom:
@@ -326,6 +399,7 @@ def _blend(
             for j in range(_fetch(splats, boxes, batch, x_tile, y_tile, top, bottom, near, at)):
                 u, v, a, b, c, k = near[j, 0], near[j, 1], near[j, 2], near[j, 3], near[j, 4], near[j, 5]
                 red, green, blue, z = near[j, 6], near[j, 7], near[j, 8], near[j, 9]
+                hit = False
                 for y in range(at[j, 0], at[j, 1]):
                     dy = np.float32(y) - v
                     constant, slope = k + c * dy * dy, b * dy
@@ -333,16 +407,21 @@ def _blend(
                     for x in range(np.uint64(TILE)):
                         dx = np.float32(x) - u
                         p = constant + dx * (slope + a * dx)
-                        opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
+                        opacity = min(_exp2(max(p, _LEAST_LOG2)), MAX_ALPHA)
                         before = t[row + x]
                         after = before - before * opacity
                         seen, done = p >= _MIN_LOG2_ALPHA, after < MIN_TRANSMITTANCE
                         weight = before * opacity if seen and not done else _ZERO
-                        t[row + x] = (-abs(before) if done else after) if seen else before
+                        now = (-abs(before) if done else after) if seen else before
+                        t[row + x] = now
                         t[row + x + np.uint64(1 * PIXELS)] += weight * red
                         t[row + x + np.uint64(2 * PIXELS)] += weight * green
                         t[row + x + np.uint64(3 * PIXELS)] += weight * blue
                         t[row + x + np.uint64(4 * PIXELS)] += weight * z
+                        hit = True if now != before else hit
+                entries[packed, 0], entries[packed, 1] = at[j, 2], at[j, 3]
+                packed += hit
+        drawn[tile] = packed - starts[tile]
         for y in range(min(TILE, height - y_tile)):
             for x in range(min(TILE, width - x_tile)):
                 p = y * TILE + x
@@ -354,8 +433,8 @@ def _blend(
 
 
 @_kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,:,::1], "
-    "f4[:,::1], f4[:,::1], f4[:,::1])",
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], "
+    "f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
     fastmath=_FAST,
 )
 def _blend_backward(
@@ -363,6 +442,7 @@ def _blend_backward(
     boxes: Ints,
     starts: Ints,
     entries: Ints,
+    drawn: Ints,
     first: int,
     last: int,
     color: Floats,
@@ -388,9 +468,9 @@ def _blend_backward(
     columns = (width + TILE - 1) // TILE
     t = np.empty(7 * PIXELS, np.float32)  # transmittance, the sum behind, d_color, d_alpha, d_depth
     s = np.empty(7 * TILE, np.float32)  # sums down the tile's columns: h, h dy, h dy^2, d_color, d_depth
-    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 3), np.int32)
+    near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 4), np.int32)
     for tile in range(first, last):
-        if starts[tile] == starts[tile + 1]:
+        if drawn[tile] == 0:
             continue
         x_tile, y_tile = tile % columns * TILE, tile // columns * TILE
         t[:PIXELS] = _ONE
@@ -403,11 +483,10 @@ def _blend_backward(
                 t[p + 1 * PIXELS] = total + d_alpha[iy, ix] * alpha[iy, ix] + d_depth[iy, ix] * depth[iy, ix]
                 t[p + 2 * PIXELS], t[p + 3 * PIXELS], t[p + 4 * PIXELS] = d_red, d_green, d_blue
                 t[p + 5 * PIXELS], t[p + 6 * PIXELS] = d_alpha[iy, ix], d_depth[iy, ix]
-        for start in range(starts[tile], starts[tile + 1], BATCH):
+        end = starts[tile] + drawn[tile]
+        for start in range(starts[tile], end, BATCH):
             top, bottom = _open_rows(t)
-            if top > bottom:
-                break
-            batch = entries[start : min(start + BATCH, starts[tile + 1])]
+            batch = entries[start : min(start + BATCH, end)]
             for j in range(_fetch(splats, boxes, batch, x_tile, y_tile, top, bottom, near, at)):
                 u, v, a, b, c, k = near[j, 0], near[j, 1], near[j, 2], near[j, 3], near[j, 4], near[j, 5]
                 red, green, blue, z = near[j, 6], near[j, 7], near[j, 8], near[j, 9]
@@ -419,12 +498,12 @@ def _blend_backward(
                     for x in range(np.uint64(TILE)):
                         dx = np.float32(x) - u
                         p = constant + dx * (slope + a * dx)
-                        opacity = min(_exp2(max(p, np.float32(-126))), MAX_ALPHA)
+                        opacity = min(_exp2(max(p, _LEAST_LOG2)), MAX_ALPHA)
                         before = t[row + x]
                         after = before - before * opacity
                         seen, done = p >= _MIN_LOG2_ALPHA, after < MIN_TRANSMITTANCE
-                        drawn = seen and not done
-                        weight = before * opacity if drawn else _ZERO
+                        weighs = seen and not done
+                        weight = before * opacity if weighs else _ZERO
                         t[row + x] = (-abs(before) if done else after) if seen else before
                         d_red = t[row + x + np.uint64(2 * PIXELS)]
                         d_green = t[row + x + np.uint64(3 * PIXELS)]
@@ -435,7 +514,7 @@ def _blend_backward(
                         behind = t[row + x + np.uint64(PIXELS)] - weight * worth
                         t[row + x + np.uint64(PIXELS)] = behind
                         h = opacity * (before * worth - behind / (_ONE - opacity))
-                        h = h if drawn and opacity < MAX_ALPHA else _ZERO
+                        h = h if weighs and opacity < MAX_ALPHA else _ZERO
                         s[x] += h
                         s[x + np.uint64(1 * TILE)] += h * dy
                         s[x + np.uint64(2 * TILE)] += h * dy * dy
@@ -456,7 +535,7 @@ def _blend_backward(
                     sum_green += s[x + 4 * TILE]
                     sum_blue += s[x + 5 * TILE]
                     sum_z += s[x + 6 * TILE]
-                pair = d_pairs[at[j, 2]]
+                pair = d_pairs[at[j, 3]]
                 pair[0], pair[1], pair[2], pair[3], pair[4], pair[5] = h0, h_x, h_y, h_xx, h_xy, h_yy
                 pair[6], pair[7], pair[8], pair[9] = sum_red, sum_green, sum_blue, sum_z
 
@@ -541,6 +620,7 @@ class _Lists:
     boxes: Ints
     starts: Ints
     entries: Ints
+    drawn: Ints
     first_pair: Ints
 
 
@@ -566,50 +646,46 @@ def _in_pieces(work: Callable[[int, int], None], length: int, threads: int) -> N
 
 
 class _Rasterize(torch.autograd.Function):
-    """means (G, 3), factors (G, 3, 3), opacities (G,), colors (G, 3) -> color, alpha, depth.
-
-    A factor F stands for the covariance F F^T.
-    """
+    """The fields of G Gaussians, with colours (G, 3) in place of `sh0`, to colour, alpha and depth."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        means: Tensor,
-        factors: Tensor,
-        opacities: Tensor,
-        colors: Tensor,
-        cameras: Cameras,
-        keep: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, cameras: Cameras, keep: bool, *fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n, width, height = len(cameras), cameras.width, cameras.height
         columns, rows = -(-width // TILE), -(-height // TILE)
-        count = len(means)
-        inputs = [t.detach().numpy() for t in (means, factors, opacities, colors)]
+        threads = torch.get_num_threads()
+        means, quats, scales, opacities, colors = (t.detach().numpy() for t in fields)
         w2c, intrinsics = (
             t.detach().cpu().float().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
         )
+        count = len(means)
+        factors = np.empty((count, 3, 3), np.float32)
+        _factorize(quats, scales, factors)
         color, alpha, depth = (np.empty((n, *size, height, width), np.float32) for size in ((3,), (), ()))
 
         def draw(camera: int, threads: int) -> _Lists | None:
             splats, boxes = np.empty((count, 10), np.float32), np.empty((count, 4), np.int32)
-            view = (w2c[camera], intrinsics[camera], width, height)
-            _in_pieces(lambda *span: _project(*inputs, *view, *span, splats, boxes), count, threads)
+            inputs = (means, factors, opacities, colors, w2c[camera], intrinsics[camera], width, height)
+            _in_pieces(lambda *span: _project(*inputs, *span, splats, boxes), count, threads)
             starts, entries, first_pair = _list_by_tile(splats, boxes, columns, rows)
-            lists, images = (splats, boxes, starts, entries), (color[camera], alpha[camera], depth[camera])
-            _in_pieces(lambda *span: _blend(*lists, *span, *images), rows * columns, threads)
-            return _Lists(*lists, first_pair) if keep else None
+            drawn = np.empty(rows * columns, np.int32)
+            lists, outputs = (
+                (splats, boxes, starts, entries),
+                (color[camera], alpha[camera], depth[camera], drawn),
+            )
+            _in_pieces(lambda *span: _blend(*lists, *span, *outputs), rows * columns, threads)
+            return _Lists(*lists, drawn, first_pair) if keep else None
 
-        lists = _for_cameras(draw, n, torch.get_num_threads())
+        lists = _for_cameras(draw, n, threads)
         outputs = torch.from_numpy(color), torch.from_numpy(alpha)[:, None], torch.from_numpy(depth)[:, None]
         if keep:
-            ctx.save_for_backward(means, factors, opacities, *outputs)
-            ctx.view, ctx.lists = (w2c, intrinsics, width, height), lists
+            ctx.save_for_backward(*fields, *outputs)
+            ctx.view, ctx.factors, ctx.lists = (w2c, intrinsics, width, height), factors, lists
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        means, factors, opacities, color, alpha, depth = (t.numpy() for t in ctx.saved_tensors)
+        means, quats, scales, opacities, _, color, alpha, depth = (t.numpy() for t in ctx.saved_tensors)
         d_color, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
         w2c, intrinsics, width, height = ctx.view
         threads = torch.get_num_threads()
@@ -617,7 +693,7 @@ class _Rasterize(torch.autograd.Function):
         def pull(camera: int, threads: int) -> Floats:
             lists: _Lists = ctx.lists[camera]
             d_pairs = np.zeros((len(lists.entries), 10), np.float32)
-            inputs = (lists.splats, lists.boxes, lists.starts, lists.entries)
+            inputs = (lists.splats, lists.boxes, lists.starts, lists.entries, lists.drawn)
             images = (color[camera], alpha[camera, 0], depth[camera, 0])
             images += (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
             tiles = len(lists.starts) - 1
@@ -625,48 +701,29 @@ class _Rasterize(torch.autograd.Function):
             return d_pairs
 
         d_pairs = _for_cameras(pull, len(w2c), threads)
-        d_fields = [np.zeros((len(means), *size), np.float32) for size in ((3,), (3, 3), (), (3,))]
+        sizes = ((3,), (3, 3), (), (3,))
+        d_means, d_factors, d_opacities, d_colors = (
+            np.zeros((len(means), *size), np.float32) for size in sizes
+        )
 
         def gather(first: int, last: int) -> None:
             for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
                 view += (width, height, first, last, lists.splats, lists.first_pair, d)
-                _project_backward(means, factors, opacities, *view, *d_fields)
+                into = (d_means, d_factors, d_opacities, d_colors)
+                _project_backward(means, ctx.factors, opacities, *view, *into)
 
         _in_pieces(gather, len(means), threads)
-        return *(torch.from_numpy(d) for d in d_fields), None, None
-
-
-def _rotation_of_products() -> Tensor:
-    """(16, 9): from the products ww, wx, ..., zz to the rows of the rotation matrix."""
-    matrix = torch.zeros(4, 4, 3, 3)
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        matrix[range(4), range(4), i, i] = -1.0
-        matrix[0, 0, i, i] = matrix[i + 1, i + 1, i, i] = 1.0
-        matrix[i + 1, j + 1, i, j] = matrix[i + 1, j + 1, j, i] = 2.0
-        matrix[0, k + 1, i, j], matrix[0, k + 1, j, i] = -2.0, 2.0
-    return matrix.view(16, 9)
-
-
-_ROTATION_OF_PRODUCTS = _rotation_of_products()
-
-
-def _rotations_of(quats: Tensor) -> Tensor:
-    """(G, 3, 3) rotation matrices of quaternions (G, 4), wxyz, of any length.
-
-    A rotation matrix is linear in the products of the unit quaternion's components: one matrix product.
-    """
-    q = torch.nn.functional.normalize(quats, dim=-1)
-    products = (q[:, :, None] * q[:, None, :]).flatten(1)
-    return (products @ _ROTATION_OF_PRODUCTS).view(-1, 3, 3)
+        d_quats, d_scales = np.zeros_like(quats), np.zeros_like(scales)
+        _factorize_backward(quats, scales, d_factors, d_quats, d_scales)
+        d_fields = (d_means, d_quats, d_scales, d_opacities, d_colors)
+        return None, None, *(torch.from_numpy(d) for d in d_fields)
 
 
 def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
     """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` has them."""
     device = gaussians.means.device
-    with torch.autocast("cpu", enabled=False):
-        g = Gaussians(*(getattr(gaussians, f.name).to("cpu", torch.float32) for f in fields(gaussians)))
-        factors = _rotations_of(g.quats) * g.scales[:, None, :]
-        inputs = [t.contiguous() for t in (g.means, factors, g.opacities, g.colors)]
-        keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-        color, alpha, depth = _Rasterize.apply(*inputs, cameras, keep)
+    g = Gaussians(*(getattr(gaussians, f.name).to("cpu", torch.float32) for f in fields(gaussians)))
+    inputs = [t.contiguous() for t in (g.means, g.quats, g.scales, g.opacities, g.colors)]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    color, alpha, depth = _Rasterize.apply(cameras, keep, *inputs)
     return color.to(device), alpha.to(device), depth.to(device)

@@ -15,7 +15,7 @@ from facelift.render import render
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder, Views
 from facelift.train.loop import draws
-from facelift.weights import save_model
+from facelift.weights import load_views, save_model
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class ReconstructorTraining:
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
     clamp: keep centres in [-1, 1]^3 while training, as the paper does.
+    generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
+        they do at inference: the true front view and five imagined ones. The truth stays the true head.
+    imagined: how often that is.
+    imagined_steps: of the sampling then.
     """
 
     canonical: str
@@ -39,6 +43,9 @@ class ReconstructorTraining:
     rendered_others: int = 3
     render_size: int = 256
     clamp: bool = False
+    generator: str | None = None
+    imagined: float = 0.5
+    imagined_steps: int = 2
 
 
 class ReconstructorTask:
@@ -49,6 +56,8 @@ class ReconstructorTask:
         self.model = GSLRM(model)
         self.model.init_weights()
         self.model.to(device)
+        self.generator = load_views(Path(training.generator)).to(device) if training.generator else None
+        self.cache: dict[str, Tensor] = {}
 
     def backward(self, step: int, batch: int) -> dict[str, float]:
         rng = draws(4, step)
@@ -64,19 +73,32 @@ class ReconstructorTask:
     def _losses(self, head: str, rng: torch.Generator, rendered: bool) -> dict[str, Tensor]:
         light = random_photometry(rng)
         views = self.inputs.load(head, depth=True)
-        images = light(views.images).to(self.device)
+        imagined = self.generator is not None and bool(torch.rand((), generator=rng) < self.training.imagined)
+        images = light(self._imagined(head, views.images[0]) if imagined else views.images).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             predicted = self.model(images, views.cameras.to(self.device))
         depth, alpha = geometry_losses(predicted, views, self.model.config)
         losses = {"depth": self.training.geometry * depth, "alpha": 0.1 * self.training.geometry * alpha}
         if rendered:
-            truth, cameras = self._targets(head, rng)
+            truth, cameras = self._targets(head, rng, front=imagined)
             image = render(predicted.activated(self.training.clamp), cameras.to(self.device)).image
             losses["image"] = self.training.image * (image - light(truth).to(self.device)).square().mean()
         return losses
 
-    def _targets(self, head: str, rng: torch.Generator) -> tuple[Tensor, Cameras]:
-        """Some of the inputs and some other views, to be rendered."""
+    @torch.no_grad()
+    def _imagined(self, head: str, front: Tensor) -> Tensor:
+        """(6, 3, H, W): the front view and what the generator makes of it, once for each head."""
+        assert self.generator is not None
+        if head not in self.cache:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                views = self.generator.generate(
+                    front.to(self.device), seed=self.heads.index(head), steps=self.training.imagined_steps
+                )
+            self.cache[head] = views.half().cpu()
+        return torch.cat([front[None], self.cache[head][1:].float()])
+
+    def _targets(self, head: str, rng: torch.Generator, front: bool) -> tuple[Tensor, Cameras]:
+        """Some inputs, the front view among them if it must be, and some other views, to be rendered."""
         size = self.training.render_size
         parts = []
         for folder, count in (
@@ -85,6 +107,8 @@ class ReconstructorTask:
         ):
             if count:
                 chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
+                if front and folder is self.inputs:
+                    chosen[0] = 0
                 views = folder.load(head, chosen)
                 parts.append(
                     (F.interpolate(views.images, size=size, mode="area"), views.cameras.resized(size))
