@@ -42,9 +42,6 @@ class Gaussians:
     def to(self, device: torch.device | str) -> Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def detach(self) -> Gaussians:
-        return Gaussians(*(getattr(self, f.name).detach() for f in fields(self)))
-
     def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, floor: float = -1.0) -> Gaussians:
         """FaceLift's output filters, in its order: faint Gaussians, large low ones, far corners, the box.
 

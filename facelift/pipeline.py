@@ -121,15 +121,17 @@ class FaceLift:
         with timings("reconstruction"):
             gaussians = self.reconstruct(views)
         with timings("refinement"):
-            gaussians = refine(gaussians, views, canonical_rig(self.size).to(self.device), refinement)
+            gaussians = refine(gaussians, views, self._rig(), refinement)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
     def reconstruct(self, views: Tensor) -> Gaussians:
         """Stage 2 alone: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES, to Gaussians."""
-        cameras = canonical_rig(self.size).to(self.device)
         with self._autocast():
-            return self.reconstructor.reconstruct(views.to(self.device), cameras)
+            return self.reconstructor.reconstruct(views.to(self.device), self._rig())
+
+    def _rig(self) -> Cameras:
+        return canonical_rig(self.size).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -92,7 +92,7 @@ class AutoencoderTask:
         assert isinstance(model, Autoencoder)
         rng = draws(2, 0)
         images = torch.cat([self._image(rng) for _ in range(32)]).to(self.device)
-        model.set_scale(1.0 / float(model.posterior(images)[0].std()))
-        generator = ViewGenerator(self.config.with_scale(model.scaling_factor))
+        scale = 1.0 / float(model.posterior(images)[0].std())
+        generator = ViewGenerator(replace(self.config, scaling_factor=scale))
         generator.autoencoder.load_state_dict(model.state_dict())
         save_model(generator, folder / "views")

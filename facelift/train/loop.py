@@ -116,7 +116,11 @@ def train(task: Task, config: LoopConfig, out: Path, max_minutes: float = math.i
 
 def draws(seed: int, step: int) -> torch.Generator:
     """The random numbers of one step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.Generator().manual_seed(_seed(seed, step))
+
+
+def _seed(seed: int, step: int) -> int:
+    return seed * 1_000_003 + step
 
 
 def channels_last(model: nn.Module) -> None:
@@ -143,7 +147,7 @@ class _Run:
 
     def advance(self, rate: float) -> dict[str, float]:
         """One step of every optimiser and of the average."""
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        torch.manual_seed(_seed(self.config.seed, self.step))
         losses = self.task.backward(self.step, self.config.batch)
         norm = torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), self.config.clip)
         if norm.isfinite():

@@ -20,9 +20,7 @@ class Autoencoder(nn.Module):
     def __init__(self, config: dict[str, Any], fold: int = 1, scaling_factor: float = 0.18215) -> None:
         super().__init__()
         self.fold = fold
-        self.kl = AutoencoderKL(
-            in_channels=3 * fold**2, out_channels=3 * fold**2, scaling_factor=scaling_factor, **config
-        )
+        self.kl = AutoencoderKL(in_channels=3 * fold**2, out_channels=3 * fold**2, **config)
         self.scaling_factor = scaling_factor
 
     @property
@@ -46,11 +44,6 @@ class Autoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB, about [0, 1] but not clamped."""
         return F.pixel_shuffle(self.kl.decode(latents / self.scaling_factor).sample, self.fold) / 2 + 0.5
-
-    def set_scale(self, factor: float) -> None:
-        """Fix the scaling factor, once the spread of the latents is known."""
-        self.scaling_factor = factor
-        self.kl.register_to_config(scaling_factor=factor)
 
 
 def sample_posterior(mean: Tensor, logvar: Tensor) -> Tensor:

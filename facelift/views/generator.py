@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -45,10 +45,6 @@ class ViewGeneratorConfig:
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
-
-    def with_scale(self, scaling_factor: float) -> ViewGeneratorConfig:
-        """The same, once the spread of the latents is known."""
-        return replace(self, scaling_factor=scaling_factor)
 
 
 class ViewGenerator(nn.Module):
