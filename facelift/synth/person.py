@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from facelift.synth.assets import Assets
-from facelift.synth.light import Lighting, Triple, sample_lighting
+from facelift.synth.light import Lighting, Panel, Triple, sample_lighting
 
 ETHNICITIES = ("caucasian", "asian", "african")
 
@@ -145,7 +145,9 @@ class Person:
     @classmethod
     def from_json(cls, text: str) -> Person:
         values: dict[str, Any] = _tuples(json.loads(text))
-        return cls(**{**values, "lighting": Lighting(**values["lighting"])})
+        lighting = values["lighting"]
+        panels = tuple(Panel(**panel) for panel in lighting["panels"])
+        return cls(**{**values, "lighting": Lighting(**{**lighting, "panels": panels})})
 
 
 def _tuples(value: Any) -> Any:
