@@ -166,8 +166,16 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only a contact sheet of these people, OUT/preview.png.")
+    ] = False,
 ) -> None:
     """Make synthetic heads with their views, depth and masks, to train and to measure on."""
+    if preview:
+        from facelift.synth.preview import preview as draw_sheet
+
+        draw_sheet(out, assets, heads, size, seed)
+        return
     from facelift.synth.dataset import synthesize
 
     synthesize(out, assets, heads, size, seed, rig.value, views)
