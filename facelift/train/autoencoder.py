@@ -47,14 +47,13 @@ class AutoencoderTask:
             # Almost no noise at first: channels that start as noise are ignored, and never come back.
             self.model.kl.quant_conv.bias[self.model.latent_channels :] = -6.0
             if self.model.linear is not None:  # the network starts as silent beside the linear code
-                self.model.linear.fit(self._images(draws(2, 1), FITTED))
+                self.model.linear.fit(self._images(draws(0, 1), FITTED))
                 self.model.kl.quant_conv.weight[: self.model.latent_channels] = 0
                 self.model.kl.decoder.conv_out.weight.zero_()
                 self.model.kl.decoder.conv_out.bias.zero_()
         channels_last(self.model.to(device))
 
-    def backward(self, step: int, batch: int) -> dict[str, float]:
-        rng = draws(1, step)
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         images = self._images(rng, batch).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             mean, logvar = (x.float() for x in self.model.posterior(images))
@@ -104,7 +103,7 @@ class AutoencoderTask:
     def export(self, model: torch.nn.Module, folder: Path) -> None:
         """The autoencoder inside an untrained view generator, its latents scaled to unit variance."""
         assert isinstance(model, Autoencoder)
-        images = self._images(draws(2, 0), 32).to(self.device)
+        images = self._images(draws(0, 0), 32).to(self.device)
         scale = 1.0 / float(model.posterior(images)[0].std())
         generator = ViewGenerator(replace(self.config, scaling_factor=scale))
         generator.autoencoder.load_state_dict(model.state_dict())
