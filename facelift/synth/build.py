@@ -93,7 +93,8 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     ]
     if person.hair is not None:
         parts.append(worn("hair", person.hair, paint.hair(person.hair, person, assets)))
-    return Scene(tuple(bust(p) for p in parts), person.lighting.light())
+    base = _to_world((body - origin) * scale)
+    return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 
 
 def bust(part: Part) -> Part:
