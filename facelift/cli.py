@@ -45,6 +45,11 @@ class Rig(StrEnum):
     orbit = "orbit"
 
 
+class RendererName(StrEnum):
+    opengl = "opengl"
+    cycles = "cycles"
+
+
 class Stage(StrEnum):
     autoencoder = "autoencoder"
     views = "views"
@@ -166,11 +171,15 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    renderer: Annotated[
+        RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
+    ] = RendererName.opengl,
+    samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
 ) -> None:
     """Make synthetic heads with their views, depth and masks, to train and to measure on."""
     from facelift.synth.dataset import synthesize
 
-    synthesize(out, assets, heads, size, seed, rig.value, views)
+    synthesize(out, assets, heads, size, seed, rig.value, views, renderer.value, samples)
 
 
 @app.command()

@@ -331,11 +331,11 @@ def test_synth(monkeypatch):
     module.synthesize = lambda *arguments: calls.append(arguments)
     monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
     assert run("synth", "there", "--assets", "data") == 0
-    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8"
+    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4"
     assert run("synth", "there", *options.split()) == 0
     assert calls == [
-        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
-        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32, "opengl", 16),
+        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8, "cycles", 4),
     ]
 
 

@@ -32,8 +32,8 @@ from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.errors import UserError
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
-from facelift.synth.opengl import Renderer
 from facelift.synth.person import sample_person
+from facelift.synth.renderers import SAMPLES, open_renderer
 from facelift.synth.scene import Floats
 
 DEPTH_SCALE = 10_000
@@ -70,7 +70,15 @@ LAYOUTS = {
 
 
 def synthesize(
-    out: str | Path, assets: str | Path, heads: int, size: int, seed: int, rig: str, views: int = 32
+    out: str | Path,
+    assets: str | Path,
+    heads: int,
+    size: int,
+    seed: int,
+    rig: str,
+    views: int = 32,
+    renderer: str = "opengl",
+    samples: int = SAMPLES,
 ) -> list[Path]:
     """Render heads with seeds `seed` to `seed + heads - 1`, all that are not there yet, and list them.
 
@@ -81,13 +89,15 @@ def synthesize(
         assets: a MakeHuman data folder.
         size: pixels along a side, 32 to 2048.
         rig: "canonical", FaceLift's six views, or "orbit", `views` views all around.
+        renderer: "opengl" or "cycles".
+        samples: paths through a pixel, for Cycles.
 
     Returns:
         The folders of the asked-for heads, in the order of their seeds.
 
     Raises:
         UserError: for values out of range, an `out` that cannot be written or holds other pictures, assets
-            that are not there, or a machine without OpenGL.
+            that are not there, or a machine without what the renderer needs.
     """
     layout, cameras = _rig(rig, views, size)
     if heads < 1:
@@ -99,10 +109,14 @@ def synthesize(
     missing = {k: folder for k, folder in folders.items() if not _is_complete(folder, cameras, layout)}
     if missing:
         opened = Assets.open(Path(assets))
-        with Renderer() as renderer, ThreadPoolExecutor(2) as writers, _progress() as progress:
+        with (
+            open_renderer(renderer, samples) as drawing,
+            ThreadPoolExecutor(2) as writers,
+            _progress() as progress,
+        ):
             for k, folder in progress.track(missing.items(), total=heads, completed=heads - len(missing)):
                 person = sample_person(k, opened)
-                rgba, depth = renderer.render(build_scene(person, opened), cameras)
+                rgba, depth = drawing.render(build_scene(person, opened), cameras)
                 _write_head(folder, rgba, depth, cameras, layout, person.to_json(), writers)
     _write_lists(out, layout)
     return list(folders.values())
