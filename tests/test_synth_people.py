@@ -225,7 +225,7 @@ def test_a_scene_is_a_framed_person(makehuman, seed):
         assert part.faces.dtype == np.int32 and part.texture.dtype == np.uint8
         assert part.faces.min() >= 0 and part.faces.max() < len(part.vertices)
         np.testing.assert_allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-3)
-        assert part.alpha == (part.name in ("brows", "lashes", "hair"))
+        assert part.alpha == (part.name in ("brows", "lashes", "hair", "beard"))
     eyes = scene.parts[1].vertices
     skin = scene.parts[0].vertices
     assert eyes[:, 1].max() < -0.2, "the face looks along -y"

@@ -33,12 +33,13 @@ SHADOW_REACH = 1.25
 _WRAP = {
     "skin": (0.3, 0.12, 0.08),
     "hair": (0.3, 0.3, 0.3),
+    "beard": (0.3, 0.3, 0.3),
     "brows": (0.3, 0.3, 0.3),
     "tongue": (0.3, 0.15, 0.1),
 }
 
 # Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
-_SHELTER = {"eyes": 0.75, "teeth": 0.6, "tongue": 0.6}
+_SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 
 
 class Renderer:
