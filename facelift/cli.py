@@ -66,6 +66,11 @@ class Format(StrEnum):
     shards = "shards"
 
 
+class RendererName(StrEnum):
+    opengl = "opengl"
+    cycles = "cycles"
+
+
 class Stage(StrEnum):
     autoencoder = "autoencoder"
     views = "views"
@@ -187,6 +192,10 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    renderer: Annotated[
+        RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
+    ] = RendererName.opengl,
+    samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
     truth: Annotated[
         Truth, typer.Option(help="Depth, normals, parts and landmarks, or depth alone, enough to train on.")
     ] = Truth.all,
@@ -207,7 +216,19 @@ def synth(
     from facelift.synth.dataset import synthesize
 
     synthesize(
-        out, assets, heads, size, seed, rig.value, views, truth.value, form.value, workers=workers, ray=ray
+        out,
+        assets,
+        heads,
+        size,
+        seed,
+        rig.value,
+        views,
+        renderer=renderer.value,
+        samples=samples,
+        truth=truth.value,
+        form=form.value,
+        workers=workers,
+        ray=ray,
     )
 
 

@@ -328,15 +328,24 @@ def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
 def test_synth(monkeypatch):
     calls = []
     module = types.ModuleType("facelift.synth.dataset")
-    module.synthesize = lambda *arguments, **more: calls.append((*arguments, *more.values()))
+    module.synthesize = lambda *arguments, **more: calls.append((arguments, more))
     monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
     assert run("synth", "there", "--assets", "data") == 0
-    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 "
+    options = (
+        "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4 "
+    )
     options += "--truth depth --format shards --workers 4 --ray auto"
     assert run("synth", *options.split(), "there") == 0
+    names = ("renderer", "samples", "truth", "form", "workers", "ray")
     assert calls == [
-        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32, "all", "folders", 1, None),
-        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8, "depth", "shards", 4, "auto"),
+        (
+            (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
+            dict(zip(names, ("opengl", 16, "all", "folders", 1, None), strict=True)),
+        ),
+        (
+            (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto"), strict=True)),
+        ),
     ]
 
 

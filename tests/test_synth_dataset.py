@@ -13,8 +13,8 @@ import tarfile
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ FORMS = pytest.mark.parametrize("form", ["folders", "shards"])
 def make(renderer, monkeypatch):
     for thing, name, stand_in in STAND_INS:
         monkeypatch.setattr(thing, name, stand_in)
-    monkeypatch.setattr(dataset, "Renderer", lambda: SimpleNamespace(draw=renderer.draw, close=lambda: None))
+    monkeypatch.setattr(dataset, "Renderer", lambda: nullcontext(renderer))
     return lambda out, **how: dataset.synthesize(
         out, "assets", **{"heads": 2, "size": 32, "seed": 1000, "rig": "canonical"} | how
     )
@@ -218,7 +218,7 @@ def test_lists_hold_what_earlier_runs_made(make, tmp_path):
 @FORMS
 def test_other_views_in_the_same_place_are_refused(make, tmp_path, form):
     make(tmp_path, heads=1, form=form)
-    for how in ({"size": 64}, {"rig": "orbit"}):
+    for how in ({"size": 64}, {"rig": "orbit"}, {"renderer": "cycles"}):
         with pytest.raises(UserError, match="holds other views"):
             make(tmp_path, heads=1, form=form, **how)
 
@@ -248,6 +248,8 @@ def test_a_second_run_in_the_same_folder_is_refused(make, tmp_path):
         ({"workers": 0}, "workers"),
         ({"form": "zip"}, "folders or shards"),
         ({"truth": "none"}, "all or depth"),
+        ({"renderer": "crayon"}, "opengl or cycles"),
+        ({"samples": 0}, "samples"),
     ],
 )
 def test_bad_values_are_one_sentence(make, tmp_path, how, words):

@@ -45,7 +45,8 @@ def part(vertices, normals, uvs, faces, texture, name, alpha):
 def scene(*parts, sky=1.0, lamps=()):
     directions = np.array([direction for direction, _ in lamps], np.float32).reshape(-1, 3)
     colors = np.array([color for _, color in lamps], np.float32).reshape(-1, 3)
-    return Scene(parts, Light(np.full(3, sky, np.float32), np.full(3, sky, np.float32), directions, colors))
+    spreads = np.full(len(lamps), 0.1, np.float32)
+    return Scene(parts, Light(np.full((16, 32, 3), sky, np.float32), directions, colors, spreads))
 
 
 @pytest.mark.parametrize("size", [64, 255, 512])

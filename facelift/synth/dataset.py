@@ -11,9 +11,9 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,6 +27,8 @@ from facelift.synth.folders import Folders
 from facelift.synth.head import draw_head
 from facelift.synth.layout import LAYOUTS, TRUTHS, Contents, Files
 from facelift.synth.opengl import Renderer
+from facelift.synth.renderers import RENDERERS, SAMPLES, open_renderer
+from facelift.synth.renderers import Renderer as AnyRenderer
 from facelift.synth.shards import Shards
 
 SIZES = range(32, 2049)
@@ -42,20 +44,25 @@ class Artist:
 
     def __init__(self, assets: Path, contents: Contents) -> None:
         self._folder, self._contents = assets, contents
-        self._tools: tuple[Assets, Renderer] | None = None
+        self._open = ExitStack()
 
     def draw(self, seed: int) -> Files:
-        if self._tools is None:
-            self._tools = Assets.open(self._folder), Renderer()
-        head = draw_head(seed, *self._tools, self._contents.cameras)
+        assets, renderer, other = self._tools
+        head = draw_head(seed, assets, renderer, self._contents.cameras, other)
         return self._contents.encode(split.folder_name(seed), head)
+
+    @cached_property
+    def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
+        assets, renderer = Assets.open(self._folder), self._open.enter_context(Renderer())
+        name, samples = self._contents.renderer, self._contents.samples
+        other = None if name == "opengl" else self._open.enter_context(open_renderer(name, samples))
+        return assets, renderer, other
 
     def __enter__(self) -> Artist:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._tools is not None:
-            self._tools[1].close()
+        self._open.close()
 
 
 _artist = cache(Artist)  # one for a worker process, which ends with the work
@@ -88,6 +95,8 @@ def synthesize(
     seed: int,
     rig: str,
     views: int = 32,
+    renderer: str = "opengl",
+    samples: int = SAMPLES,
     truth: str = "all",
     form: str = "folders",
     workers: int = 1,
@@ -100,6 +109,8 @@ def synthesize(
         assets: a MakeHuman data folder, or what `facelift synth pack` made of one.
         size: pixels along a side, 32 to 2048.
         rig: "canonical", FaceLift's six views, or "orbit", `views` views all around.
+        renderer: of the pictures, "opengl" or "cycles"; the truth is OpenGL's in either case.
+        samples: paths through a pixel, for Cycles.
         truth: "all", or "depth" alone.
         form: "folders" or "shards".
         workers: processes on this machine.
@@ -110,9 +121,10 @@ def synthesize(
 
     Raises:
         UserError: for values out of range, an `out` that cannot be written or holds other pictures, assets
-            that are not there, or a machine without OpenGL.
+            that are not there, or a machine without what the renderer needs.
     """
-    contents = _contents(rig, views, size, truth)
+    contents = Contents(rig, views, size, truth, renderer, samples)
+    _check(contents)
     if heads < 1:
         raise UserError(f"--heads must be at least 1, not {heads}.")
     if seed < 0:
@@ -146,16 +158,19 @@ def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterato
                     yield 1, int(drawn)
 
 
-def _contents(rig: str, views: int, size: int, truth: str) -> Contents:
-    if rig not in LAYOUTS:
-        raise UserError(f"--rig must be {' or '.join(LAYOUTS)}, not {rig!r}.")
-    if size not in SIZES:
-        raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {size}.")
-    if views < 1:
-        raise UserError(f"--views must be at least 1, not {views}.")
-    if truth not in TRUTHS:
-        raise UserError(f"--truth must be {' or '.join(TRUTHS)}, not {truth!r}.")
-    return Contents(rig, views, size, truth)
+def _check(contents: Contents) -> None:
+    if contents.size not in SIZES:
+        raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {contents.size}.")
+    for option, value, known in (
+        ("rig", contents.rig, LAYOUTS),
+        ("truth", contents.truth, TRUTHS),
+        ("renderer", contents.renderer, RENDERERS),
+    ):
+        if value not in known:
+            raise UserError(f"--{option} must be {' or '.join(known)}, not {value!r}.")
+    for option, count in (("views", contents.views), ("samples", contents.samples)):
+        if count < 1:
+            raise UserError(f"--{option} must be at least 1, not {count}.")
 
 
 def _writable(out: Path) -> Path:

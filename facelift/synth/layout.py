@@ -33,6 +33,7 @@ from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.errors import UserError
 from facelift.synth.head import Head
 from facelift.synth.landmarks import Landmarks
+from facelift.synth.renderers import SAMPLES
 from facelift.synth.scene import OTHER, PARTS
 
 DEPTH_SCALE = 10_000
@@ -109,12 +110,15 @@ class Contents:
         views: how many an orbit has.
         size: side of the images in pixels.
         truth: one of TRUTHS.
+        renderer, samples: what draws the pictures.
     """
 
     rig: str
     views: int
     size: int
     truth: str = "all"
+    renderer: str = "opengl"
+    samples: int = SAMPLES
 
     @property
     def layout(self) -> Layout:
@@ -134,7 +138,7 @@ class Contents:
             if self.truth == "all":
                 files[normal_name(i)] = _png(Image.fromarray(drawing.normals[i]))
                 files[part_name(i)] = _png(_segmentation(drawing.parts[i]))
-        files[CAMERAS_FILE] = _json(_camera_record(name, head.cameras, self.layout))
+        files[CAMERAS_FILE] = _json({"id": name, "renderer": self._drawn_by, "frames": self._frames(head)})
         if self.truth == "all" and head.landmarks is not None:
             files["landmarks.json"] = _json(_landmark_record(head.landmarks))
         files["person.json"] = head.person.to_json().encode()
@@ -150,20 +154,41 @@ class Contents:
         try:
             sums = [line.split("  ", 1) for line in read(SUMS_FILE).decode().splitlines()]
             whole = bool(sums) and all(_digest(read(path)) == digest for digest, path in sums)
-            frames = json.loads(read(CAMERAS_FILE))["frames"] if whole else []
+            record = json.loads(read(CAMERAS_FILE)) if whole else {}
         except (OSError, KeyError, ValueError):
             return False
         if not whole:
             return False
         # Number, size and place of the images tell the rigs apart; floats may differ between machines.
         expected = [(self.size, self.layout.image_name(i)) for i in range(len(self.cameras))]
-        if [(frame["w"], frame["file_path"]) for frame in frames] != expected:
+        found = [(frame["w"], frame["file_path"]) for frame in record["frames"]]
+        if found != expected or record["renderer"] != self._drawn_by:
             raise UserError(f"{where} holds other views than these; give another folder, or delete it.")
         if self.truth == "all" and part_name(0) not in {path for _, path in sums}:
             raise UserError(
                 f"{where} has no normals and parts; give --truth depth or another folder, or delete it."
             )
         return True
+
+    @property
+    def _drawn_by(self) -> str:
+        return self.renderer if self.renderer == "opengl" else f"{self.renderer}, {self.samples} samples"
+
+    def _frames(self, head: Head) -> list[dict[str, Any]]:
+        """The frames of FaceLift's `opencv_cameras.json`: world to camera, intrinsics in pixels."""
+        cameras = head.cameras
+        return [
+            {
+                "w": cameras.width,
+                "h": cameras.height,
+                **dict(zip(("fx", "fy", "cx", "cy"), intrinsics, strict=True)),
+                "w2c": w2c,
+                "file_path": self.layout.image_name(i),
+            }
+            for i, (w2c, intrinsics) in enumerate(
+                zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)
+            )
+        ]
 
 
 def flat(path: str) -> str:
@@ -191,22 +216,6 @@ def _segmentation(parts: NDArray[np.uint8]) -> Image.Image:
     palette[: len(PARTS)] = [COLORS[name] for name in PARTS]
     image.putpalette(palette.tobytes())
     return image
-
-
-def _camera_record(name: str, cameras: Cameras, layout: Layout) -> dict[str, Any]:
-    """What FaceLift's `opencv_cameras.json` says: one frame a view, world to camera, intrinsics in pixels."""
-    frames = []
-    for i, (w2c, k) in enumerate(zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)):
-        frames.append(
-            {
-                "w": cameras.width,
-                "h": cameras.height,
-                **dict(zip(("fx", "fy", "cx", "cy"), k, strict=True)),
-                "w2c": w2c,
-                "file_path": layout.image_name(i),
-            }
-        )
-    return {"id": name, "frames": frames}
 
 
 def _landmark_record(landmarks: Landmarks) -> dict[str, Any]:

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.synth import shaders
+from facelift.synth.light import directions_of, solid_angles
 from facelift.synth.scene import Drawing, Floats, Light, Part, Scene, part_id
-from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, LAMP_SPREAD, MAX_LAMPS, TILE, TILES
+from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TILES
 
 NEAR, FAR = 0.1, 100.0
+
+GOLDEN = np.pi * (3 - np.sqrt(5))
+"""The golden angle."""
 
 SHADOW_REACH = 1.25
 """World units from the origin beyond which nothing throws a shadow; the views hardly show more."""
@@ -29,12 +33,13 @@ SHADOW_REACH = 1.25
 _WRAP = {
     "skin": (0.3, 0.12, 0.08),
     "hair": (0.3, 0.3, 0.3),
+    "beard": (0.3, 0.3, 0.3),
     "brows": (0.3, 0.3, 0.3),
     "tongue": (0.3, 0.15, 0.1),
 }
 
 # Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
-_SHELTER = {"eyes": 0.75, "teeth": 0.6, "tongue": 0.6}
+_SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 
 
 class Renderer:
@@ -47,6 +52,7 @@ class Renderer:
     def __init__(self) -> None:
         self._gl = _context()
         self._shade = self._gl.program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FRAGMENT)
+        self._shade["albedo"], self._shade["surroundings"] = 0, 1
         self._tile = self._gl.program(shaders.TILE_VERTEX, fragment_shader=shaders.TILE_FRAGMENT)
         self._gather = self._gl.program(vertex_shader=shaders.GATHER, varyings=["ambient", "lit"])
         self._atlas = self._gl.depth_texture((TILE * TILES, TILE * TILES))
@@ -56,6 +62,7 @@ class Renderer:
         self._box["fine_color"], self._box["fine_depth"], self._box["fine_surface"] = 0, 1, 2
         self._box["near_far"] = NEAR, FAR
         self._screen = self._gl.vertex_array(self._box, [])
+        self._surroundings: Any = None
         self._target: _Target | None = None
         self._scene: Scene | None = None
         self._meshes: list[_Mesh] = []
@@ -90,6 +97,8 @@ class Renderer:
     def close(self) -> None:
         """Release everything on the GPU, the context included."""
         self._forget()
+        if self._surroundings is not None:
+            self._surroundings.release()
         if self._target is not None:
             self._target.release()
             self._target = None
@@ -111,6 +120,7 @@ class Renderer:
         target.fine.use()
         target.fine.clear()
         self._gl.enable_only(self._gl.DEPTH_TEST)
+        self._surroundings.use(1)
         # Rows run downwards in the images, so what OpenGL holds for up is down and windings are mirrored.
         self._gl.front_face = "cw"
         for mesh in self._meshes:
@@ -147,11 +157,17 @@ class Renderer:
             raise ValueError(f"a scene may have {MAX_LAMPS} lamps, this one has {lamps}")
         self._shade["directions"].write(_padded(light.directions, MAX_LAMPS).tobytes())
         self._shade["colors"].write(_padded(light.colors, MAX_LAMPS).tobytes())
+        self._shade["spreads"].write(_padded(light.spreads, MAX_LAMPS).tobytes())
         self._shade["exposure"] = float(light.exposure)
-        for program in (self._shade, self._gather):
-            program["lamps"] = lamps
-            program["sky"] = tuple(float(c) for c in light.sky)
-            program["ground"] = tuple(float(c) for c in light.ground)
+        self._shade["lamps"] = self._gather["lamps"] = lamps
+        self._gather["radiance"].write(_shares(light.environment, _ambient_rays()).tobytes())
+        if self._surroundings is not None:
+            self._surroundings.release()
+        rows, columns = light.environment.shape[:2]
+        pixels = light.environment.astype(np.float32).tobytes()
+        self._surroundings = self._gl.texture((columns, rows), 3, pixels, dtype="f4")
+        self._surroundings.build_mipmaps()
+        self._surroundings.repeat_y = False
 
     def _gather_light(self, scene: Scene) -> None:
         """Store at every vertex how much light reaches it: soft shadows, and the dark of folds."""
@@ -302,19 +318,35 @@ def _padded(rows: NDArray[Any], count: int) -> Floats:
 
 def _rays(light: Light) -> Floats:
     """(R, 3) unit directions: AMBIENT_RAYS over the whole sphere, then LAMP_RAYS over each lamp's disc."""
-    turn = np.pi * (3 - np.sqrt(5))
-    i = np.arange(AMBIENT_RAYS)
-    z = 1 - (2 * i + 1) / AMBIENT_RAYS
-    flat = np.sqrt(1 - z * z)
-    rays = [np.stack([flat * np.cos(turn * i), flat * np.sin(turn * i), z], axis=1)]
+    rays = [_ambient_rays()]
     i = np.arange(LAMP_RAYS)
-    spread = LAMP_SPREAD * np.sqrt((i + 0.5) / LAMP_RAYS)
-    for direction in light.directions:
+    for direction, angle in zip(light.directions, light.spreads, strict=True):
+        spread = np.tan(angle) * np.sqrt((i + 0.5) / LAMP_RAYS)
         right, up, _ = _frame(direction)
-        disc = spread * np.cos(turn * i) * right[:, None] + spread * np.sin(turn * i) * up[:, None]
+        disc = spread * np.cos(GOLDEN * i) * right[:, None] + spread * np.sin(GOLDEN * i) * up[:, None]
         ray = direction + disc.T
         rays.append(ray / np.linalg.norm(ray, axis=1, keepdims=True))
     return np.concatenate(rays).astype(np.float32)
+
+
+def _ambient_rays() -> Floats:
+    """(AMBIENT_RAYS, 3) unit directions, evenly over the sphere: Fibonacci's spiral."""
+    i = np.arange(AMBIENT_RAYS)
+    z = 1 - (2 * i + 1) / AMBIENT_RAYS
+    flat = np.sqrt(1 - z * z)
+    return np.stack([flat * np.cos(GOLDEN * i), flat * np.sin(GOLDEN * i), z], axis=1).astype(np.float32)
+
+
+def _shares(environment: Floats, rays: Floats) -> Floats:
+    """(R, 3) mean radiance of an environment (H, W, 3) over what is nearest to each of the rays (R, 3)."""
+    # Each pixel is split in 4 x 4, lest a ray's share hang on where the few pixels happen to lie.
+    fine = environment.repeat(4, axis=0).repeat(4, axis=1)
+    rows, columns = fine.shape[:2]
+    nearest = (directions_of(rows, columns).reshape(-1, 3) @ rays.T).argmax(axis=1)
+    weight = solid_angles(rows, columns).reshape(-1)
+    total = np.bincount(nearest, weight, len(rays))
+    sums = [np.bincount(nearest, weight * c, len(rays)) for c in fine.reshape(-1, 3).T]
+    return (np.stack(sums, axis=1) / np.maximum(total, 1e-9)[:, None]).astype(np.float32)
 
 
 def _frame(direction: NDArray[Any]) -> NDArray[np.float64]:

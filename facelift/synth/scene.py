@@ -39,7 +39,8 @@ class Part:
     """One textured triangle mesh of a person, in world units (z up, the face looks along -y).
 
     Attributes:
-        name: skin, eyes, brows, lashes, teeth, tongue, hair or clothes.
+        name: skin, eyes, brows, lashes, teeth, tongue, hair, beard, clothes, glasses or hat; several parts
+            of a person may share one.
         vertices: (V, 3) float32, split where the texture seams are, so that one index serves all.
         normals: (V, 3) float32, unit and smooth across seams.
         uvs: (V, 2) float32; v grows upwards, the texture's first row is v = 1.
@@ -63,19 +64,25 @@ class Part:
 
 @dataclass(frozen=True)
 class Light:
-    """A hemisphere of ambient light and a few directional lamps; colours are linear RGB, about 1 when bright.
+    """What surrounds a person, and a few lamps; colours are linear RGB, about 1 when bright.
+
+    A white matte surface has the colour 1 under an environment that is 1 all round, and so it has where it
+    faces one lamp of colour 1.
 
     Attributes:
-        sky, ground: (3,) ambient light from above and from below.
-        directions: (L, 3) unit vectors from the head towards each lamp, world axes.
-        colors: (L, 3) of each lamp.
+        environment: (H, W, 3) float32 radiance from afar, equirectangular. Pixel (i, j) lies in direction
+            (sin t cos p, sin t sin p, cos t) with t = (i + 0.5) / H * pi from +z (up) and
+            p = (j + 0.5) / W * 2 pi about z from +x, world axes.
+        directions: (L, 3) float32, unit vectors from the head towards each lamp, world axes.
+        colors: (L, 3) float32 of each lamp.
+        spreads: (L,) float32, each lamp's angular radius in radians: the larger, the softer its shadows.
         exposure: factor on linear light before it is encoded as sRGB.
     """
 
-    sky: Floats
-    ground: Floats
+    environment: Floats
     directions: Floats
     colors: Floats
+    spreads: Floats
     exposure: float = 1.0
 
 
