@@ -345,15 +345,41 @@ def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
 def test_synth(monkeypatch):
     calls = []
     module = types.ModuleType("facelift.synth.dataset")
-    module.synthesize = lambda *arguments: calls.append(arguments)
+    module.synthesize = lambda *arguments, **more: calls.append((arguments, more))
     monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
     assert run("synth", "there", "--assets", "data") == 0
-    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8"
-    assert run("synth", "there", *options.split()) == 0
+    options = (
+        "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4 "
+    )
+    options += "--truth depth --format shards --workers 4 --ray auto"
+    assert run("synth", *options.split(), "there") == 0
+    names = ("renderer", "samples", "truth", "form", "workers", "ray")
     assert calls == [
-        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
-        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+        (
+            (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
+            dict(zip(names, ("opengl", 16, "all", "folders", 1, None), strict=True)),
+        ),
+        (
+            (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto"), strict=True)),
+        ),
     ]
+
+
+def test_synth_pack(monkeypatch, tmp_path):
+    module = types.ModuleType("facelift.synth.pack")
+    module.write_pack = lambda file, assets: file.write_text(str(assets))
+    monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
+    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
+    assert (tmp_path / "heads.pack").read_text() == "data"
+
+
+def test_synth_explains_itself_and_the_pack(capsys):
+    assert run("synth", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--rig" in shown and "--workers" in shown and "facelift synth pack" in " ".join(shown.split())
+    assert run("synth", "pack", "--help") == 0
+    assert "FILE" in capsys.readouterr().out
 
 
 def test_train(monkeypatch):

@@ -113,7 +113,8 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         parts.append(solid(*glasses.frame(body, assets, person.glasses), person.glasses.color))
         if person.glasses.shades is not None:
             parts.append(solid(*glasses.lenses(body, assets, person.glasses), person.glasses.shades))
-    return Scene(tuple(bust(p) for p in parts), person.lighting.light())
+    base = _to_world((body - origin) * scale)
+    return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 
 
 def bust(part: Part) -> Part:
