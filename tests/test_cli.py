@@ -360,12 +360,12 @@ def test_evaluate(pipeline, monkeypatch, capsys):
     module.evaluate = lambda *arguments: calls.append(arguments) or report
     monkeypatch.setitem(sys.modules, "facelift.evaluate", module)
     assert run("evaluate", "heads") == 0
-    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --device cpu"
+    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --fetch --device cpu"
     assert run("evaluate", "heads", *options.split()) == 0
     assert pipeline.loaded == [(None, "auto"), ("big", "cpu")]
     assert calls == [
-        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, 20, 0, "mini"),
-        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big"),
+        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, None, 0, "mini", False),
+        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big", True),
     ]
     assert "the table" in capsys.readouterr().out
 
