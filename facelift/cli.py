@@ -234,6 +234,38 @@ def evaluate(
     print(f"{report.to_markdown()}\n{heads} -> {out}")
 
 
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of one report.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Folder of the other.", metavar="B")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON, Markdown and HTML.")] = Path(
+        "outputs/comparison"
+    ),
+) -> None:
+    """Put two reports of `facelift evaluate` side by side, with differences paired over people."""
+    from facelift.evaluate.compare import compare as put_side_by_side
+
+    print(f"{put_side_by_side(a, b, out)}\n{a}, {b} -> {out}")
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Argument(help="Folder for the set.", metavar="OUT")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Draw it with OpenGL, quickly, under another name.")
+    ] = False,
+) -> None:
+    """Make the test set bench-heads-v1: 24 people path-traced under two lights, 30 views each at 512 x 512.
+
+    It takes hours; a run that was stopped goes on where it was.
+    """
+    from facelift.evaluate.bench import BENCH_HEADS_V1, draft_of, make_bench
+
+    made = make_bench(out, assets, draft_of(BENCH_HEADS_V1) if draft else BENCH_HEADS_V1)
+    print(f"{len(made)} heads in {out}")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 done, 1 something failed, 2 called wrongly, 130 interrupted.
 

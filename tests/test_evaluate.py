@@ -41,7 +41,7 @@ from facelift.train.data import HeadFolder, Views
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 
 SIZE = 64
-SAMPLES = Path("/work/shared/samples/facelift_mvdiffusion")
+SAMPLES = Path(__file__).parents[2] / "shared/samples/facelift_mvdiffusion"
 
 
 def views_of(images, alpha=None, depth=None, cameras=None):
@@ -673,3 +673,46 @@ def test_a_real_model_goes_through(balls):
     direct = Head(sample.canonical.images[0], sample.canonical.images, gaussians, 0)
     expected = direct.render(sample.orbit.cameras)
     torch.testing.assert_close(said["reconstruction"].images.clamp(0, 1), expected, atol=1e-5, rtol=0)
+
+
+# --- two reports
+
+
+def test_two_reports_compare_in_pairs(run, tmp_path):
+    from facelift.evaluate.compare import compare, differences
+
+    a, b = run(Fake(offset=0.2), "a"), run(Fake(offset=0.4), "b")
+    found = {(d.protocol, d.scale.key): d for d in differences(a, b)}
+    d = found["views", "psnr"]
+    pairs = [a.people("views", "model", "psnr"), b.people("views", "model", "psnr")]
+    changes = np.array([pairs[1][person] - pairs[0][person] for person in pairs[0]])
+    assert d.people == 3 and d.difference.mean == pytest.approx(changes.mean())
+    assert d.difference.margin == pytest.approx(4.303 * changes.std(ddof=1) / math.sqrt(3), rel=0.01)
+    assert d.better == "B"  # on white, the lighter grey is nearer
+    assert found["front", "psnr"].difference.mean == 0 and found["front", "psnr"].better is None
+    back = {(x.protocol, x.scale.key): x for x in differences(b, a)}["views", "psnr"]
+    assert back.better == "A" and back.difference.mean == pytest.approx(-d.difference.mean)
+
+    text = compare(tmp_path / "a", tmp_path / "b" / "report.json", tmp_path / "c")
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == [
+        "compare.html",
+        "compare.json",
+        "compare.md",
+    ]
+    assert (tmp_path / "c/compare.md").read_text() == text and "| B |" in text
+    assert (tmp_path / "c/compare.html").read_text().count("data:image/png") == 2
+    records = json.loads((tmp_path / "c/compare.json").read_text())
+    assert {r["better"] for r in records if r["protocol"] == "views"} >= {"B"}
+
+
+def test_reports_of_different_sets_do_not_compare(run, balls, tmp_path):
+    from facelift.evaluate.compare import compare, differences
+
+    two, three = run(Fake(), "two", people=2), run(Fake(), "three")
+    with pytest.raises(UserError, match="different sets"):
+        differences(two, three)
+    with pytest.raises(UserError, match="There is no report"):
+        compare(tmp_path / "nothing", tmp_path / "two", tmp_path / "c")
+    (tmp_path / "old.json").write_text('{"model": "x"}')
+    with pytest.raises(UserError, match="not a report of this version"):
+        compare(tmp_path / "old.json", tmp_path / "two", tmp_path / "c")
