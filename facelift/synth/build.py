@@ -33,7 +33,7 @@ LOOK = {
 CARDS = ("brows", "lashes", "hair")
 
 # A head is a bust: what lies beyond, none of the canonical views sees and no reconstruction can know.
-FLOOR, ASIDE, AHEAD = -1.15, 1.3, 0.9
+FLOOR, ASIDE, AHEAD = -1.4, 1.3, 0.9
 
 # The face box that FaceLift centres its portraits on, of a 512 px picture: mean side and centre in pixels.
 BOX_SIDE, BOX_X, BOX_Y = 194.275, 251.833, 280.013

@@ -25,7 +25,7 @@ class ViewGeneratorConfig:
         image_size: side of the square views in pixels.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
-        fold: see `Autoencoder`.
+        fold, components: see `Autoencoder`.
         scaling_factor: see `Autoencoder`.
         prompt_tokens: learned tokens that name a view to the U-Net, in place of an encoded sentence.
         scheduler: arguments of DDIMScheduler.
@@ -36,6 +36,7 @@ class ViewGeneratorConfig:
     unet: dict[str, Any]
     autoencoder: dict[str, Any]
     fold: int = 1
+    components: bool = False
     scaling_factor: float = 0.18215
     prompt_tokens: int = 1
     scheduler: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +54,9 @@ class ViewGenerator(nn.Module):
     def __init__(self, config: ViewGeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.autoencoder = Autoencoder(config.autoencoder, config.fold, config.scaling_factor)
+        self.autoencoder = Autoencoder(
+            config.autoencoder, config.fold, config.scaling_factor, config.components
+        )
         self.unet = build_unet(config.unet, VIEWS)
         self.prompts = nn.Parameter(
             torch.randn(VIEWS, config.prompt_tokens, self.unet.config.cross_attention_dim)
