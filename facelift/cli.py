@@ -349,30 +349,72 @@ def train(
 def evaluate(
     heads: Annotated[
         Path,
-        typer.Argument(help="Folder with canonical/ and orbit/ of the same held-out heads.", metavar="HEADS"),
+        typer.Argument(
+            help="A set of heads that were not trained on, in FaceLift's layouts.", metavar="HEADS"
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for report.json, report.md and grid.png.")
+        Path, typer.Option("--out", "-o", help="Folder for the report: JSON, Markdown, HTML, pictures.")
     ] = Path("outputs/evaluation"),
     train: Annotated[
         Path | None,
-        typer.Option(help="Folder with canonical/ and orbit/ of training heads, to beat their mean."),
+        typer.Option(help="Folder with canonical/ and orbit/ of training heads, for the baselines."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="A real photo, or a folder of them.")] = None,
     model: ModelOption = None,
-    people: Annotated[int, typer.Option("--heads", min=1, help="How many heads to measure on.")] = 20,
+    people: Annotated[
+        int | None, typer.Option("--heads", min=1, help="How many people to measure on; all if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.")] = 0,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Allow downloads of what LPIPS, DreamSim and ArcFace need.")
+    ] = False,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Measure a model on heads that it was never trained on, against baselines, and on real photos."""
+    """Measure a model on heads that it was never trained on, against baselines, and on real photos.
+
+    A run that was stopped goes on where it was.
+    """
     with _status("Loading"):
         from facelift.evaluate import evaluate as measure
         from facelift.pipeline import FaceLift
         from facelift.weights import DEFAULT_MODEL
 
         pipeline = FaceLift.from_pretrained(model, device=device.value)
-    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL)
+    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL, fetch)
     print(f"{report.to_markdown()}\n{heads} -> {out}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of one report.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Folder of the other.", metavar="B")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON, Markdown and HTML.")] = Path(
+        "outputs/comparison"
+    ),
+) -> None:
+    """Put two reports of `facelift evaluate` side by side, with differences paired over people."""
+    from facelift.evaluate.compare import compare as put_side_by_side
+
+    print(f"{put_side_by_side(a, b, out)}\n{a}, {b} -> {out}")
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Argument(help="Folder for the set.", metavar="OUT")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Draw it with OpenGL, quickly, under another name.")
+    ] = False,
+) -> None:
+    """Make the test set bench-heads-v1: 24 people path-traced under two lights, 30 views each at 512 x 512.
+
+    It takes hours; a run that was stopped goes on where it was.
+    """
+    from facelift.evaluate.bench import BENCH_HEADS_V1, draft_of, make_bench
+
+    made = make_bench(out, assets, draft_of(BENCH_HEADS_V1) if draft else BENCH_HEADS_V1)
+    print(f"{len(made)} heads in {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
