@@ -34,9 +34,9 @@ from facelift.formats.files import atomic_path, explain
 from facelift.split import BENCH_SEEDS, folder_name
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
+from facelift.synth.layout import DEPTH_SCALE
 from facelift.synth.light import sample_lighting
 from facelift.synth.person import Person, sample_person
-from facelift.train.data import DEPTH_UNITS
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _write_sample(
     frames = []
     for i, (w2c, lens) in enumerate(zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)):
         name = f"images/cam_{i:03d}.png"
-        steps = np.minimum(np.rint(depth[i] * DEPTH_UNITS), 65535).astype(np.uint16)
+        steps = np.minimum(np.rint(depth[i] * DEPTH_SCALE), 65535).astype(np.uint16)
         cv2.imwrite(str(aside / name), cv2.cvtColor(rgba[i], cv2.COLOR_RGBA2BGRA))
         cv2.imwrite(str(aside / f"depth/depth_{i:03d}.png"), steps)
         place = dict(zip(("fx", "fy", "cx", "cy"), lens, strict=True))
