@@ -15,10 +15,21 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from facelift.errors import UserError
 
+
+class _Commands(TyperGroup):
+    """Two words name a command where both stand: `synth pack FILE` is another than `synth OUT`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        words = " ".join(args[:2])
+        return super().resolve_command(ctx, [words, *args[2:]] if words in self.commands else args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -62,6 +73,21 @@ class Memory(StrEnum):
 class Rig(StrEnum):
     canonical = "canonical"
     orbit = "orbit"
+
+
+class Truth(StrEnum):
+    all = "all"
+    depth = "depth"
+
+
+class Format(StrEnum):
+    folders = "folders"
+    shards = "shards"
+
+
+class RendererName(StrEnum):
+    opengl = "opengl"
+    cycles = "cycles"
 
 
 class Stage(StrEnum):
@@ -241,17 +267,63 @@ def convert(
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the data set.", metavar="OUT")],
-    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.")],
     heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the views in pixels.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    renderer: Annotated[
+        RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
+    ] = RendererName.opengl,
+    samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
+    truth: Annotated[
+        Truth, typer.Option(help="Depth, normals, parts and landmarks, or depth alone, enough to train on.")
+    ] = Truth.all,
+    form: Annotated[
+        Format, typer.Option("--format", help="A folder a head, or WebDataset shards of 50 heads.")
+    ] = Format.folders,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster that sees OUT and the assets; it does the work."),
+    ] = None,
 ) -> None:
-    """Make synthetic heads with their views, depth and masks, to train and to measure on."""
+    """Make synthetic heads with their views and ground truth, to train and to measure on.
+
+    What is there already is checked and kept: a run that was stopped goes on where it was. `facelift synth
+    pack --help` tells how to take the assets along to another machine.
+    """
     from facelift.synth.dataset import synthesize
 
-    synthesize(out, assets, heads, size, seed, rig.value, views)
+    synthesize(
+        out,
+        assets,
+        heads,
+        size,
+        seed,
+        rig.value,
+        views,
+        renderer=renderer.value,
+        samples=samples,
+        truth=truth.value,
+        form=form.value,
+        workers=workers,
+        ray=ray,
+    )
+
+
+@app.command("synth pack")
+def synth_pack(
+    file: Annotated[Path, typer.Argument(help="The file to write, of at most 40 MB.", metavar="FILE")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+) -> None:
+    """Put what heads are made of into one file, which --assets takes in place of the folder."""
+    from facelift.synth.pack import write_pack
+
+    with _status("Packing"):
+        write_pack(file, assets)
+    print(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()
@@ -277,30 +349,72 @@ def train(
 def evaluate(
     heads: Annotated[
         Path,
-        typer.Argument(help="Folder with canonical/ and orbit/ of the same held-out heads.", metavar="HEADS"),
+        typer.Argument(
+            help="A set of heads that were not trained on, in FaceLift's layouts.", metavar="HEADS"
+        ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for report.json, report.md and grid.png.")
+        Path, typer.Option("--out", "-o", help="Folder for the report: JSON, Markdown, HTML, pictures.")
     ] = Path("outputs/evaluation"),
     train: Annotated[
         Path | None,
-        typer.Option(help="Folder with canonical/ and orbit/ of training heads, to beat their mean."),
+        typer.Option(help="Folder with canonical/ and orbit/ of training heads, for the baselines."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="A real photo, or a folder of them.")] = None,
     model: ModelOption = None,
-    people: Annotated[int, typer.Option("--heads", min=1, help="How many heads to measure on.")] = 20,
+    people: Annotated[
+        int | None, typer.Option("--heads", min=1, help="How many people to measure on; all if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.")] = 0,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Allow downloads of what LPIPS, DreamSim and ArcFace need.")
+    ] = False,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Measure a model on heads that it was never trained on, against baselines, and on real photos."""
+    """Measure a model on heads that it was never trained on, against baselines, and on real photos.
+
+    A run that was stopped goes on where it was.
+    """
     with _status("Loading"):
         from facelift.evaluate import evaluate as measure
         from facelift.pipeline import FaceLift
         from facelift.weights import DEFAULT_MODEL
 
         pipeline = FaceLift.from_pretrained(model, device=device.value)
-    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL)
+    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL, fetch)
     print(f"{report.to_markdown()}\n{heads} -> {out}")
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(help="Folder of one report.", metavar="A")],
+    b: Annotated[Path, typer.Argument(help="Folder of the other.", metavar="B")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON, Markdown and HTML.")] = Path(
+        "outputs/comparison"
+    ),
+) -> None:
+    """Put two reports of `facelift evaluate` side by side, with differences paired over people."""
+    from facelift.evaluate.compare import compare as put_side_by_side
+
+    print(f"{put_side_by_side(a, b, out)}\n{a}, {b} -> {out}")
+
+
+@app.command()
+def bench(
+    out: Annotated[Path, typer.Argument(help="Folder for the set.", metavar="OUT")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    draft: Annotated[
+        bool, typer.Option("--draft", help="Draw it with OpenGL, quickly, under another name.")
+    ] = False,
+) -> None:
+    """Make the test set bench-heads-v1: 24 people path-traced under two lights, 30 views each at 512 x 512.
+
+    It takes hours; a run that was stopped goes on where it was.
+    """
+    from facelift.evaluate.bench import BENCH_HEADS_V1, draft_of, make_bench
+
+    made = make_bench(out, assets, draft_of(BENCH_HEADS_V1) if draft else BENCH_HEADS_V1)
+    print(f"{len(made)} heads in {out}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -330,6 +330,8 @@ def test_places_that_do_not_work(pipeline, tmp_path, capsys):
         (["train", "everything", "config.yaml"], "everything"),
         (["evaluate"], "HEADS"),
         (["evaluate", "heads", "--heads", "0"], "--heads"),
+        (["compare", "a"], "B"),
+        (["bench", "there"], "--assets"),
     ],
 )
 def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
@@ -345,15 +347,41 @@ def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
 def test_synth(monkeypatch):
     calls = []
     module = types.ModuleType("facelift.synth.dataset")
-    module.synthesize = lambda *arguments: calls.append(arguments)
+    module.synthesize = lambda *arguments, **more: calls.append((arguments, more))
     monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
     assert run("synth", "there", "--assets", "data") == 0
-    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8"
-    assert run("synth", "there", *options.split()) == 0
+    options = (
+        "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4 "
+    )
+    options += "--truth depth --format shards --workers 4 --ray auto"
+    assert run("synth", *options.split(), "there") == 0
+    names = ("renderer", "samples", "truth", "form", "workers", "ray")
     assert calls == [
-        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
-        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+        (
+            (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
+            dict(zip(names, ("opengl", 16, "all", "folders", 1, None), strict=True)),
+        ),
+        (
+            (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto"), strict=True)),
+        ),
     ]
+
+
+def test_synth_pack(monkeypatch, tmp_path):
+    module = types.ModuleType("facelift.synth.pack")
+    module.write_pack = lambda file, assets: file.write_text(str(assets))
+    monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
+    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
+    assert (tmp_path / "heads.pack").read_text() == "data"
+
+
+def test_synth_explains_itself_and_the_pack(capsys):
+    assert run("synth", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--rig" in shown and "--workers" in shown and "facelift synth pack" in " ".join(shown.split())
+    assert run("synth", "pack", "--help") == 0
+    assert "FILE" in capsys.readouterr().out
 
 
 def test_train(monkeypatch):
@@ -377,14 +405,36 @@ def test_evaluate(pipeline, monkeypatch, capsys):
     module.evaluate = lambda *arguments: calls.append(arguments) or report
     monkeypatch.setitem(sys.modules, "facelift.evaluate", module)
     assert run("evaluate", "heads") == 0
-    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --device cpu"
+    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --fetch --device cpu"
     assert run("evaluate", "heads", *options.split()) == 0
     assert pipeline.loaded == [(None, {"device": "auto"}), ("big", {"device": "cpu"})]
     assert calls == [
-        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, 20, 0, "mini"),
-        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big"),
+        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, None, 0, "mini", False),
+        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big", True),
     ]
     assert "the table" in capsys.readouterr().out
+
+
+def test_compare(monkeypatch, capsys):
+    calls = []
+    module = types.ModuleType("facelift.evaluate.compare")
+    module.compare = lambda *arguments: calls.append(arguments) or "the table"
+    monkeypatch.setitem(sys.modules, "facelift.evaluate.compare", module)
+    assert run("compare", "a", "b") == 0
+    assert run("compare", "a", "b", "-o", "there") == 0
+    assert calls == [(Path("a"), Path("b"), Path(out)) for out in ("outputs/comparison", "there")]
+    assert "the table" in capsys.readouterr().out
+
+
+def test_bench(monkeypatch):
+    calls = []
+    module = types.ModuleType("facelift.evaluate.bench")
+    module.BENCH_HEADS_V1, module.draft_of = "the set", lambda bench: f"draft of {bench}"
+    module.make_bench = lambda *arguments: calls.append(arguments) or []
+    monkeypatch.setitem(sys.modules, "facelift.evaluate.bench", module)
+    assert run("bench", "there", "--assets", "data") == 0
+    assert run("bench", "there", "--assets", "data", "--draft") == 0
+    assert calls == [(Path("there"), Path("data"), bench) for bench in ("the set", "draft of the set")]
 
 
 def test_version_and_help(capsys):
