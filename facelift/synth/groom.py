@@ -125,7 +125,9 @@ def beard_template(assets: Assets, style: str) -> tuple[Template, Floats]:
             np.concatenate([faces + k * len(source) for k in range(LAYERS)]),
             corners,
         )
-        return template, np.tile(mask[source], LAYERS)
+        # Whiskers are shorter than the beard of the chin.
+        reach = mask * (1 - 0.75 * _ramp(np.abs(mesh.vertices[:, 0]), 0.3, 0.7))
+        return template, np.tile(reach[source], LAYERS)
 
     return assets.cached(("beard", style), make)
 

@@ -66,14 +66,14 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     blood = mask(regions.cheeks) + mask(regions.nose)
     shade((1.0, 0.8, 0.8), (0.55 * person.redness * blood).clip(0, 1))
     if person.freckles > 0:
-        spots = (_noise(rng, shape, 2) * mask(regions.freckled)[..., 0] > 1 - 0.62 * person.freckles)[
+        spots = (_noise(rng, shape, 2) * mask(regions.freckled)[..., 0] > 1 - 0.5 * person.freckles)[
             ..., None
         ]
-        shade((0.82, 0.68, 0.58), _soft(spots.astype(np.float32)))
+        shade((0.86, 0.75, 0.67), _soft(spots.astype(np.float32)))
     on_face = np.argwhere(mask(regions.face)[..., 0] > 0.5)
     for row, column in on_face[rng.integers(len(on_face), size=person.moles)]:
         y, x = np.ogrid[: shape[0], : shape[1]]
-        dot = np.exp(-((y - row) ** 2 + (x - column) ** 2) / rng.uniform(0.6, 3.0))
+        dot = np.exp(-((y - row) ** 2 + (x - column) ** 2) / rng.uniform(0.5, 1.8))
         shade((0.45, 0.36, 0.33), dot[..., None].astype(np.float32))
     if person.makeup is not None:
         tint(person.makeup.lips, person.makeup.lip_strength * mask(regions.lips))

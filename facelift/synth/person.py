@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,10 +95,22 @@ MEANS = {
     "eyes/*eye-height3": 0.08,
 }
 
-# How dark a skin is made on top of its texture: mean and spread for caucasians, asians and africans, whose
-# textures are, in this order, pale, pale and very dark. Melanin takes most of the blue and least of the red.
-MELANIN = ((0.12, 0.22), (0.22, 0.2), (-0.35, 0.4))
-ABSORPTION = np.array([0.5, 0.62, 0.72])
+# sRGB of skin from the palest to the darkest, in even steps; and where caucasians, asians and africans lie
+# between the two, mean and spread.
+SKIN_TONES = (
+    (236, 198, 178),
+    (224, 178, 150),
+    (202, 150, 117),
+    (162, 112, 83),
+    (112, 74, 54),
+    (66, 44, 36),
+)
+SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
+# Where a cheek is in a skin's texture: rows and columns, as shares of its side.
+CHEEK = (0.459, 0.485, 0.85, 0.88)
+
+# Linear albedo of the skin that exposure is set for.
+USUAL_SKIN = 0.36
 
 BEARD_STYLES = {"full": 0.5, "goatee": 0.22, "moustache": 0.16, "chin strap": 0.12}
 
@@ -246,7 +258,11 @@ def sample_person(seed: int, assets: Assets) -> Person:
     targets = sample_shape(rng, assets, male, age, ethnicity)
     targets |= _sample_expression(rng, assets, ETHNICITIES[int(np.argmax(ethnicity))])
     skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
-    gain = _sample_tone(rng, ethnicity)
+    tone = _sample_tone(rng, ethnicity)
+    textured = (1 - skin_mix) * _cheeks(assets, skin) + skin_mix * _cheeks(assets, skin2)
+    lighting = sample_lighting(rng)
+    # A camera makes up for some of what dark skin swallows and pale skin sends.
+    exposure = lighting.exposure * (USUAL_SKIN / float((tone**2.2).mean())) ** 0.3
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
     eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
@@ -259,12 +275,12 @@ def sample_person(seed: int, assets: Assets) -> Person:
         skin=skin,
         skin2=skin2,
         skin_mix=skin_mix,
-        skin_gain=_triple(gain),
+        skin_gain=_triple((tone / textured).clip(0.5, 2.5)),
         skin_specular=round(float(rng.uniform(0.25, 0.6)), 3),
         skin_roughness=round(float(rng.uniform(0.38, 0.62)), 3),
         redness=round(min(abs(rng.normal(0, 0.5)), 1.2), 3),
         freckles=round(float(rng.uniform(0.2, 1)), 3) if rng.random() < 0.3 * ethnicity[0] else 0.0,
-        moles=int(rng.poisson(1.5)),
+        moles=int(rng.poisson(0.9)),
         blemishes=round(float(rng.beta(1.2, 3)), 3),
         makeup=None if is_male or rng.random() < 0.45 else _sample_makeup(rng),
         eyes=eyes,
@@ -286,10 +302,10 @@ def sample_person(seed: int, assets: Assets) -> Person:
         clothes=_sample_clothes(rng, assets, is_male),
         clothes_color=_triple(rng.uniform(0.05, 0.9, 3) * 0.5 + rng.uniform(0.02, 0.35)),
         clothes_shift=_triple([rng.uniform(0, 1), rng.uniform(0.1, 1.1), rng.uniform(0.5, 0.95)]),
-        turn=_triple(rng.normal(0, [8, 5, 4]) if turned else np.zeros(3)),
+        turn=_triple(rng.normal(0, [7, 4, 3]).clip([-15, -9, -8], [15, 9, 8]) if turned else np.zeros(3)),
         gaze=_pair(rng.normal(0, [4, 2]).clip(-10, 10)),
         arms=round(float(rng.uniform(10, 26)), 2),
-        lighting=sample_lighting(rng),
+        lighting=replace(lighting, exposure=round(exposure, 4)),
     )
 
 
@@ -385,12 +401,12 @@ def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str)
         units["mouth-open"] = float(rng.uniform(0.0, 0.2)) * strength
         both("eye-*-slit", 0.25 * strength)
     elif mood == "open":
-        units["mouth-open"] = 0.5 * strength
+        units["mouth-open"] = 0.4 * strength
         units["mouth-parling"] = 0.3 * strength
     elif mood == "surprise":
-        both("eyebrows-*-up", 0.9 * strength)
+        both("eyebrows-*-up", 0.8 * strength)
         both("eye-*-opened-up", 0.7 * strength)
-        units["mouth-open"] = 0.75 * strength
+        units["mouth-open"] = 0.5 * strength
     elif mood == "raised":
         both("eyebrows-*-up", 0.8 * strength)
         both("eye-*-opened-up", 0.5 * strength)
@@ -444,11 +460,22 @@ def _sample_skin(
 
 
 def _sample_tone(rng: np.random.Generator, ethnicity: Triple) -> Any:
-    """Factors on the skin's red, green and blue: more or less melanin, and a tint."""
-    means, spreads = np.array(MELANIN).T
-    melanin = rng.normal(np.dot(ethnicity, means), np.dot(ethnicity, spreads))
-    tint = np.exp(rng.normal(0, [0.025, 0.02, 0.04]))
-    return np.exp(-melanin * ABSORPTION) * tint
+    """sRGB (3,) of a skin: somewhere between the palest and the darkest of people, with a tint of its own."""
+    means, spreads = np.array(SKIN_DARKNESS).T
+    darkness = min(max(rng.normal(np.dot(ethnicity, means), np.dot(ethnicity, spreads)), 0.0), 1.0)
+    steps = np.linspace(0, 1, len(SKIN_TONES))
+    tone = np.array([np.interp(darkness, steps, band) for band in np.array(SKIN_TONES).T]) / 255
+    return tone * np.exp(rng.normal(0, [0.02, 0.018, 0.035])) * np.array([1, 1, 1 - 0.06 * ethnicity[1]])
+
+
+def _cheeks(assets: Assets, skin: str) -> Any:
+    """Mean sRGB (3,) of a skin texture where a cheek is."""
+    path = assets.diffuse(skin)
+    if path is None:
+        return np.ones(3)
+    pixels = assets.texture(path, 1024)
+    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK)
+    return pixels[top:bottom, left:right, :3].mean(axis=(0, 1)) / 255
 
 
 def _sample_makeup(rng: np.random.Generator) -> Makeup:
@@ -477,6 +504,8 @@ def _sample_beard(rng: np.random.Generator, age: float, ethnicity: Triple) -> Be
         return Beard(style, 0.0, 1.0, round(float(strength * rng.uniform(0.3, 0.8)), 3))
     length = rng.uniform(0.03, 0.1) if rng.random() < 0.7 else rng.uniform(0.1, 0.3)
     density = round(min(rng.uniform(0.6, 1.0) * (0.4 + 0.6 * strength), 1.0), 3)
+    if style == "moustache":
+        length = min(length, 0.06)
     return Beard(style, round(float(length), 4), density, round(0.75 * density, 3))
 
 
@@ -498,7 +527,7 @@ def _sample_hair(
         stem = name.split("/")[-1].removesuffix(".mhclo")
         shares[name] = HAIR_SHARES.get(stem, (1.0, 1.0))[is_male]
         if stem.startswith("afro"):
-            shares[name] *= 0.15 + 3 * ethnicity[2]
+            shares[name] *= 0.05 + 3 * ethnicity[2] ** 2
     shares[None] = BALD_SHARE[is_male] * (0.4 + age / 50)
     names = list(shares)
     total = sum(shares.values())
@@ -515,7 +544,7 @@ def _sample_hair_color(rng: np.random.Generator, age: float, ethnicity: Triple) 
     grown = (1 - grey) * color + grey * np.array(GREY) * rng.uniform(0.7, 1.25)
     brow = (0.75 * ((1 - 0.7 * grey) * color + 0.7 * grey * np.array(GREY))).clip(0.02, 0.5)
     dyed = DYED[int(rng.integers(len(DYED)))]
-    if rng.random() < 0.07:
+    if rng.random() < 0.05:
         grown = np.array(dyed) * rng.uniform(0.7, 1.1)
     return _triple(grown.clip(0.02, 0.95)), _triple(brow)
 
