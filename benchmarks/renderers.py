@@ -29,7 +29,7 @@ def stopwatch() -> np.ndarray:
     return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
-def measure(name: str, samples: int, assets: str, size: int, people: int, seed: int) -> str:
+def table_row(name: str, samples: int, assets: str, size: int, people: int, seed: int) -> str:
     """A row of the table."""
     opened, rig = Assets.open(assets), canonical_rig(size)
     spans = []
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", choices=RENDERERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
-        print(measure(args.only, args.samples[0], args.assets, args.size[0], args.people, args.seed))
+        print(table_row(args.only, args.samples[0], args.assets, args.size[0], args.people, args.seed))
         return
     load = os.getloadavg()[0]
     print(f"{os.cpu_count()} processors, load before the start {load:.1f}\n")
