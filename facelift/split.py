@@ -11,6 +11,9 @@ import re
 HELD_OUT_SEEDS = range(0, 1000)
 """Heads with these seeds are never trained on."""
 
+BENCH_SEEDS = range(976, 1000)
+"""Of these, the people of `bench-heads-v1`: nothing is tuned on them."""
+
 _FOLDER = re.compile(r"head_(\d{6,})")
 
 

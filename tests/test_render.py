@@ -249,7 +249,7 @@ def test_autocast_and_other_precisions(rig: Cameras) -> None:
 
 
 def test_without_a_folder_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    from facelift.render.cpu import _kernel
+    from facelift.render.kernel import kernel
 
     njit = numba.njit
 
@@ -259,7 +259,7 @@ def test_without_a_folder_for_the_cache(monkeypatch: pytest.MonkeyPatch) -> None
         return njit(*args, **options)
 
     monkeypatch.setattr(numba, "njit", read_only)
-    assert _kernel("i8(i8)")(lambda x: x + 1)(1) == 2
+    assert kernel("i8(i8)")(lambda x: x + 1)(1) == 2
 
 
 def test_cuda_without_gsplat(monkeypatch: pytest.MonkeyPatch) -> None:

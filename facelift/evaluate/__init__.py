@@ -1,8 +1,16 @@
-"""The measurement behind `facelift evaluate`: held-out heads, baselines, photos, and a report."""
+"""The measurement behind `facelift evaluate`: a set, the questions, the measures, and a report.
+
+sets        what is measured on
+protocols   who is shown what, and the baselines' and the model's answers
+metrics     the measures, with consistency, identity and learned
+report      the numbers and tables; curves, pictures and page show them; compare puts two side by side
+bench       makes the set `bench-heads-v1`
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,28 +19,38 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from facelift.cameras import canonical_rig, orbit_rig
+from facelift.cameras import Cameras
+from facelift.errors import UserError
+from facelift.evaluate.consistency import NEIGHBOURS
+from facelift.evaluate.curves import Chart, draw
+from facelift.evaluate.identity import arcface_measure, dlib_measure
+from facelift.evaluate.learned import dreamsim_measure, lpips_measure
+from facelift.evaluate.metrics import IMAGE_MEASURES, Measure
+from facelift.evaluate.page import page
+from facelift.evaluate.pictures import grid_of, stacked
+from facelift.evaluate.progress import Progress
 from facelift.evaluate.protocols import (
-    PROTOCOLS,
+    ORBITS,
     WITH_BASELINES,
-    HeldOutHeads,
-    Score,
-    TrainingMean,
+    Baselines,
     model_answers,
-    portrait_answers,
+    photo_answer,
+    photo_question,
+    questions,
     score,
-    score_photos,
-    training_mean,
+    truth_answer,
 )
-from facelift.evaluate.report import RESULT_NAMES, Report, grid, grid_rows
+from facelift.evaluate.report import LABELS, Record, Report, Scale
+from facelift.evaluate.sets import Sample, TestSet
 from facelift.formats.files import atomic_folder
+from facelift.formats.png import write_png
 from facelift.pipeline import FaceLift
 from facelift.results import find_photos
 
 __all__ = ["Report", "evaluate"]
 
+RESULT_NAMES = frozenset({"report.json", "report.md", "report.html", "grid.png", "curves.svg"})
 GRID_HEADS = 4
-GRID_VIEWS = 6
 
 
 @torch.no_grad()
@@ -42,90 +60,163 @@ def evaluate(
     out: str | Path,
     train: str | Path | None = None,
     photos: str | Path | None = None,
-    people: int = 20,
+    people: int | None = None,
     seed: int = 0,
     name: str = "mini",
+    fetch: bool = False,
 ) -> Report:
     """Measure a model by every protocol of `facelift.evaluate.protocols` and write the report.
 
+    What is finished is kept in `OUT.progress`, so that a run that was killed goes on where it stopped.
+
     Args:
-        heads: folder with `canonical/` and `orbit/` of held-out heads, as `facelift synth` writes them.
-        out: folder for report.json, report.md and grid.png; they appear together or not at all.
-        train: folder with `canonical/` and `orbit/` of training heads on the same rigs, for the baseline
-            `mean`; where one is missing, the report says so.
+        heads: the set, see `facelift.evaluate.sets`.
+        out: folder for RESULT_NAMES; they appear together or not at all.
+        train: folder with `canonical/` and `orbit/` of training heads, with depth, seen from the set's own
+            cameras, for the baselines; the report says which of them it lacks.
         photos: a photo or a folder of them.
-        people: how many held-out heads to take, the lowest seeds first.
+        people: how many of the set's people to take, the first by name; None takes all.
         seed: of the view generator's noise.
         name: the model's, for the report.
+        fetch: whether weights of measures (LPIPS, DreamSim, ArcFace) may be downloaded.
 
     Raises:
-        UserError: too few heads, another size or rig than the model's, or an `out` that cannot be written.
+        UserError: a set or training heads that cannot be used, an `out` that cannot be written, progress of
+            another measurement in its place.
     """
-    held_out = HeldOutHeads(heads, people, model.size)
-    photo_paths = find_photos(Path(photos)) if photos is not None else []
+    test = TestSet(heads, people)
+    paths = find_photos(Path(photos)) if photos is not None else []
+    measures, missing = _measures(fetch)
+    facts = {
+        "model": name,
+        "weights": _checksum(model),
+        "set": str(heads),
+        "set_checksum": test.checksum,
+        "size": test.size,
+        "background": "white",
+        "seed": seed,
+        "people": test.people,
+        "train": None if train is None else str(train),
+        "photos": [str(path) for path in paths],
+    }
+    scales = [Scale(m.key, m.label, m.higher_is_better, m.digits) for m in measures]
+    progress = Progress(Path(f"{out}.progress"), {**facts, "measures": [scale.key for scale in scales]})
+    baselines = Baselines(
+        None if train is None else Path(train), test, partial(_track, what="training heads")
+    )
+    records = []
+    for i, sample in enumerate(_track(test.names, "heads")):
+        if (record := progress.recall(sample)) is None:
+            record, picture = _measure_sample(model, test.load(sample), baselines, measures, seed)
+            progress.keep(sample, record, picture if i < GRID_HEADS else None)
+        records.append(record)
+    of_photos = []
+    for path in _track(paths, "photos"):
+        if (record := progress.recall(f"photo {path.name}")) is None:
+            record = _measure_photo(model, path, measures, seed)
+            progress.keep(f"photo {path.name}", record)
+        of_photos.append(record)
+    report = Report(facts, scales, {**missing, **baselines.missing, **_not_asked(test)}, records, of_photos)
     with atomic_folder(out, RESULT_NAMES) as aside:
-        means = _training_means(train, held_out.views, model.size)
-        scores: dict[str, dict[str, list[Score]]] = {protocol: {} for protocol in PROTOCOLS}
-        pictures = []
-        for i, head in enumerate(_track(held_out.names, "held-out heads")):
-            person = held_out.load(head)
-            answers = {
-                "model": model_answers(model, person, seed),
-                "mean": {protocol: mean.images for protocol, mean in means.items()},
-                "portrait": portrait_answers(person),
-            }
-            for method, by_protocol in answers.items():
-                for protocol, answer in by_protocol.items():
-                    scores[protocol].setdefault(method, []).append(score(answer, person.truth(protocol)))
-            if i < GRID_HEADS:
-                some = torch.arange(0, held_out.views, -(-held_out.views // GRID_VIEWS))
-                shown = (
-                    person.orbit.images,
-                    answers["model"]["reconstruction"],
-                    answers["model"]["single-image"],
-                )
-                pictures += grid_rows(person.portrait, *(images[some] for images in shown))
-        report = Report(
-            model=name,
-            size=model.size,
-            seed=seed,
-            heads=held_out.names,
-            orbit_views=held_out.views,
-            scores=scores,
-            training_heads={protocol: mean.heads for protocol, mean in means.items()},
-            not_measured={
-                protocol: _what_is_missing(train, protocol)
-                for protocol in WITH_BASELINES
-                if protocol not in means
-            },
-            photos=score_photos(model, photo_paths, seed, partial(_track, what="photos"))
-            if photo_paths
-            else [],
-        )
-        report.write(aside, grid(pictures))
+        write_png(aside / "grid.png", stacked([progress.picture(name) for name in test.names[:GRID_HEADS]]))
+        write_report(report, aside)
+    progress.done()
     return report
 
 
-_RIG_OF = {"single-image": "orbit", "views": "canonical"}
+def write_report(report: Report, folder: Path) -> None:
+    """Fill a folder that has grid.png already with the rest of RESULT_NAMES."""
+    curves = draw(
+        [
+            [
+                Chart(
+                    f"{protocol}: {scale.label}",
+                    {
+                        LABELS[method]: report.by_azimuth(protocol, method, scale.key)
+                        for method in report.methods(protocol)
+                    },
+                )
+                for scale in report.scales
+            ]
+            for protocol in ORBITS
+        ]
+    )
+    pictures = [("Truth, answers and differences", folder / "grid.png")]
+    title = f"Evaluation of {report.facts['model']}"
+    (folder / "report.json").write_text(report.to_json())
+    (folder / "report.md").write_text(report.to_markdown("curves.svg"))
+    (folder / "curves.svg").write_text(curves)
+    (folder / "report.html").write_text(page(title, report.introduction(), report.tables(), curves, pictures))
 
 
-def _training_means(train: str | Path | None, views: int, size: int) -> dict[str, TrainingMean]:
-    """The baseline `mean` of each protocol whose training views are there."""
-    rigs = {"orbit": orbit_rig(views, size), "canonical": canonical_rig(size)}
-    means = {}
-    for protocol, kind in _RIG_OF.items():
-        if train is None or not (folder := Path(train, kind)).is_dir():
-            continue
-        mean = training_mean(folder, rigs[kind], kind, partial(_track, what=f"training heads, {kind}"))
-        # The front view is not asked for in `views`.
-        means[protocol] = TrainingMean(mean.images[1:], mean.heads) if protocol == "views" else mean
-    return means
+def _measure_sample(
+    model: FaceLift, sample: Sample, baselines: Baselines, measures: list[Measure], seed: int
+) -> tuple[Record, torch.Tensor]:
+    """The scores of one sample, and its part of the picture grid."""
+    asked = questions(sample)
+    said = model_answers(model, sample, asked, seed)
+    azimuths, scores = {}, {}
+    for protocol, question in asked.items():
+        applied = [measure for measure in measures if protocol in ORBITS or not measure.orbit_only]
+        answers = {"model": said[protocol]}
+        if protocol in WITH_BASELINES:
+            answers |= baselines.answers(protocol, question, sample.canonical)
+        absolute = [measure for measure in applied if measure.absolute]
+        scores[protocol] = score(answers, question, applied)
+        scores[protocol] |= score({"truth": truth_answer(question)}, question, absolute)
+        azimuths[protocol] = _azimuths(question.truth.cameras)
+    return Record(sample.name, sample.person, azimuths, scores), grid_of(asked, said)
 
 
-def _what_is_missing(train: str | Path | None, protocol: str) -> str:
-    if train is None:
-        return "no training heads were given (--train)"
-    return f"{Path(train, _RIG_OF[protocol])} is not there"
+def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: int) -> Record:
+    try:
+        head = model(path, seed=seed)
+    except UserError as error:
+        return Record(path.name, path.name, error=str(error))
+    question = photo_question(head.portrait)
+    answers = {"model": photo_answer(head, question)}
+    applied = [measure for measure in measures if not measure.orbit_only]
+    return Record(path.name, path.name, {"photo": [0.0]}, {"photo": score(answers, question, applied)})
+
+
+def _measures(fetch: bool) -> tuple[list[Measure], dict[str, str]]:
+    """All measures that can be made here, and why the others cannot."""
+    measures, missing = list(IMAGE_MEASURES), {}
+    loads: dict[str, Callable[[], Measure]] = {
+        "LPIPS": partial(lpips_measure, fetch),
+        "DreamSim": partial(dreamsim_measure, fetch),
+        "identity (dlib)": dlib_measure,
+        "identity (ArcFace)": partial(arcface_measure, fetch),
+    }
+    for label, load in loads.items():
+        try:
+            measures.append(load())
+        except UserError as reason:
+            missing[label] = str(reason)
+    return [*measures, NEIGHBOURS], missing
+
+
+def _not_asked(test: TestSet) -> dict[str, str]:
+    if test.orbit_cameras(test.names[0]) is not None:
+        return {}
+    return {protocol: "the set has the six canonical views only" for protocol in ORBITS}
+
+
+def _azimuths(cameras: Cameras) -> list[float]:
+    """Degrees of each camera, as `facelift.cameras` counts them."""
+    x, y, _ = cameras.positions.double().unbind(-1)
+    return [round(degrees, 2) % 360 for degrees in torch.rad2deg(torch.atan2(-x, -y)).tolist()]
+
+
+def _checksum(model: FaceLift) -> str:
+    """SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for part in vars(model).values():
+        if isinstance(part, torch.nn.Module):
+            for key, tensor in part.state_dict().items():
+                digest.update(key.encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _track(items: Iterable[Any], what: str) -> Iterable[Any]:

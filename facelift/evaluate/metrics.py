@@ -1,60 +1,139 @@
-"""How alike two images are, and how sure a mean over people is."""
+"""What is measured of an answer: one number a view, by torchmetrics wherever it has the measure.
+
+Images are rounded to 8 bits before anything is measured, so that a score is the same whether an answer comes
+from memory or from a PNG. A number that does not exist, such as the depth error where nothing is drawn, is
+NaN and left out of means.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
 
+import torch
 from torch import Tensor
 
-SMALLEST_MSE = 1e-10  # so that identical images have 100 dB, not infinitely many
+from facelift.errors import UserError
+from facelift.train.data import Views
 
+try:
+    from torchmetrics.functional.classification import binary_jaccard_index
+    from torchmetrics.functional.image import (
+        peak_signal_noise_ratio,
+        structural_similarity_index_measure,
+    )
+    from torchmetrics.functional.regression import mean_absolute_error
+except ImportError:
+    raise UserError("Measuring needs torchmetrics: pip install 'facelift[evaluate]'.") from None
 
-def psnr(images: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio of each image: -10 log10(MSE), of values clamped to [0, 1].
-
-    Args:
-        images, truth: (N, 3, H, W) RGB, sRGB in [0, 1].
-        mask: (N, 1, H, W) bool, the pixels that count; None counts all. Each image needs at least one.
-
-    Returns:
-        (N,) dB. The MSE is over all counted pixels and the three channels of one image; average over images
-        in dB. Identical images have 100 dB.
-    """
-    error = (images.clamp(0, 1) - truth.clamp(0, 1)).square().mean(1, keepdim=True)
-    counted = error.new_ones(error.shape) if mask is None else mask.to(error)
-    mse = (error * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
-    return -10 * mse.clamp_min(SMALLEST_MSE).log10()
+BEST_PSNR = 100.0  # dB, of identical images: infinity has no mean
+COVERED = 0.5  # alpha from which a pixel counts as the head
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean and its 95% confidence interval, `mean` ± `margin`; None from a single value."""
+class Answer:
+    """V views as somebody imagines them.
 
-    mean: float
-    margin: float | None
+    Attributes:
+        images: (V, 3, S, S) RGB on white in [0, 1].
+        alpha: (V, 1, S, S) coverage; None where only images are known.
+        depth: (V, S, S) mean z-depth of what is shown, world units, anything where alpha is low; or None.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" + ("" if self.margin is None else f" ± {self.margin:.2f}")
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean over people, with Student's t interval."""
-    n = len(values)
-    margin = _t975(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else None
-    return Estimate(fmean(values), margin)
+    images: Tensor
+    alpha: Tensor | None = None
+    depth: Tensor | None = None
 
 
-def _t975(freedom: int) -> float:
-    """97.5% quantile of Student's t (Abramowitz & Stegun 26.7.5), within 1% from two degrees on."""
-    z = NormalDist().inv_cdf(0.975)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+@dataclass(frozen=True)
+class Question:
+    """What was asked, and what is true: the portrait (3, S, S) that was shown, and the V views."""
+
+    portrait: Tensor
+    truth: Views
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure.
+
+    Attributes:
+        key: its name in JSON.
+        label: its name in tables, with the unit.
+        higher_is_better: which way is up.
+        digits: after the point, in tables.
+        of: from an answer and its question to (V,) numbers, NaN where there is none; None if the answer or
+            the truth lacks what it needs altogether.
+        absolute: whether it looks at no true view, so that the truth's own score is worth telling.
+        orbit_only: whether it makes sense only for views that are close together.
+    """
+
+    key: str
+    label: str
+    higher_is_better: bool
+    digits: int
+    of: Callable[[Answer, Question], Tensor | None]
+    absolute: bool = False
+    orbit_only: bool = False
+
+
+def rounded(images: Tensor) -> Tensor:
+    """Images as a PNG holds them: clamped to [0, 1] and rounded to 8 bits."""
+    return images.clamp(0, 1).mul(255).round().div(255)
+
+
+def psnr(answer: Answer, question: Question) -> Tensor:
+    """Peak signal-to-noise ratio over all pixels and channels of each view, dB; 100 if identical."""
+    found = peak_signal_noise_ratio(
+        answer.images, question.truth.images, data_range=1.0, reduction="none", dim=(1, 2, 3)
     )
-    return sum(term / freedom**i for i, term in enumerate(terms))
+    return found.clamp_max(BEST_PSNR)
+
+
+def masked_psnr(answer: Answer, question: Question) -> Tensor:
+    """The same over the true silhouette alone."""
+    truth = question.truth
+    values = []
+    for shown, true, mask in zip(answer.images, truth.images, truth.alpha[:, 0] > COVERED, strict=True):
+        values.append(peak_signal_noise_ratio(shown[:, mask], true[:, mask], data_range=1.0))
+    return torch.stack(values).clamp_max(BEST_PSNR)
+
+
+def ssim(answer: Answer, question: Question) -> Tensor:
+    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, mean over channels."""
+    found = structural_similarity_index_measure(
+        answer.images, question.truth.images, data_range=1.0, reduction="none"
+    )
+    assert isinstance(found, Tensor)
+    return found
+
+
+def silhouette_iou(answer: Answer, question: Question) -> Tensor | None:
+    """Intersection over union of the silhouettes, where alpha exceeds one half."""
+    if answer.alpha is None:
+        return None
+    pairs = zip(answer.alpha > COVERED, question.truth.alpha > COVERED, strict=True)
+    return torch.stack([binary_jaccard_index(shown.int(), true.int()) for shown, true in pairs])
+
+
+def depth_error(answer: Answer, question: Question) -> Tensor | None:
+    """Mean absolute error of z-depth where both are the head, in thousandths of a world unit."""
+    truth = question.truth
+    if answer.alpha is None or answer.depth is None or truth.depth is None:
+        return None
+    both = (answer.alpha[:, 0] > COVERED) & (truth.alpha[:, 0] > COVERED) & (truth.depth > 0)
+    return torch.stack(
+        [
+            1000 * mean_absolute_error(shown[mask], true[mask]) if mask.any() else torch.tensor(torch.nan)
+            for shown, true, mask in zip(answer.depth, truth.depth, both, strict=True)
+        ]
+    )
+
+
+IMAGE_MEASURES = (
+    Measure("psnr", "PSNR, dB", True, 2, psnr),
+    Measure("masked_psnr", "masked PSNR, dB", True, 2, masked_psnr),
+    Measure("ssim", "SSIM", True, 3, ssim),
+    Measure("iou", "silhouette IoU", True, 3, silhouette_iou),
+    Measure("depth", "depth error, 10⁻³", False, 1, depth_error),
+)

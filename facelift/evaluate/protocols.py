@@ -1,189 +1,224 @@
-"""What is measured: who is shown what, and what the answer is compared with.
+"""Who is shown what, and what the answer is compared with.
 
-Synthetic heads that were never trained on, whose every view is known:
-
-    reconstruction    six true canonical views in, renders from the orbit's cameras out: stage 2
+    views             the true front view in, the five other canonical views out: stage 1 alone
+    reconstruction    six true canonical views in, renders from the orbit's cameras out: stage 2 alone
     single-image      the true front view in, renders from the orbit's cameras out: the whole method
-    views             the true front view in, the five other canonical views out: stage 1
+    front             the true front view in, the render from there out: does the head keep the portrait?
 
-The front view itself is not scored in `views`: it is the input. Two baselines answer the questions that
-start from one image, with the same cameras, white background and resolution:
-
-    mean              the mean image of the training heads, for each view
-    portrait          the portrait itself, from everywhere
-
-Real photos have no truth but the photo: the front render is compared with the prepared portrait.
+Every answer is compared at the set's own resolution, from the set's own cameras, on white: a model that
+works at another size gets its input resized, its imagined views are resized back, and its Gaussians are drawn
+at the set's size. Real photos have no truth but the photo: `photo` is `front` for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
-from facelift.errors import UserError
-from facelift.evaluate.metrics import psnr
-from facelift.pipeline import FaceLift, Progress
-from facelift.render import render
+from facelift.cameras import Cameras, canonical_rig
+from facelift.evaluate.baselines import (
+    WHITE,
+    MeanHead,
+    MeanImages,
+    billboard,
+    colored,
+    rendered,
+)
+from facelift.evaluate.metrics import Answer, Measure, Question, rounded
+from facelift.evaluate.sets import Sample, TestSet, matching
+from facelift.gaussians import Gaussians
+from facelift.pipeline import FaceLift, Head, Progress
 from facelift.train.data import HeadFolder, Views
 
-PROTOCOLS = ("reconstruction", "single-image", "views")
-WITH_BASELINES = ("single-image", "views")
+QUESTIONS = {
+    "views": "the front view in, the five other canonical views out (stage 1)",
+    "reconstruction": "six true views in, orbit out (stage 2)",
+    "single-image": "the front view in, orbit out (all of it)",
+    "front": "the front view in, the render from there out",
+    "photo": "a photo in, the front render out, against the prepared portrait",
+}
+PROTOCOLS = tuple(QUESTIONS)
+ORBITS = ("reconstruction", "single-image")
+WITH_BASELINES = ("views", "single-image")
+BASELINES = ("mean", "billboard", "mean_head")
 
-Answers = dict[str, Tensor]  # protocol -> (V, 3, S, S)
-
-
-@dataclass(frozen=True)
-class Person:
-    """All views of one held-out head; `canonical` has six."""
-
-    name: str
-    canonical: Views
-    orbit: Views
-
-    @property
-    def portrait(self) -> Tensor:
-        """(3, S, S), the true front view."""
-        return self.canonical.images[0]
-
-    def truth(self, protocol: str) -> Views:
-        """What the right answer is."""
-        if protocol != "views":
-            return self.orbit
-        six = self.canonical
-        return Views(six.images[1:], six.alpha[1:], None, six.cameras[1:])
+Answers = dict[str, dict[str, Answer]]  # protocol -> method -> answer
+Scores = dict[str, dict[str, dict[str, list[float | None]]]]  # protocol -> method -> measure -> one a view
 
 
-class HeldOutHeads:
-    """The first `count` held-out heads that `root/canonical` and `root/orbit` both hold.
+def questions(sample: Sample) -> dict[str, Question]:
+    """What can be asked of a sample: the orbit's questions only where there is an orbit."""
+    six = _as_png(sample.canonical)
+    portrait = six.images[0]
+    asked = {
+        "views": Question(portrait, _some(six, [1, 2, 3, 4, 5])),
+        "front": Question(portrait, _some(six, [0])),
+    }
+    if sample.orbit is not None:
+        orbit = Question(portrait, _as_png(sample.orbit))
+        asked |= {"reconstruction": orbit, "single-image": orbit}
+    return {protocol: asked[protocol] for protocol in PROTOCOLS if protocol in asked}
+
+
+def model_answers(
+    model: FaceLift, sample: Sample, asked: Mapping[str, Question], seed: int
+) -> dict[str, Answer]:
+    """What the model says to every question."""
+    portrait = asked["front"].portrait
+    head = model(portrait.movedim(0, -1).numpy(), seed=seed, prepared=True)
+    answers = {
+        "views": Answer(_resized(head.views[1:].cpu(), portrait.shape[-1])),
+        "front": rendered(head.gaussians, asked["front"].truth.cameras),
+    }
+    if "single-image" in asked:
+        cameras = asked["single-image"].truth.cameras
+        answers["single-image"] = rendered(head.gaussians, cameras)
+        six = _resized(rounded(sample.canonical.images), model.size)
+        answers["reconstruction"] = rendered(model.reconstruct(six), cameras)
+    return answers
+
+
+class Baselines:
+    """The baselines, and why any of them is missing.
 
     Args:
-        root: a folder with `canonical/` and `orbit/`, each as `facelift synth` writes it.
-        size: side of the views in pixels, which must be the model's.
+        train: folder with `canonical/` and `orbit/` of training heads, from the set's own cameras; or None.
+        test: the set.
+        progress: wraps the training heads.
 
     Raises:
-        UserError: too few held-out heads, another size, another rig.
+        UserError: a folder without training heads, or with damaged ones.
     """
 
-    def __init__(self, root: str | Path, count: int, size: int) -> None:
-        root = Path(root)
-        self.canonical = HeadFolder(root / "canonical", held_out=True)
-        self.orbit = HeadFolder(root / "orbit", held_out=True)
-        self.names = sorted({*self.canonical.heads} & {*self.orbit.heads})[:count]
-        if len(self.names) < count:
-            raise UserError(
-                f"{root} has {len(self.names)} held-out heads in both canonical/ and orbit/, not {count}: "
-                "make more with `facelift synth`, or give a smaller --heads."
-            )
-        self.views = self.orbit.count(self.names[0])
-        for name in self.names:
-            _check(self.canonical, name, canonical_rig(size), "canonical")
-            _check(self.orbit, name, orbit_rig(self.views, size), "orbit")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def load(self, name: str) -> Person:
-        person = Person(name, self.canonical.load(name), self.orbit.load(name))
-        for views in (person.canonical, person.orbit):
-            if not (views.alpha > 0.5).flatten(1).any(1).all():
-                raise UserError(f"{name} is invisible in one of its views: make that head again.")
-        return person
-
-
-@dataclass(frozen=True)
-class TrainingMean:
-    """The baseline `mean`: (V, 3, S, S) over `heads` training heads, on a protocol's rig."""
-
-    images: Tensor
-    heads: int
-
-
-def training_mean(root: Path, rig: Cameras, kind: str, progress: Progress = iter) -> TrainingMean:
-    """The mean image of each view over the training heads in `root`, which must be on the rig.
-
-    Raises:
-        UserError: no training heads, or another size or rig.
-    """
-    folder = HeadFolder(root)
-    total = torch.zeros(len(rig), 3, rig.height, rig.width)
-    for name in progress(folder.heads):
-        _check(folder, name, rig, kind)
-        total += folder.load(name).images
-    return TrainingMean(total / len(folder), len(folder))
-
-
-def model_answers(model: FaceLift, person: Person, seed: int) -> Answers:
-    """What the model says, for every protocol."""
-    head = model(person.portrait.movedim(0, -1).numpy(), seed=seed, prepared=True)
-    gaussians = model.reconstruct(person.canonical.images)
-    return {
-        "reconstruction": render(gaussians, person.orbit.cameras).image.cpu(),
-        "single-image": head.render(person.orbit.cameras).cpu(),
-        "views": head.views[1:].cpu(),
-    }
-
-
-def portrait_answers(person: Person) -> Answers:
-    """The portrait, from everywhere."""
-    return {protocol: person.portrait.expand_as(person.truth(protocol).images) for protocol in WITH_BASELINES}
-
-
-@dataclass(frozen=True)
-class Score:
-    """One answer for one person: (V,) dB over the whole image, and over the true silhouette (alpha > 0.5)."""
-
-    psnr: Tensor
-    masked: Tensor
-
-
-def score(answer: Tensor, truth: Views) -> Score:
-    return Score(psnr(answer, truth.images), psnr(answer, truth.images, truth.alpha > 0.5))
-
-
-@dataclass(frozen=True)
-class PhotoScore:
-    """How well the front render keeps a photo: dB, or why there is none."""
-
-    photo: str
-    psnr: float | None
-    error: str | None = None
-
-
-def score_photos(
-    model: FaceLift, photos: Sequence[Path], seed: int, progress: Progress = iter
-) -> list[PhotoScore]:
-    """PSNR of the front render against the prepared portrait, for each photo."""
-    front = canonical_rig(model.size)[0]
-    scores = []
-    for photo in progress(photos):
+    def __init__(self, train: Path | None, test: TestSet, progress: Progress = iter) -> None:
+        self.missing: dict[str, str] = {}
+        self._means: dict[str, Answer] = {}
+        self._head: Gaussians | None = None
+        rigs = {
+            "views": ("canonical", canonical_rig(test.size)[[1, 2, 3, 4, 5]]),
+            "single-image": ("orbit", test.orbit_cameras(test.names[0])),
+        }
+        for protocol, (kind, rig) in rigs.items():
+            if rig is None:
+                continue
+            try:
+                if kind == "orbit" and not _shared(rig, test):
+                    raise _MissingError("the set's heads were not all seen from the same cameras")
+                self._means[protocol] = _mean_images(train, kind, rig, progress)
+            except _MissingError as reason:
+                self.missing[f"mean, {protocol}"] = str(reason)
         try:
-            head = model(photo, seed=seed)
-        except UserError as error:
-            scores.append(PhotoScore(photo.name, None, str(error)))
-        else:
-            scores.append(PhotoScore(photo.name, psnr(head.render(front), head.portrait[None]).item()))
+            self._head = _mean_head(train, progress)
+        except _MissingError as reason:
+            self.missing["mean_head"] = str(reason)
+
+    def answers(self, protocol: str, question: Question, front: Views) -> dict[str, Answer]:
+        """What each of them says to one question of a sample with that front view."""
+        cameras = question.truth.cameras
+        said = {}
+        if protocol in self._means:
+            said["mean"] = self._means[protocol]
+        said["billboard"] = billboard(question.portrait, front.alpha[0], cameras)
+        if self._head is not None:
+            said["mean_head"] = rendered(colored(self._head, question.portrait), cameras)
+        return said
+
+
+def score(
+    answers: Mapping[str, Answer], question: Question, measures: Iterable[Measure]
+) -> dict[str, dict[str, list[float | None]]]:
+    """method -> measure -> one number a view, None where there is none."""
+    scores: dict[str, dict[str, list[float | None]]] = {}
+    for method, answer in answers.items():
+        answer = replace(answer, images=rounded(answer.images))
+        scores[method] = {}
+        for measure in measures:
+            values = measure.of(answer, question)
+            if values is not None:
+                scores[method][measure.key] = [None if v != v else v for v in values.tolist()]
     return scores
 
 
-def _check(folder: HeadFolder, name: str, rig: Cameras, kind: str) -> None:
-    """Scores of other cameras or another resolution would not be comparable."""
-    found, head = folder.cameras(name), folder.root / name
-    if (found.width, found.height) != (rig.width, rig.height):
-        raise UserError(
-            f"{head} is {found.width} x {found.height} pixels, the model's views {rig.width} x {rig.height}: "
-            f"make the heads again with `facelift synth --size {rig.width}`."
-        )
-    if (
-        len(found) != len(rig)
-        or not torch.allclose(found.w2c, rig.w2c, atol=1e-4)
-        or not torch.allclose(found.intrinsics, rig.intrinsics, rtol=1e-4)
-    ):
-        raise UserError(
-            f"{head} does not have the {len(rig)} views of the {kind} rig: "
-            f"make the heads again with `facelift synth --rig {kind} --views {len(rig)}`."
-        )
+def truth_answer(question: Question) -> Answer:
+    """The truth as its own answer: what a measure that knows no truth says of it."""
+    return Answer(question.truth.images, question.truth.alpha, question.truth.depth)
+
+
+def photo_question(portrait: Tensor) -> Question:
+    """A prepared portrait as the truth of its own front view; what is not white counts as the head."""
+    portrait = rounded(portrait.cpu())
+    alpha = (portrait.amin(0, keepdim=True) < WHITE).float()
+    return Question(portrait, Views(portrait[None], alpha[None], None, canonical_rig(portrait.shape[-1])[0]))
+
+
+def photo_answer(head: Head, question: Question) -> Answer:
+    """The head from the front."""
+    return rendered(head.gaussians, question.truth.cameras)
+
+
+class _MissingError(Exception):
+    """Why a baseline cannot be made."""
+
+
+def _mean_images(train: Path | None, kind: str, rig: Cameras, progress: Progress) -> Answer:
+    folder = _training_heads(train, kind)
+    mean = MeanImages()
+    for name in progress(folder.heads):
+        views = folder.load(name)
+        chosen = matching(views.cameras, rig)
+        if chosen is None:
+            raise _MissingError(f"{folder.root / name} was not seen from the set's own cameras")
+        mean.add(_some(_resized_views(views, rig.width), chosen))
+    return mean.answer()
+
+
+def _mean_head(train: Path | None, progress: Progress) -> Gaussians:
+    folder = _training_heads(train, "canonical")
+    if not (folder.root / folder.heads[0] / "depth").is_dir():
+        raise _MissingError(f"{folder.root} has no depth")
+    mean = MeanHead()
+    for name in progress(folder.heads):
+        mean.add(folder.load(name, depth=True))
+    return mean.gaussians()
+
+
+def _training_heads(train: Path | None, kind: str) -> HeadFolder:
+    if train is None:
+        raise _MissingError("no training heads were given (--train)")
+    if not (train / kind).is_dir():
+        raise _MissingError(f"{train / kind} is not there")
+    return HeadFolder(train / kind)
+
+
+def _shared(rig: Cameras, test: TestSet) -> bool:
+    """Whether all samples have these cameras, and no others."""
+    others = (test.orbit_cameras(name) for name in test.names)
+    return all(other and len(other) == len(rig) and matching(other, rig) for other in others)
+
+
+def _as_png(views: Views) -> Views:
+    return replace(views, images=rounded(views.images))
+
+
+def _some(views: Views, chosen: Sequence[int]) -> Views:
+    chosen = list(chosen)
+    depth = None if views.depth is None else views.depth[chosen]
+    return Views(views.images[chosen], views.alpha[chosen], depth, views.cameras[chosen])
+
+
+def _resized_views(views: Views, size: int) -> Views:
+    """Images alone, at another size."""
+    return Views(_resized(views.images, size), _resized(views.alpha, size), None, views.cameras.resized(size))
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """(N, C, S, S) at another size: area means when smaller, bicubic when larger."""
+    if images.shape[-1] == size:
+        return images
+    if images.shape[-1] % size == 0:
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -1,189 +1,277 @@
-"""The measurements as a reader wants them: report.json, report.md and grid.png."""
+"""Everything that one run measured, as numbers that can be read back and as tables for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from facelift.cameras import VIEW_NAMES
-from facelift.evaluate.metrics import Estimate, estimate
-from facelift.evaluate.protocols import WITH_BASELINES, PhotoScore, Score
-from facelift.formats.png import tile, write_png
+from facelift.errors import UserError
+from facelift.evaluate.protocols import BASELINES, ORBITS, QUESTIONS, WITH_BASELINES
+from facelift.evaluate.statistics import Estimate, estimate
 
-RESULT_NAMES = frozenset({"report.json", "report.md", "grid.png"})
-METRICS = ("psnr", "masked")
-
-_QUESTIONS = {
-    "reconstruction": "six true views in, {views} orbit views out",
-    "single-image": "the front view in, {views} orbit views out",
-    "views": "the front view in, the five other canonical views out",
+LABELS = {
+    "model": "the model",
+    "truth": "the true views",
+    "mean": "mean of the training heads",
+    "billboard": "the portrait as a billboard",
+    "mean_head": "a mean head in the portrait's colour",
 }
+BIN = 30  # degrees of azimuth that the curves take together
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a measure is called and which way is up; see `facelift.evaluate.metrics.Measure`."""
+
+    key: str
+    label: str
+    higher_is_better: bool
+    digits: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One sample, or one photo.
+
+    Attributes:
+        sample, person: see `facelift.evaluate.sets.Sample`; a photo's name.
+        azimuths: protocol -> degrees of each view, 0 in front, 90 on the subject's right.
+        scores: protocol -> method -> measure -> one number a view, None where there is none.
+        error: why a photo could not be measured.
+    """
+
+    sample: str
+    person: str
+    azimuths: dict[str, list[float]] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, list[float | None]]]] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, an explanation, a head and rows of cells."""
+
+    title: str
+    text: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_markdown(self) -> str:
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        cells = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        return "\n\n".join(part for part in (f"## {self.title}", self.text, cells) if part)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one run measured.
+    """One run.
 
     Attributes:
-        model: its name.
-        size: side of the images in pixels.
-        seed: of the view generator's noise.
-        heads: names of the held-out heads.
-        orbit_views: how many views of each head the Gaussians were compared in.
-        scores: protocol -> method (`model`, `mean`, `portrait`) -> one score a head, in the order of `heads`.
-        training_heads: protocol -> how many training heads the baseline `mean` is of.
-        not_measured: protocol -> why it has no baseline `mean`.
+        facts: what was measured and how: `model`, `weights` (SHA-256), `set`, `set_checksum`, `size`,
+            `background`, `seed`, `people`, `train`, `photos`.
+        scales: the measures, in the order of the tables.
+        not_measured: what could not be measured, and why.
+        records: one for each sample of the set.
         photos: one for each photo.
     """
 
-    model: str
-    size: int
-    seed: int
-    heads: list[str]
-    orbit_views: int
-    scores: Mapping[str, Mapping[str, Sequence[Score]]]
-    training_heads: Mapping[str, int]
-    not_measured: Mapping[str, str]
-    photos: Sequence[PhotoScore]
+    facts: dict[str, Any]
+    scales: list[Scale]
+    not_measured: dict[str, str]
+    records: list[Record]
+    photos: list[Record]
 
-    def people(self, protocol: str, method: str, metric: str) -> list[float]:
-        """One number a person: the mean over views, in dB."""
-        return [getattr(score, metric).mean().item() for score in self.scores[protocol][method]]
+    def protocols(self) -> list[str]:
+        found = {protocol for record in self._all() for protocol in record.scores}
+        return [protocol for protocol in QUESTIONS if protocol in found]
 
-    def views(self, protocol: str, method: str, metric: str) -> list[float]:
-        """One number a view: the mean over people, in dB."""
-        return (
-            torch.stack([getattr(score, metric) for score in self.scores[protocol][method]]).mean(0).tolist()
-        )
+    def methods(self, protocol: str) -> list[str]:
+        found = {method for record in self._all() for method in record.scores.get(protocol, {})}
+        return [method for method in LABELS if method in found]
 
-    def margin(self, protocol: str, metric: str) -> tuple[str, Estimate] | None:
-        """The better baseline, and how far the model is above it over people; None unless both are known."""
-        baselines = {m: self.people(protocol, m, metric) for m in self.scores[protocol] if m != "model"}
-        if len(baselines) < 2:
+    def people(self, protocol: str, method: str, key: str) -> dict[str, float]:
+        """person -> mean over the views, then over the lights; people without a number are left out."""
+        samples: dict[str, list[float]] = {}
+        for record in self._all():
+            values = _numbers(record.scores.get(protocol, {}).get(method, {}).get(key, []))
+            if values:
+                samples.setdefault(record.person, []).append(fmean(values))
+        return {person: fmean(values) for person, values in samples.items()}
+
+    def views(self, protocol: str, method: str, key: str) -> list[float | None]:
+        """One number a view, the mean over samples that have as many views."""
+        scores = (record.scores.get(protocol, {}).get(method, {}) for record in self._all())
+        rows = [found[key] for found in scores if key in found]
+        if not rows or len({len(row) for row in rows}) > 1:
+            return []
+        columns = [_numbers(column) for column in zip(*rows, strict=True)]
+        return [fmean(column) if column else None for column in columns]
+
+    def by_azimuth(self, protocol: str, method: str, key: str) -> list[tuple[float, float]]:
+        """(azimuth in -180 to 180, mean) of each bin of 30 degrees that has a number."""
+        bins: dict[float, list[float]] = {}
+        for record in self._all():
+            values = record.scores.get(protocol, {}).get(method, {}).get(key, [])
+            for azimuth, value in zip(record.azimuths.get(protocol, []), values, strict=False):
+                if value is not None:
+                    middle = (math.floor(round(azimuth, 2) / BIN) * BIN + BIN / 2 + 180) % 360 - 180
+                    bins.setdefault(middle, []).append(value)
+        return sorted((middle, fmean(values)) for middle, values in bins.items())
+
+    def margin(self, protocol: str, scale: Scale) -> tuple[str, Estimate] | None:
+        """The best baseline, and how much better than it the model is, paired over people; None without."""
+        sign = 1 if scale.higher_is_better else -1
+        known = {method: self.people(protocol, method, scale.key) for method in BASELINES}
+        known = {method: people for method, people in known.items() if people}
+        if not known:
             return None
-        better = max(baselines, key=lambda method: fmean(baselines[method]))
-        mine = self.people(protocol, "model", metric)
-        return better, estimate([a - b for a, b in zip(mine, baselines[better], strict=True)])
+        best = max(known, key=lambda method: sign * fmean(known[method].values()))
+        mine = self.people(protocol, "model", scale.key)
+        both = [person for person in mine if person in known[best]]
+        if not both:
+            return None
+        return best, estimate([sign * (mine[person] - known[best][person]) for person in both])
 
-    def to_json(self) -> str:
-        facts = {key: getattr(self, key) for key in ("model", "size", "seed", "heads", "orbit_views")}
-        protocols = {protocol: self._protocol_facts(protocol) for protocol in self.scores}
-        photos = [asdict(photo) for photo in self.photos]
+    def tables(self) -> list[Table]:
+        """One for each protocol, the imagined views one by one, photos, and what is missing."""
+        tables = [self._protocol_table(protocol) for protocol in self.protocols() if protocol != "photo"]
+        if "views" in self.protocols():
+            tables.append(self._view_table())
+        if self.photos:
+            tables.append(self._photo_table())
+        if self.not_measured:
+            rows = [(what, f"not measured: {why}") for what, why in self.not_measured.items()]
+            tables.append(Table("Not measured", "", ("what", "why"), rows))
+        return tables
+
+    def introduction(self) -> str:
+        facts = self.facts
+        lights = len(self.records) / max(1, len(facts["people"]))
         return (
-            json.dumps({**facts, "protocols": protocols, "photos": photos}, indent=1, allow_nan=False) + "\n"
+            f"Model {facts['model']} (weights {facts['weights'][:12]}), seed {facts['seed']}; "
+            f"set {facts['set']} (checksum {facts['set_checksum'][:12]}): {len(facts['people'])} people"
+            + (f" under {lights:.3g} lights each" if lights > 1 else "")
+            + f", {facts['size']} × {facts['size']} pixels, {facts['background']} background.\n"
+            "Mean over views and people ± 95% confidence interval over people (Student's t). Masked: over "
+            "the true silhouette. Depth error: in world units, where both are the head. Neighbours: each "
+            "view of the orbit against the nearest one, by depth. Identity: against the portrait, in the "
+            "views whose truth shows a face."
         )
 
-    def to_markdown(self) -> str:
-        parts = [
-            "# Evaluation",
-            f"Model {self.model}, seed {self.seed}; {len(self.heads)} held-out synthetic heads "
-            f"({self.heads[0]} to {self.heads[-1]}), {self.size} × {self.size} pixels, white background.\n"
-            "PSNR in dB, of each image over all pixels and channels; masked: over the true silhouette. "
-            "Mean over images ± 95% confidence interval over people.",
-            _table(("protocol", "answer", "PSNR", "masked PSNR"), self._protocol_rows()),
-            "The canonical views that the first stage imagines, one by one; the front view is its input:",
-            self._view_table(),
-        ]
-        if self.photos:
-            parts += ["Front renders against the prepared portraits of real photos:", self._photo_table()]
+    def to_markdown(self, curves: str | None = None) -> str:
+        """The report; `curves` is where its picture of curves lies."""
+        parts = ["# Evaluation", self.introduction(), *(table.to_markdown() for table in self.tables())]
+        if curves:
+            parts += ["## By azimuth", f"![Each measure by azimuth]({curves})"]
         return "\n\n".join(parts) + "\n"
 
-    def write(self, folder: Path, grid: Tensor) -> None:
-        """Fill an existing folder with RESULT_NAMES."""
-        (folder / "report.json").write_text(self.to_json())
-        (folder / "report.md").write_text(self.to_markdown())
-        write_png(folder / "grid.png", grid)
-
-    def _protocol_facts(self, protocol: str) -> dict[str, object]:
-        answers = {
-            method: {
-                metric: {
-                    **asdict(estimate(self.people(protocol, method, metric))),
-                    "people": self.people(protocol, method, metric),
-                    "views": self.views(protocol, method, metric),
-                }
-                for metric in METRICS
-            }
-            for method in self.scores[protocol]
+    def to_json(self) -> str:
+        """All numbers, and the tables' for those who do not want to work them out."""
+        summary = {
+            protocol: {method: self._summary(protocol, method) for method in self.methods(protocol)}
+            for protocol in self.protocols()
         }
-        if protocol not in WITH_BASELINES:
-            return {"answers": answers}
-        margins = {metric: self.margin(protocol, metric) for metric in METRICS}
-        return {
-            "answers": answers,
-            "over_baseline": {
-                metric: margin and {"baseline": margin[0], **asdict(margin[1])}
-                for metric, margin in margins.items()
-            },
-            "training_heads": self.training_heads.get(protocol),
-            "not_measured": self.not_measured.get(protocol),
-        }
+        return json.dumps({"summary": summary, **asdict(self)}, indent=1, allow_nan=False) + "\n"
 
-    def _protocol_rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = []
-        for protocol, methods in self.scores.items():
-            question = f"{protocol}: {_QUESTIONS[protocol].format(views=self.orbit_views)}"
-            for method in methods:
-                estimates = (str(estimate(self.people(protocol, method, metric))) for metric in METRICS)
-                rows.append((question, self._label(protocol, method), *estimates))
-                question = ""
-            if protocol not in WITH_BASELINES:
-                continue
-            if protocol in self.not_measured:
-                reason = f"not measured: {self.not_measured[protocol]}"
-                rows.append(("", "mean of the training heads", reason, ""))
-                rows.append(("", "margin over the better baseline", reason, ""))
-            else:
-                margins = (self.margin(protocol, metric) for metric in METRICS)
-                texts = (f"{margin[1]} (over {margin[0]})" if margin else "" for margin in margins)
-                rows.append(("", "margin over the better baseline", *texts))
-        return rows
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """A report from its JSON, or from the folder that holds it.
 
-    def _label(self, protocol: str, method: str) -> str:
-        if method == "mean":
-            return f"mean of {self.training_heads[protocol]} training heads"
-        return {"model": "the model", "portrait": "portrait, from everywhere"}[method]
+        Raises:
+            UserError: there is none, or it is of another kind.
+        """
+        path = path / "report.json" if path.is_dir() else path
+        try:
+            found = json.loads(path.read_text())
+            return cls(
+                found["facts"],
+                [Scale(**scale) for scale in found["scales"]],
+                found["not_measured"],
+                *([Record(**record) for record in found[kind]] for kind in ("records", "photos")),
+            )
+        except OSError:
+            raise UserError(f"There is no report at {path}: make one with `facelift evaluate`.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a report of this version ({error!r}): measure again.") from None
 
-    def _view_table(self) -> str:
-        methods = list(self.scores["views"])
+    def _all(self) -> list[Record]:
+        return [*self.records, *self.photos]
+
+    def _summary(self, protocol: str, method: str) -> dict[str, Any]:
+        found = {}
+        for scale in self.scales:
+            people = self.people(protocol, method, scale.key)
+            if people:
+                found[scale.key] = asdict(estimate([*people.values()])) | {"people": len(people)}
+        return found
+
+    def _cell(self, protocol: str, method: str, scale: Scale) -> str:
+        people = self.people(protocol, method, scale.key)
+        return estimate([*people.values()]).text(scale.digits) if people else "–"
+
+    def _protocol_table(self, protocol: str) -> Table:
+        scales = [
+            scale
+            for scale in self.scales
+            if any(self.people(protocol, method, scale.key) for method in self.methods(protocol))
+        ]
+        rows = [
+            (LABELS[method], *(self._cell(protocol, method, scale) for scale in scales))
+            for method in self.methods(protocol)
+        ]
+        if protocol in WITH_BASELINES:
+            margins = [self.margin(protocol, scale) for scale in scales]
+            cells = (
+                f"{margin[1].text(scale.digits)} (over {margin[0]})" if margin else "–"
+                for margin, scale in zip(margins, scales, strict=True)
+            )
+            rows.append(("better than the best baseline by", *cells))
+        return Table(protocol, f"{QUESTIONS[protocol]}.".capitalize(), ("answer", *_heads(scales)), rows)
+
+    def _view_table(self) -> Table:
+        methods = [method for method in self.methods("views") if method != "truth"]
         columns = [self.views("views", method, "psnr") for method in methods]
         rows = [
-            (name, *(f"{value:.2f}" for value in values))
+            (name, *("–" if value is None else f"{value:.2f}" for value in values))
             for name, *values in zip(VIEW_NAMES[1:], *columns, strict=True)
         ]
-        return _table(("view", *(self._label("views", method) for method in methods)), rows)
+        text = "PSNR in dB of each canonical view; the front view is the input."
+        return Table("The imagined views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
 
-    def _photo_table(self) -> str:
-        rows = [
-            (p.photo, f"not measured: {p.error}" if p.psnr is None else f"{p.psnr:.2f}") for p in self.photos
-        ]
-        measured = [p.psnr for p in self.photos if p.psnr is not None]
-        if measured:
-            rows.append((f"mean of {len(measured)}", str(estimate(measured))))
-        return _table(("photo", "PSNR"), rows)
-
-
-def grid_rows(portrait: Tensor, truth: Tensor, reconstruction: Tensor, single_image: Tensor) -> list[Tensor]:
-    """One person in the grid: the portrait and the true views, beneath each its two answers."""
-    blank = torch.ones_like(portrait)[None]
-    return [
-        torch.cat([portrait[None], truth]),
-        torch.cat([blank, reconstruction]),
-        torch.cat([blank, single_image]),
-    ]
-
-
-def grid(rows: Sequence[Tensor]) -> Tensor:
-    """Rows (C, 3, S, S) as one image (3, rows * S, C * S)."""
-    return tile(torch.cat(list(rows)), len(rows[0]))
+    def _photo_table(self) -> Table:
+        scales = [scale for scale in self.scales if self.people("photo", "model", scale.key)]
+        rows: list[Sequence[str]] = []
+        for photo in self.photos:
+            found = photo.scores.get("photo", {}).get("model", {})
+            cells = (_numbers(found.get(scale.key, [])) for scale in scales)
+            texts = [
+                f"{value[0]:.{scale.digits}f}" if value else "–"
+                for value, scale in zip(cells, scales, strict=True)
+            ]
+            rows.append((photo.sample, *(texts if photo.error is None else [f"not measured: {photo.error}"])))
+        width = 1 + max(1, len(scales))
+        rows = [(*row, *[""] * (width - len(row))) for row in rows]
+        if scales:
+            cells_of_all = (self._cell("photo", "model", scale) for scale in scales)
+            rows.append((f"mean of {sum(p.error is None for p in self.photos)}", *cells_of_all))
+        text = f"{QUESTIONS['photo']}.".capitalize()
+        return Table("Real photos", text, ("photo", *(_heads(scales) or [""])), rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+def _heads(scales: Sequence[Scale]) -> list[str]:
+    return [f"{scale.label} {'↑' if scale.higher_is_better else '↓'}" for scale in scales]
+
+
+def _numbers(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+__all__ = ["BIN", "LABELS", "ORBITS", "Record", "Report", "Scale", "Table"]

@@ -133,7 +133,8 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         parts.append(below(-hats.seat(body, assets, person.hat), crown))
         if person.hat.kind == "cap":
             parts.append(solid("hat", *hats.visor(body, assets), person.hat.color))
-    return Scene(tuple(bust(p) for p in parts), person.lighting.light())
+    base = _to_world((body - origin) * scale)
+    return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 
 
 def bust(part: Part) -> Part:

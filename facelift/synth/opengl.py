@@ -18,7 +18,7 @@ from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.synth import shaders
 from facelift.synth.light import directions_of, solid_angles
-from facelift.synth.scene import Floats, Light, Part, Scene
+from facelift.synth.scene import Drawing, Floats, Light, Part, Scene, part_id
 from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TILES
 
 NEAR, FAR = 0.1, 100.0
@@ -59,7 +59,8 @@ class Renderer:
         self._atlas.compare_func = ""
         self._tiles = self._gl.framebuffer(depth_attachment=self._atlas)
         self._box = self._gl.program(vertex_shader=shaders.FULL_SCREEN, fragment_shader=shaders.BOX)
-        self._box["fine_color"], self._box["fine_depth"], self._box["near_far"] = 0, 1, (NEAR, FAR)
+        self._box["fine_color"], self._box["fine_depth"], self._box["fine_surface"] = 0, 1, 2
+        self._box["near_far"] = NEAR, FAR
         self._screen = self._gl.vertex_array(self._box, [])
         self._surroundings: Any = None
         self._target: _Target | None = None
@@ -67,21 +68,22 @@ class Renderer:
         self._meshes: list[_Mesh] = []
 
     def render(self, scene: Scene, cameras: Cameras) -> tuple[NDArray[np.uint8], Floats]:
+        """Pictures and depths alone: `rgba` and `depth` of what `draw` returns."""
+        drawing = self.draw(scene, cameras)
+        return drawing.rgba, drawing.depth
+
+    def draw(self, scene: Scene, cameras: Cameras) -> Drawing:
         """Draw one scene from every camera.
 
         Args:
             scene: kept on the GPU until another scene is drawn, so that more views of it cost no upload.
             cameras: N of them.
-
-        Returns:
-            rgba: (N, H, W, 4) uint8, sRGB with straight alpha; zero where nothing is.
-            depth: (N, H, W) float32, distance along the camera's z axis to the nearest surface at the
-                pixel's centre, in world units; 0 where nothing is.
         """
         self._upload(scene)
         target = self._resize(cameras.width, cameras.height)
-        rgba = np.empty((len(cameras), cameras.height, cameras.width, 4), np.uint8)
-        depth = np.empty((len(cameras), cameras.height, cameras.width), np.float32)
+        shape = len(cameras), cameras.height, cameras.width
+        rgba, surface = np.empty((*shape, 4), np.uint8), np.empty((*shape, 4), np.uint8)
+        depth = np.empty(shape, np.float32)
         matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
         for i in range(len(cameras)):
             self._shade["clip_from_world"].write(matrices[i].T.tobytes())
@@ -89,7 +91,8 @@ class Renderer:
             self._draw(target)
             target.output.read_into(rgba[i], components=4, attachment=0)
             target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
-        return rgba, depth
+            target.output.read_into(surface[i], components=4, attachment=2)
+        return Drawing(rgba, depth, surface[..., :3], surface[..., 3])
 
     def close(self) -> None:
         """Release everything on the GPU, the context included."""
@@ -128,11 +131,13 @@ class Renderer:
             self._shade["shelter"] = _SHELTER.get(mesh.part.name, 1.0)
             self._shade["roughness"] = max(mesh.part.roughness, 0.05)
             self._shade["specular"] = mesh.part.specular
+            self._shade["part"] = part_id(mesh.part.name) / 255
             mesh.array.render()
         target.output.use()
         self._gl.enable_only(self._gl.NOTHING)
         target.color.use(0)
         target.depth.use(1)
+        target.surface.use(2)
         self._screen.render(vertices=3)
 
     def _upload(self, scene: Scene) -> None:
@@ -258,21 +263,27 @@ class _Target:
 
     color: Any
     depth: Any
+    surface: Any
     fine: Any
     output: Any
 
     @staticmethod
     def create(gl: Any, width: int, height: int) -> _Target:
-        color = gl.texture((2 * width, 2 * height), 4)
+        color, surface = (gl.texture((2 * width, 2 * height), 4) for _ in range(2))
         depth = gl.depth_texture((2 * width, 2 * height))
         depth.compare_func = ""
         output = gl.framebuffer(
-            [gl.renderbuffer((width, height), 4), gl.renderbuffer((width, height), 1, dtype="f4")]
+            [
+                gl.renderbuffer((width, height), 4),
+                gl.renderbuffer((width, height), 1, dtype="f4"),
+                gl.renderbuffer((width, height), 4),
+            ]
         )
-        return _Target(color, depth, gl.framebuffer([color], depth), output)
+        return _Target(color, depth, surface, gl.framebuffer([color, surface], depth), output)
 
     def release(self) -> None:
-        for thing in (self.output, *self.output.color_attachments, self.fine, self.color, self.depth):
+        fine = self.fine, self.color, self.surface, self.depth
+        for thing in (self.output, *self.output.color_attachments, *fine):
             thing.release()
 
 

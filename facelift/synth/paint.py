@@ -15,6 +15,9 @@ from facelift.synth.light import Triple
 from facelift.synth.person import Person, _triple
 from facelift.synth.scene import Floats
 
+# Where a cheek is in a skin's texture: rows and columns, as shares of its side.
+CHEEK = (0.459, 0.485, 0.85, 0.88)
+
 SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
 
@@ -30,10 +33,17 @@ def skin(person: Person, assets: Assets) -> Pixels:
     size = (SKIN_SIZE, SKIN_SIZE)
     first, second = (image if image.size == size else image.resize(size) for image in images)
     mixed = Image.blend(first, second, person.skin_mix) if person.skin_mix > 0.02 else first
-    pixels = _curve(mixed, np.arange(256)[None] * np.array(person.skin_gain)[:, None]).copy()
+    gain = (np.array(person.skin_tone) / _cheek(np.asarray(mixed))).clip(0.5, 2.5)
+    pixels = _curve(mixed, np.arange(256)[None] * gain[:, None]).copy()
     head = regions.crop(SKIN_SIZE)
     pixels[head][..., :3] = _painted(pixels[head][..., :3], person, assets).clip(0, 255).round()
     return pixels
+
+
+def _cheek(pixels: Pixels) -> NDArray[np.float64]:
+    """Mean sRGB (3,) of a skin texture where a cheek is."""
+    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK)
+    return np.asarray(pixels[top:bottom, left:right, :3].mean(axis=(0, 1)) / 255).clip(0.02)
 
 
 def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:

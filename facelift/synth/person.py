@@ -108,9 +108,6 @@ SKIN_TONES = (
     (66, 44, 36),
 )
 SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
-# Where a cheek is in a skin's texture: rows and columns, as shares of its side.
-CHEEK = (0.459, 0.485, 0.85, 0.88)
-
 # Linear albedo of the skin that exposure is set for.
 USUAL_SKIN = 0.36
 
@@ -161,7 +158,7 @@ class Person:
         ethnicity: shares of caucasian, asian and african; they sum to one.
         targets: weight of each target, by its path below `targets`.
         skin, skin2: materials of the skin; `skin_mix` of the second is blended into the first.
-        skin_gain: factor on the skin's red, green and blue.
+        skin_tone: sRGB of the skin on a cheek.
         skin_specular, skin_roughness: of the skin's shine.
         redness: of the nose and cheeks.
         freckles: density, 0 to 1.
@@ -194,7 +191,7 @@ class Person:
     skin: str
     skin2: str
     skin_mix: float
-    skin_gain: Triple
+    skin_tone: Triple
     skin_specular: float
     skin_roughness: float
     redness: float
@@ -262,7 +259,6 @@ def sample_person(seed: int, assets: Assets) -> Person:
     targets |= _sample_expression(rng, assets, ETHNICITIES[int(np.argmax(ethnicity))])
     skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
     tone = _sample_tone(rng, ethnicity)
-    textured = (1 - skin_mix) * _cheeks(assets, skin) + skin_mix * _cheeks(assets, skin2)
     lighting = sample_lighting(rng)
     # A camera makes up for some of what dark skin swallows and pale skin sends.
     exposure = lighting.exposure * (USUAL_SKIN / float((tone**2.2).mean())) ** 0.3
@@ -278,7 +274,7 @@ def sample_person(seed: int, assets: Assets) -> Person:
         skin=skin,
         skin2=skin2,
         skin_mix=skin_mix,
-        skin_gain=_triple((tone / textured).clip(0.5, 2.5)),
+        skin_tone=_triple(tone),
         skin_specular=round(float(rng.uniform(0.25, 0.6)), 3),
         skin_roughness=round(float(rng.uniform(0.38, 0.62)), 3),
         redness=round(min(abs(rng.normal(0, 0.5)), 1.2), 3),
@@ -470,16 +466,6 @@ def _sample_tone(rng: np.random.Generator, ethnicity: Triple) -> Any:
     steps = np.linspace(0, 1, len(SKIN_TONES))
     tone = np.array([np.interp(darkness, steps, band) for band in np.array(SKIN_TONES).T]) / 255
     return tone * np.exp(rng.normal(0, [0.02, 0.018, 0.035])) * np.array([1, 1, 1 - 0.06 * ethnicity[1]])
-
-
-def _cheeks(assets: Assets, skin: str) -> Any:
-    """Mean sRGB (3,) of a skin texture where a cheek is."""
-    path = assets.diffuse(skin)
-    if path is None:
-        return np.ones(3)
-    pixels = assets.texture(path, 1024)
-    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK)
-    return pixels[top:bottom, left:right, :3].mean(axis=(0, 1)) / 255
 
 
 def _sample_makeup(rng: np.random.Generator) -> Makeup:

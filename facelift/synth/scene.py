@@ -9,6 +9,30 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+PARTS = (
+    "background",
+    "skin",
+    "eyes",
+    "brows",
+    "lashes",
+    "teeth",
+    "tongue",
+    "hair",
+    "beard",
+    "clothes",
+    "glasses",
+    "hat",
+)
+"""Names of parts in the order of their numbers in a segmentation; the background is no part, but a number."""
+
+OTHER = 255
+"""The number of a part that has none of these names."""
+
+
+def part_id(name: str) -> int:
+    """The number of a part in a segmentation."""
+    return PARTS.index(name) if name in PARTS else OTHER
+
 
 @dataclass(frozen=True)
 class Part:
@@ -64,5 +88,32 @@ class Light:
 
 @dataclass(frozen=True)
 class Scene:
+    """What is drawn.
+
+    Attributes:
+        base: (19158, 3) float32 world points, MakeHuman's base mesh as this person wears and holds it, of
+            which the landmarks are vertices; None where there is no person.
+    """
+
     parts: tuple[Part, ...]
     light: Light
+    base: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What N cameras see of a scene, pixel by pixel.
+
+    Attributes:
+        rgba: (N, H, W, 4) uint8, sRGB with straight alpha; zero where nothing is.
+        depth: (N, H, W) float32, distance along the camera's z axis to the nearest surface at the pixel's
+            centre, in world units; 0 where nothing is.
+        normals: (N, H, W, 3) uint8, of that surface, towards the camera's side, in world axes: 0 to 255 is
+            -1 to 1, and zero where nothing is.
+        parts: (N, H, W) uint8, which part it is: an index into PARTS, or OTHER.
+    """
+
+    rgba: NDArray[np.uint8]
+    depth: Floats
+    normals: NDArray[np.uint8]
+    parts: NDArray[np.uint8]

@@ -55,13 +55,15 @@ uniform vec3 colors[MAX_LAMPS];
 uniform float spreads[MAX_LAMPS];
 uniform float exposure;
 uniform float shelter;
+uniform float part;
 in vec3 world;
 in vec3 shading_normal;
 in vec3 along;
 in vec2 texcoord;
 in vec4 vertex_ambient;
 in vec4 vertex_lit;
-out vec4 color;
+layout(location = 0) out vec4 color;
+layout(location = 1) out vec4 surface;  // the normal, 0 to 1 for -1 to 1, and which part it is
 
 // What a rough surface mirrors: the surroundings, blurred the more the rougher it is.
 vec3 mirror(vec3 d) {
@@ -113,8 +115,16 @@ vec3 relief(vec3 n, float height) {
     return normalize(abs(area) * n - slope);
 }
 
+// The normal of the surface itself, towards the eye; a card's own, for what it is shaded with is bent.
+vec3 bare() {
+    vec3 n = cut ? cross(dFdx(world), dFdy(world)) : shading_normal;
+    if (cut ? dot(n, eye - world) < 0.0 : !gl_FrontFacing) n = -n;
+    return n / max(length(n), 1e-20);
+}
+
 void main() {
     vec4 texel = texture(albedo, texcoord);
+    surface = vec4(0.5 + 0.5 * bare(), part);
     if (cut) {
         ivec2 corner = ivec2(gl_FragCoord.xy) & 1;
         if (texel.a < 0.3 + 0.15 * float(corner.x ^ corner.y) + 0.3 * float(corner.y)) discard;
@@ -228,17 +238,20 @@ void main() {
 
 # Colours are averaged as sRGB, because that is the space in which everybody composites straight alpha.
 # 1/z is linear over the image of a plane, so its mean over the four is exactly the depth at the pixel's
-# centre; where the four lie on several surfaces the nearest is taken, never a blend of two.
+# centre; where the four lie on several surfaces the nearest is taken, never a blend of two. So with normals.
 BOX = """
 #version 330
 uniform sampler2D fine_color;
 uniform sampler2D fine_depth;
+uniform sampler2D fine_surface;
 uniform vec2 near_far;
 layout(location = 0) out vec4 color;
 layout(location = 1) out float depth;
+layout(location = 2) out vec4 surface;
 void main() {
     ivec2 corner = 2 * ivec2(gl_FragCoord.xy);
-    vec3 sum = vec3(0.0);
+    vec3 sum = vec3(0.0), normal = vec3(0.0);
+    vec4 nearest = vec4(0.0);
     float covered = 0.0, inverse = 0.0, least = 1e9, most = 0.0;
     for (int i = 0; i < 4; i++) {
         ivec2 at = corner + ivec2(i & 1, i >> 1);
@@ -249,10 +262,15 @@ void main() {
         sum += c.rgb;
         covered += 1.0;
         inverse += 1.0 / z;
+        vec4 s = texelFetch(fine_surface, at, 0);
+        normal += s.xyz - 0.5;
+        if (z < least) nearest = s;
         least = min(least, z);
         most = max(most, z);
     }
+    bool one = covered == 4.0 && most - least < 0.02 * least;
     color = covered > 0.0 ? vec4(sum / covered, covered / 4.0) : vec4(0.0);
-    depth = covered == 0.0 ? 0.0 : covered == 4.0 && most - least < 0.02 * least ? 4.0 / inverse : least;
+    depth = covered == 0.0 ? 0.0 : one ? 4.0 / inverse : least;
+    surface = one ? vec4(0.5 + 0.5 * normalize(normal), nearest.a) : nearest;
 }
 """

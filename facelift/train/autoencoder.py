@@ -16,6 +16,7 @@ from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
 
 SQUARED_WEIGHT = 8.0  # L1 alone gives up rare, strong colours
+FITTED = 1000  # crops that the linear components are fitted to
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class AutoencoderTraining:
     kl: weight of the KL term.
     edges: weight of the loss on differences between neighbouring pixels.
     crop: side of the squares that are cut from the views, around something that is not background.
+    heads: how often a square is cut from the middle of the view instead: faces are small, and what counts.
     """
 
     data: list[str]
     kl: float = 1e-7
     edges: float = 0.5
     crop: int = 128
+    heads: float = 0.6
 
 
 class AutoencoderTask:
@@ -39,15 +42,19 @@ class AutoencoderTask:
     ) -> None:
         self.device, self.training, self.config = device, training, model
         self.folders = [HeadFolder(root) for root in training.data]
-        self.model = Autoencoder(model.autoencoder, model.fold)
-        # Almost no noise at first: channels that start as noise are ignored, and never come back.
+        self.model = Autoencoder(model.autoencoder, model.fold, components=model.components)
         with torch.no_grad():
+            # Almost no noise at first: channels that start as noise are ignored, and never come back.
             self.model.kl.quant_conv.bias[self.model.latent_channels :] = -6.0
+            if self.model.linear is not None:  # the network starts as silent beside the linear code
+                self.model.linear.fit(self._images(draws(0, 1), FITTED))
+                self.model.kl.quant_conv.weight[: self.model.latent_channels] = 0
+                self.model.kl.decoder.conv_out.weight.zero_()
+                self.model.kl.decoder.conv_out.bias.zero_()
         channels_last(self.model.to(device))
 
-    def backward(self, step: int, batch: int) -> dict[str, float]:
-        rng = draws(1, step)
-        images = torch.cat([self._image(rng) for _ in range(batch)]).to(self.device)
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        images = self._images(rng, batch).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
             mean, logvar = (x.float() for x in self.model.posterior(images))
             decoded = self.model.decode(sample_posterior(mean, logvar) * self.model.scaling_factor).float()
@@ -66,14 +73,20 @@ class AutoencoderTask:
         mse = squared.detach().mean(dim=(1, 2, 3))
         return {"l1": pixels.item(), "psnr": float(-10 * mse.log10().mean()), "kl": kl.item()}
 
+    def _images(self, rng: torch.Generator, count: int) -> Tensor:
+        return torch.cat([self._image(rng) for _ in range(count)])
+
     def _image(self, rng: torch.Generator) -> Tensor:
         """(1, 3, crop, crop) of a random view."""
         folder = self.folders[int(torch.randint(len(self.folders), (), generator=rng))]
         head = folder.heads[int(torch.randint(len(folder), (), generator=rng))]
         view = folder.load(head, [int(torch.randint(folder.count(head), (), generator=rng))])
         size, crop = view.images.shape[-1], self.training.crop
-        covered = view.alpha[0, 0].nonzero()
-        centre = covered[int(torch.randint(len(covered), (), generator=rng))]
+        if torch.rand((), generator=rng) < self.training.heads:
+            centre = (size * (0.5 + 0.08 * torch.randn(2, generator=rng))).long()
+        else:
+            covered = view.alpha[0, 0].nonzero()
+            centre = covered[int(torch.randint(len(covered), (), generator=rng))]
         top, left = (centre - crop // 2).clamp(0, size - crop).tolist()
         image = view.images[..., top : top + crop, left : left + crop]
         return random_photometry(rng)(image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image)
@@ -90,8 +103,7 @@ class AutoencoderTask:
     def export(self, model: torch.nn.Module, folder: Path) -> None:
         """The autoencoder inside an untrained view generator, its latents scaled to unit variance."""
         assert isinstance(model, Autoencoder)
-        rng = draws(2, 0)
-        images = torch.cat([self._image(rng) for _ in range(32)]).to(self.device)
+        images = self._images(draws(0, 0), 32).to(self.device)
         scale = 1.0 / float(model.posterior(images)[0].std())
         generator = ViewGenerator(replace(self.config, scaling_factor=scale))
         generator.autoencoder.load_state_dict(model.state_dict())

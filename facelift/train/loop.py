@@ -64,8 +64,12 @@ class Task(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def backward(self, step: int, batch: int) -> dict[str, float]:
-        """Accumulate the gradient of one step's mean loss over `batch` samples; what to print of it."""
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        """Accumulate the gradient of one step's mean loss over `batch` samples that `rng` chooses.
+
+        Returns:
+            What to print of it.
+        """
 
     def picture(self, model: nn.Module) -> Tensor:
         """(3, H, W) that shows a person how far `model` is."""
@@ -115,12 +119,8 @@ def train(task: Task, config: LoopConfig, out: Path, max_minutes: float = math.i
 
 
 def draws(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step."""
-    return torch.Generator().manual_seed(_seed(seed, step))
-
-
-def _seed(seed: int, step: int) -> int:
-    return seed * 1_000_003 + step
+    """The random numbers of one step, or of whatever else is counted."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 def channels_last(model: nn.Module) -> None:
@@ -147,8 +147,9 @@ class _Run:
 
     def advance(self, rate: float) -> dict[str, float]:
         """One step of every optimiser and of the average."""
-        torch.manual_seed(_seed(self.config.seed, self.step))
-        losses = self.task.backward(self.step, self.config.batch)
+        rng = draws(self.config.seed, self.step)
+        torch.manual_seed(rng.initial_seed())  # for what draws without a generator
+        losses = self.task.backward(self.step, self.config.batch, rng)
         norm = torch.nn.utils.clip_grad_norm_(self.task.model.parameters(), self.config.clip)
         if norm.isfinite():
             for optimizer, peak in self.optimizers:

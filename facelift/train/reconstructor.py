@@ -14,8 +14,7 @@ from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.render import render
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder, Views
-from facelift.train.loop import draws
-from facelift.weights import load_views, save_model
+from facelift.weights import load_reconstructor, load_views, save_model
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class ReconstructorTraining:
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
     clamp: keep centres in [-1, 1]^3 while training, as the paper does.
+    start: folder of a trained reconstructor whose weights are the first ones.
     generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
@@ -43,6 +43,7 @@ class ReconstructorTraining:
     rendered_others: int = 3
     render_size: int = 256
     clamp: bool = False
+    start: str | None = None
     generator: str | None = None
     imagined: float = 0.5
     imagined_steps: int = 2
@@ -55,12 +56,13 @@ class ReconstructorTask:
         self.heads = sorted(set(self.inputs.heads) & set(self.others.heads))
         self.model = GSLRM(model)
         self.model.init_weights()
+        if training.start:
+            self.model.load_state_dict(load_reconstructor(Path(training.start)).state_dict())
         self.model.to(device)
         self.generator = load_views(Path(training.generator)).to(device) if training.generator else None
         self.cache: dict[str, Tensor] = {}
 
-    def backward(self, step: int, batch: int) -> dict[str, float]:
-        rng = draws(4, step)
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         totals: dict[str, float] = {}
         for _ in range(batch):
             head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]

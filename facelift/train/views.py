@@ -43,8 +43,7 @@ class ViewsTask:
         self.model.requires_grad_(True)
         self.cache: dict[int, Tensor] = {}
 
-    def backward(self, step: int, batch: int) -> dict[str, float]:
-        rng = draws(3, step)
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         latents, condition = self._batch(rng, batch)
         timesteps = torch.randint(
             self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng
@@ -72,7 +71,7 @@ class ViewsTask:
     def _latents(self, index: int) -> Tensor:
         """(6, C, h, w) of one head in one of its lights and framings, encoded once."""
         if index not in self.cache:
-            rng = draws(5, index)
+            rng = draws(0, index)
             images = self.folder.load(self.folder.heads[index // self.training.variants]).images
             images = random_framing(rng)(random_photometry(rng)(images)).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16):

@@ -15,13 +15,22 @@ class Autoencoder(nn.Module):
 
     `fold` moves blocks of fold x fold pixels into channels before the first convolution (and back after the
     last), so that a small model never works at full resolution; 1, as in Stable Diffusion, does nothing.
+    With `components`, a fixed linear code of each cell's pixels stands beside the network, which only learns
+    what that misses (the shortcuts of Chen et al., "Deep Compression Autoencoder", but fitted beforehand).
     """
 
-    def __init__(self, config: dict[str, Any], fold: int = 1, scaling_factor: float = 0.18215) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        fold: int = 1,
+        scaling_factor: float = 0.18215,
+        components: bool = False,
+    ) -> None:
         super().__init__()
         self.fold = fold
         self.kl = AutoencoderKL(in_channels=3 * fold**2, out_channels=3 * fold**2, **config)
         self.scaling_factor = scaling_factor
+        self.linear = PatchComponents(self.latent_channels, self.downsampling) if components else None
 
     @property
     def latent_channels(self) -> int:
@@ -39,11 +48,55 @@ class Autoencoder(nn.Module):
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, unscaled, each (B, C, h, w)."""
         distribution = self.kl.encode(F.pixel_unshuffle(images * 2 - 1, self.fold)).latent_dist
-        return distribution.mean, distribution.logvar
+        mean = distribution.mean if self.linear is None else distribution.mean + self.linear.encode(images)
+        return mean, distribution.logvar
 
     def decode(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB, about [0, 1] but not clamped."""
-        return F.pixel_shuffle(self.kl.decode(latents / self.scaling_factor).sample, self.fold) / 2 + 0.5
+        latents = latents / self.scaling_factor
+        base = 0.5 if self.linear is None else self.linear.decode(latents)
+        return F.pixel_shuffle(self.kl.decode(latents).sample, self.fold) / 2 + base
+
+
+class PatchComponents(nn.Module):
+    """Principal components of the pixels of a cell: (B, 3, H, W) in [0, 1] <-> (B, C, H / side, W / side).
+
+    Coefficients are divided by the root of their standard deviation: closer to equal than they are, so that
+    the fine ones are not drowned when noise is added, yet not equal, for the coarse ones matter more.
+    """
+
+    mean: Tensor  # (3 side^2,), pixels in the order of pixel_unshuffle
+    basis: Tensor  # (3 side^2, C), orthonormal columns
+    spread: Tensor  # (C,) what the coefficients are divided by
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.register_buffer("mean", torch.full((3 * side**2,), 0.5))
+        self.register_buffer("basis", torch.eye(3 * side**2, channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Take the components of (B, 3, H, W) images; cells of one colour are left out."""
+        pixels = self._pixels(images).flatten(0, 2)
+        pixels = pixels[pixels.std(dim=1) > 1e-3]
+        self.mean.copy_(pixels.mean(dim=0))
+        variances, vectors = torch.linalg.eigh(torch.cov(pixels.T))
+        order = variances.argsort(descending=True)[: self.basis.shape[1]]
+        self.basis.copy_(vectors[:, order])
+        self.spread.copy_(variances[order].clamp_min(1e-8) ** 0.25)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (((self._pixels(images) - self.mean) @ self.basis) / self.spread).movedim(-1, 1)
+
+    def decode(self, coefficients: Tensor) -> Tensor:
+        pixels = (coefficients.movedim(1, -1) * self.spread) @ self.basis.T + self.mean
+        return F.pixel_shuffle(pixels.movedim(-1, 1), self.side)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """(B, h, w, 3 side^2)."""
+        return F.pixel_unshuffle(images, self.side).movedim(1, -1)
 
 
 def sample_posterior(mean: Tensor, logvar: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""How long a training step takes: python benchmarks/training.py
+
+The three loops as `facelift train` runs them with the configurations of `mini`, on ray-traced balls of the
+same size, in bfloat16 as they are and in float32.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import timing
+import torch
+import yaml
+from timing import Row, best
+
+import facelift.train
+from facelift.train.loop import Task, draws
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests"))
+from heads import write_balls  # noqa: E402
+
+TITLE = "Training steps"
+RENDERING = 10_000  # a step late enough that every loss is there
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = write_balls(folder / "data", 3, 256)
+        places: dict[str, dict[str, Any]] = {
+            "autoencoder": {"data": [str(data / "canonical")]},
+            "views": {"data": str(data / "canonical"), "autoencoder": str(folder / "views")},
+            "reconstructor": {"canonical": str(data / "canonical"), "orbit": str(data / "orbit")},
+        }
+        for stage, settings in places.items():
+            parts = yaml.safe_load((ROOT / f"configs/mini/{stage}.yaml").read_text())
+            parts["training"] |= settings
+            batch = 1 if quick else parts["loop"]["batch"]
+            task = task_of(stage, parts, folder)
+            steps = 1 if quick else 3
+            ours = step_of(task, batch, steps)
+            with patch.object(torch, "autocast", lambda *_, **__: nullcontext()):
+                plain = step_of(task, batch, steps)
+            yield Row(f"{stage}, batch {batch}", ours, "float32", plain)
+            if stage == "autoencoder":
+                task.export(task.model, folder)  # which the view generator is trained on
+
+
+def task_of(stage: str, parts: dict[str, Any], folder: Path) -> Task:
+    """What `facelift train` hands to its loop."""
+    tasks: list[Task] = []
+    config = folder / f"{stage}.yaml"
+    config.write_text(yaml.safe_dump(parts))
+    with patch.object(facelift.train, "train", lambda task, *_: tasks.append(task)):
+        facelift.train.run(stage, config, folder / "run", device="cpu")
+    return tasks[0]
+
+
+def step_of(task: Task, batch: int, steps: int) -> float:
+    """Seconds of a step's loss and gradient, rendering and all; what the optimisers add is little."""
+    return best(lambda: task.backward(RENDERING, batch, draws(0, RENDERING)), steps)
+
+
+if __name__ == "__main__":
+    timing.main(TITLE, measure)

@@ -1,0 +1,198 @@
+"""The set `bench-heads-v1`: people from reserved seeds, path-traced, each under two lights.
+
+    OUT/bench.json                      every parameter, and their SHA-256
+    OUT/light_0/head_000976/            images/cam_000.png ..., the six canonical views and then the orbit;
+                                        depth/depth_000.png ..., opencv_cameras.json, person.json
+
+The parameters are all that a picture depends on, down to each person's nose: the seeds, what the generator
+samples from them, cameras, resolution and renderer. Their checksum is written in this file; a generator or
+assets that sample anything else cannot make the set under its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from facelift.cameras import Cameras, canonical_rig, orbit_rig
+from facelift.errors import UserError
+from facelift.evaluate.sets import CAMERAS_FILE
+from facelift.formats.files import atomic_path, explain
+from facelift.split import BENCH_SEEDS, folder_name
+from facelift.synth.assets import Assets
+from facelift.synth.build import build_scene
+from facelift.synth.layout import DEPTH_SCALE
+from facelift.synth.light import sample_lighting
+from facelift.synth.person import Person, sample_person
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a set is made of.
+
+    Attributes:
+        name: with its version.
+        seeds: one a person.
+        lights: how many each person is seen under: the person's own, and others from the seed.
+        orbit_views: beside the six canonical views.
+        size: side of the views in pixels.
+        renderer: "cycles" or "opengl".
+        samples: paths through a pixel, for Cycles.
+        checksum: of the parameters; None where nobody holds them to it.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    lights: int
+    orbit_views: int
+    size: int
+    renderer: str
+    samples: int
+    checksum: str | None = None
+
+
+BENCH_HEADS_V1 = Bench(
+    name="bench-heads-v1",
+    seeds=tuple(BENCH_SEEDS),
+    lights=2,
+    orbit_views=24,
+    size=512,
+    renderer="cycles",
+    samples=32,
+    checksum="005b1b53de84e6dc6153fafaacba028281b49209a6f1be535b47e84e9d890960",
+)
+
+
+def draft_of(bench: Bench) -> Bench:
+    """The same people from the same cameras, drawn with OpenGL: another set, by another name."""
+    return replace(bench, name=f"{bench.name}-draft", renderer="opengl", checksum=None)
+
+
+def cameras_of(bench: Bench) -> Cameras:
+    """The six canonical views, then the orbit."""
+    six, orbit = canonical_rig(bench.size), orbit_rig(bench.orbit_views, bench.size)
+    return Cameras(
+        torch.cat([six.w2c, orbit.w2c]),
+        torch.cat([six.intrinsics, orbit.intrinsics]),
+        bench.size,
+        bench.size,
+    )
+
+
+def people_of(bench: Bench, assets: Assets) -> dict[str, Person]:
+    """Every sample by name, `light_1/head_000976`: the person of a seed, under one of its lights."""
+    people = {}
+    for seed in bench.seeds:
+        person = sample_person(seed, assets)
+        for light in range(bench.lights):
+            rng = np.random.Generator(np.random.PCG64([seed, light]))
+            lit = replace(person, lighting=sample_lighting(rng)) if light else person
+            people[f"light_{light}/{folder_name(seed)}"] = lit
+    return dict(sorted(people.items()))
+
+
+def parameters(bench: Bench, people: dict[str, Person]) -> dict[str, Any]:
+    """All that the pictures depend on; floats are rounded, so that every machine says the same."""
+    cameras = cameras_of(bench)
+    facts = asdict(bench)
+    del facts["checksum"]
+    return {
+        **facts,
+        "w2c": _rounded(cameras.w2c),
+        "intrinsics": _rounded(cameras.intrinsics),
+        "people": {name: json.loads(person.to_json()) for name, person in people.items()},
+    }
+
+
+def checksum_of(found: dict[str, Any]) -> str:
+    """SHA-256 of the parameters."""
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V1) -> list[Path]:
+    """Make the set, all of it that is not there yet; a run that was stopped is simply started again.
+
+    Args:
+        out: folder to fill; made if need be.
+        assets: MakeHuman's data folder.
+
+    Returns:
+        The folders of the samples.
+
+    Raises:
+        UserError: the generator or the assets are not those of the set, `out` holds another set or cannot be
+            written, or the renderer is not installed.
+    """
+    opened, out = Assets.open(Path(assets)), Path(out)
+    people, cameras = people_of(bench, opened), cameras_of(bench)
+    found = parameters(bench, people)
+    checksum = checksum_of(found)
+    if bench.checksum is not None and checksum != bench.checksum:
+        raise UserError(
+            f"This version of the generator, or these assets, make other heads than {bench.name}'s (checksum "
+            f"{checksum[:12]}, not {bench.checksum[:12]}): take those that it was made with, or a new name."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_or_agree(out / "bench.json", json.dumps({"checksum": checksum, **found}, indent=1) + "\n")
+        missing = [name for name in people if not (out / name).exists()]
+        if missing:
+            with _open_renderer(bench) as renderer:
+                for name in track(missing, "heads", console=Console(stderr=True)):
+                    rgba, depth = renderer.render(build_scene(people[name], opened), cameras)
+                    _write_sample(out / name, rgba, depth, cameras, people[name])
+    except OSError as error:
+        raise UserError(f"Cannot write {out}: {explain(error)}.") from error
+    return [out / name for name in people]
+
+
+def _open_renderer(bench: Bench) -> AbstractContextManager[Any]:
+    module = import_module(f"facelift.synth.{bench.renderer}")
+    return module.Renderer(bench.samples) if bench.renderer == "cycles" else module.Renderer()
+
+
+def _write_or_agree(path: Path, text: str) -> None:
+    if not path.exists():
+        with atomic_path(path) as aside:
+            aside.write_text(text)
+    elif path.read_text() != text:
+        raise UserError(f"{path.parent} holds another set: give another folder, or delete it.")
+
+
+def _write_sample(
+    folder: Path, rgba: NDArray[np.uint8], depth: NDArray[np.float32], cameras: Cameras, person: Person
+) -> None:
+    """Write one head beside its place, then rename it there."""
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    for name in ("images", "depth"):
+        (aside / name).mkdir(parents=True)
+    frames = []
+    for i, (w2c, lens) in enumerate(zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)):
+        name = f"images/cam_{i:03d}.png"
+        steps = np.minimum(np.rint(depth[i] * DEPTH_SCALE), 65535).astype(np.uint16)
+        cv2.imwrite(str(aside / name), cv2.cvtColor(rgba[i], cv2.COLOR_RGBA2BGRA))
+        cv2.imwrite(str(aside / f"depth/depth_{i:03d}.png"), steps)
+        place = dict(zip(("fx", "fy", "cx", "cy"), lens, strict=True))
+        frames.append({"w": cameras.width, "h": cameras.height, **place, "w2c": w2c, "file_path": name})
+    (aside / CAMERAS_FILE).write_text(json.dumps({"id": folder.name, "frames": frames}, indent=1))
+    (aside / "person.json").write_text(person.to_json())
+    aside.rename(folder)
+
+
+def _rounded(values: torch.Tensor) -> list[Any]:
+    # Zero has one sign only.
+    return (values.double().mul(1e4).round().div(1e4) + 0.0).tolist()

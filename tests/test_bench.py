@@ -1,0 +1,102 @@
+"""The making of `bench-heads-v1`, on a tiny one that OpenGL draws."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("moderngl")
+
+from facelift.cameras import canonical_rig, orbit_rig
+from facelift.errors import UserError
+from facelift.evaluate.bench import (
+    BENCH_HEADS_V1,
+    Bench,
+    checksum_of,
+    draft_of,
+    make_bench,
+    parameters,
+    people_of,
+)
+from facelift.evaluate.sets import TestSet
+from facelift.split import BENCH_SEEDS, is_held_out
+from facelift.synth.assets import Assets
+
+ASSETS = Path(__file__).parents[2] / "shared/assets/makehuman/data"
+pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs MakeHuman's assets")
+
+TINY = Bench("tiny", (976, 977), 2, 3, 48, "opengl", 1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    out = tmp_path_factory.mktemp("bench")
+    make_bench(out, ASSETS, TINY)
+    return out
+
+
+def test_the_set_is_one_to_measure_on(tiny):
+    found = TestSet(tiny)
+    assert found.people == ["head_000976", "head_000977"]
+    assert found.names == [f"light_{k}/head_{s:06d}" for k in range(2) for s in (976, 977)]
+    one, other = (found.load(f"light_{k}/head_000976") for k in range(2))
+    torch.testing.assert_close(one.canonical.cameras.w2c, canonical_rig(48).w2c)
+    torch.testing.assert_close(one.orbit.cameras.w2c, orbit_rig(3, 48).w2c)
+    # The same head under another light, and another head.
+    assert torch.equal(one.orbit.alpha, other.orbit.alpha) and torch.equal(one.orbit.depth, other.orbit.depth)
+    assert (one.orbit.images - other.orbit.images).abs().mean() > 0.003
+    assert not torch.equal(one.orbit.alpha, found.load("light_0/head_000977").orbit.alpha)
+    # Depth and picture agree: the middle of the back of the head is within the head's reach.
+    assert 1.9 < one.canonical.depth[3, 24, 24].item() < 2.7
+
+
+def test_the_set_says_what_it_is(tiny):
+    written = json.loads((tiny / "bench.json").read_text())
+    assert written["checksum"] == checksum_of({k: v for k, v in written.items() if k != "checksum"})
+    assert written["people"]["light_1/head_000977"] == json.loads(
+        (tiny / "light_1/head_000977/person.json").read_text()
+    )
+
+
+def test_a_stopped_run_goes_on_and_draws_the_same(tiny, tmp_path):
+    folders = make_bench(tmp_path, ASSETS, TINY)
+    kept = (folders[0] / "images/cam_000.png").stat().st_mtime_ns
+    pictures = {path: path.read_bytes() for path in folders[2].rglob("*.png")}
+    shutil.rmtree(folders[2])
+    assert make_bench(tmp_path, ASSETS, TINY) == folders
+    assert (folders[0] / "images/cam_000.png").stat().st_mtime_ns == kept
+    assert {path: path.read_bytes() for path in folders[2].rglob("*.png")} == pictures
+    with pytest.raises(UserError, match="holds another set"):
+        make_bench(tmp_path, ASSETS, replace(TINY, seeds=(978,)))
+
+
+def test_another_generator_cannot_make_the_set_under_its_name(tmp_path):
+    with pytest.raises(UserError, match="make other heads than tiny's"):
+        make_bench(tmp_path / "set", ASSETS, replace(TINY, checksum="0" * 64))
+    assert not (tmp_path / "set").exists()
+
+
+def test_every_parameter_counts():
+    opened = Assets.open(ASSETS)
+
+    def checksum(bench):
+        return checksum_of(parameters(bench, people_of(bench, opened)))
+
+    same = checksum(TINY)
+    assert same == checksum(replace(TINY, checksum="x"))
+    for change in ({"seeds": (976, 978)}, {"lights": 1}, {"orbit_views": 4}, {"size": 64}, {"samples": 2}):
+        assert checksum(replace(TINY, **change)) != same
+
+
+def test_the_set_is_held_out_and_the_generator_still_makes_it():
+    """If this fails, the generator samples other people: `bench-heads-v1` needs a new name and checksum."""
+    bench = BENCH_HEADS_V1
+    assert bench.seeds == tuple(BENCH_SEEDS) and len(bench.seeds) == 24 and all(map(is_held_out, bench.seeds))
+    assert (bench.lights, bench.orbit_views, bench.size, bench.renderer) == (2, 24, 512, "cycles")
+    found = parameters(bench, people_of(bench, Assets.open(ASSETS)))
+    assert checksum_of(found) == bench.checksum
+    assert np.isfinite(found["w2c"]).all() and draft_of(bench).name != bench.name
