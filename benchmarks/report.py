@@ -1,6 +1,6 @@
 """Measures all speeds and writes benchmarks/REPORT.md: python benchmarks/report.py [--quick]
 
-Runs every script of this folder that has a `TITLE` and a `measure` (see timing.py), each in a process of its
+Runs every script of this folder that has a `TITLE` (see timing.py), each in a process of its
 own, and puts their tables beneath a description of the machine. One that fails says why in its place.
 """
 
@@ -25,7 +25,7 @@ from facelift.formats.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "numba", "diffusers", "facelift")
-FIRST = ("pipeline", "render", "training", "synth")  # the others follow by name
+FIRST = ("pipeline", "render", "training", "generator")  # the others follow by name
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def scripts(folder: Path) -> list[Path]:
     """Those that take part, FIRST first."""
-    found = [path for path in folder.glob("*.py") if re.search(r"^def measure\(", path.read_text(), re.M)]
+    found = [path for path in folder.glob("*.py") if re.search(r"^TITLE = ", path.read_text(), re.M)]
     order = {name: i for i, name in enumerate(FIRST)}
     return sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.stem))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
@@ -15,10 +15,21 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from facelift.errors import UserError
 
+
+class _Commands(TyperGroup):
+    """Two words name a command where both stand: `synth pack FILE` is another than `synth OUT`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        words = " ".join(args[:2])
+        return super().resolve_command(ctx, [words, *args[2:]] if words in self.commands else args)
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -40,9 +51,43 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Scheduler(StrEnum):
+    ddim = "ddim"
+    dpm = "dpm++"
+
+
+class Precision(StrEnum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Memory(StrEnum):
+    auto = "auto"
+    fast = "fast"
+    sliced = "sliced"
+    offload = "offload"
+
+
 class Rig(StrEnum):
     canonical = "canonical"
     orbit = "orbit"
+
+
+class Truth(StrEnum):
+    all = "all"
+    depth = "depth"
+
+
+class Format(StrEnum):
+    folders = "folders"
+    shards = "shards"
+
+
+class RendererName(StrEnum):
+    opengl = "opengl"
+    cycles = "cycles"
 
 
 class Stage(StrEnum):
@@ -53,6 +98,13 @@ class Stage(StrEnum):
 
 DeviceOption = Annotated[
     Device, typer.Option(help="Where to compute; auto takes a CUDA GPU if there is one.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="A model's name, folder, or owner/model on the hub; the packaged one if not given."),
+]
+RevisionOption = Annotated[
+    str | None, typer.Option(help="Revision of a model on the hub; the pinned one if not given.")
 ]
 
 
@@ -86,17 +138,36 @@ def reconstruct(
     guidance: Annotated[
         float | None, typer.Option(min=0.0, help="Guidance scale; the model's own if not given.")
     ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Noise between DDIM steps; the model's own if not given."),
+    ] = None,
+    scheduler: Annotated[
+        Scheduler, typer.Option(help="How to denoise: the model's own DDIM, or DPM-Solver++ in 20 steps.")
+    ] = Scheduler.ddim,
     matting: Annotated[Matting, typer.Option(help="How to remove the background.")] = Matting.auto,
     prepared: Annotated[
         bool, typer.Option("--prepared", help="The photo is already a centred square portrait on white.")
     ] = False,
     refinement: Annotated[
-        int, typer.Option(min=0, help="Steps that fit the head's colours to the photo; 0 leaves them out.")
-    ] = 40,
-    model: Annotated[
-        str | None, typer.Option(help="A model's name or folder; the one inside the package if not given.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps that fit the head's colours to the photo; the model's own if not given, 0 for none.",
+        ),
     ] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
     device: DeviceOption = Device.auto,
+    dtype: Annotated[
+        Precision, typer.Option(help="What to compute in; auto is the model's own choice for the device.")
+    ] = Precision.auto,
+    memory: Annotated[
+        Memory,
+        typer.Option(
+            help="GPU memory to take: fast takes most, sliced less, offload least; auto goes by what is free."
+        ),
+    ] = Memory.auto,
     frames: Annotated[int, typer.Option(min=1, help="Length of the turntable, at 30 frames a second.")] = 150,
     size: Annotated[
         int | None,
@@ -115,9 +186,16 @@ def reconstruct(
         from facelift.results import RESULT_NAMES, check_place, write_results
         from facelift.timings import Timings
 
-        clock = Timings()
-        with clock("load"):
-            pipeline = FaceLift.from_pretrained(model, device=device.value)
+    clock = Timings()
+    with clock("load"):  # no spinner: a download has its own progress bars
+        pipeline = FaceLift.from_pretrained(
+            model, device=device.value, revision=revision, dtype=dtype.value, memory=memory.value
+        )
+    seconds = pipeline.estimate(steps, guidance, scheduler.value)
+    if seconds is not None:
+        _say(
+            f"A photo takes about {_duration(seconds)} on this CPU, as far as a small part of the work tells."
+        )
 
     failures = 0
     for path, name in zip(photos, folder_names(photos), strict=True):
@@ -125,16 +203,19 @@ def reconstruct(
         try:
             check_place(folder, path)
             with atomic_folder(folder, RESULT_NAMES) as aside:
-                with _status(f"Reconstructing {path}"):
+                with _status(f"Reconstructing {path}") as show:
                     head = pipeline(
                         path,
                         seed=seed,
                         steps=steps,
                         guidance=guidance,
+                        eta=eta,
+                        scheduler=scheduler.value,
                         matting=matting.value,
                         prepared=prepared,
                         refinement=refinement,
                         timings=clock,
+                        progress=show,
                     )
                 if head.faces > 1:
                     _say(f"{path}: {head.faces} faces found; used the largest.")
@@ -158,19 +239,91 @@ def reconstruct(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(help="A model's folder, or owner/model on the hub.", metavar="SOURCE")
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="Folder for the model in this package's layout.", metavar="OUT")
+    ],
+    revision: RevisionOption = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store float16: half the size, and as a GPU computes anyway.")
+    ] = False,
+) -> None:
+    """Turn FaceLift's released weights into one folder of safetensors and JSON."""
+    import torch
+
+    from facelift.formats.files import atomic_folder
+    from facelift.pipeline import FaceLift
+    from facelift.weights import MODEL_NAMES
+
+    model = FaceLift.from_pretrained(source, device="cpu", revision=revision, dtype="float32")
+    with _status(f"Converting {source}"), atomic_folder(out, MODEL_NAMES) as aside:
+        model.save_pretrained(aside, torch.float16 if half else None)
+    print(f"{source} -> {out}")
+
+
+@app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the data set.", metavar="OUT")],
-    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.")],
     heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the views in pixels.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
     rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    renderer: Annotated[
+        RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
+    ] = RendererName.opengl,
+    samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
+    truth: Annotated[
+        Truth, typer.Option(help="Depth, normals, parts and landmarks, or depth alone, enough to train on.")
+    ] = Truth.all,
+    form: Annotated[
+        Format, typer.Option("--format", help="A folder a head, or WebDataset shards of 50 heads.")
+    ] = Format.folders,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Address of a Ray cluster that sees OUT and the assets; it does the work."),
+    ] = None,
 ) -> None:
-    """Make synthetic heads with their views, depth and masks, to train and to measure on."""
+    """Make synthetic heads with their views and ground truth, to train and to measure on.
+
+    What is there already is checked and kept: a run that was stopped goes on where it was. `facelift synth
+    pack --help` tells how to take the assets along to another machine.
+    """
     from facelift.synth.dataset import synthesize
 
-    synthesize(out, assets, heads, size, seed, rig.value, views)
+    synthesize(
+        out,
+        assets,
+        heads,
+        size,
+        seed,
+        rig.value,
+        views,
+        renderer=renderer.value,
+        samples=samples,
+        truth=truth.value,
+        form=form.value,
+        workers=workers,
+        ray=ray,
+    )
+
+
+@app.command("synth pack")
+def synth_pack(
+    file: Annotated[Path, typer.Argument(help="The file to write, of at most 40 MB.", metavar="FILE")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+) -> None:
+    """Put what heads are made of into one file, which --assets takes in place of the folder."""
+    from facelift.synth.pack import write_pack
+
+    with _status("Packing"):
+        write_pack(file, assets)
+    print(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 @app.command()
@@ -208,9 +361,7 @@ def evaluate(
         typer.Option(help="Folder with canonical/ and orbit/ of training heads, for the baselines."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(help="A real photo, or a folder of them.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model's name or folder; the one inside the package if not given.")
-    ] = None,
+    model: ModelOption = None,
     people: Annotated[
         int | None, typer.Option("--heads", min=1, help="How many people to measure on; all if not given.")
     ] = None,
@@ -332,16 +483,24 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def _status(what: str) -> Iterator[None]:
-    """A spinner on a terminal, a plain line elsewhere."""
+def _status(what: str) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
+    """A spinner on a terminal, a plain line elsewhere; yields what shows how far a sequence of steps is."""
     if sys.stderr.isatty():
         from rich.console import Console
 
-        with Console(stderr=True).status(what):
-            yield
+        with Console(stderr=True).status(what) as spinner:
+
+            def show(steps: Iterable[Any]) -> Iterator[Any]:
+                steps = list(steps)
+                for number, step in enumerate(steps, 1):
+                    spinner.update(f"{what}, step {number} of {len(steps)}")
+                    yield step
+                spinner.update(what)
+
+            yield show
     else:
         _say(what)
-        yield
+        yield iter
 
 
 def _track(frames: Iterable[Any], total: int) -> Iterable[Any]:
@@ -353,6 +512,14 @@ def _track(frames: Iterable[Any], total: int) -> Iterable[Any]:
     from rich.progress import track
 
     return track(frames, "Rendering the turntable", total, console=Console(stderr=True), transient=True)
+
+
+def _duration(seconds: float) -> str:
+    """Two figures at most, for more would be a promise."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    minutes = seconds / 60
+    return f"{minutes:.0f} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
 def _print_timings(rows: list[tuple[str, float]]) -> None:

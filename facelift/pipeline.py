@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from facelift import weights
-from facelift.cameras import Cameras, canonical_rig, turntable_rig
+from facelift import hub, weights
+from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig, turntable_rig
+from facelift.devices import DType, Memory, choose_dtype, choose_memory, hold, resident
+from facelift.errors import UserError
+from facelift.estimate import seconds_per_photo
 from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
@@ -22,8 +27,8 @@ from facelift.reconstruct.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
-
-REFINEMENT = 40
+from facelift.views.generator import Scheduler
+from facelift.weights import Settings
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -64,29 +69,80 @@ class Head:
 
 
 class FaceLift:
-    """The two models, and the way through them."""
+    """The two models, and the way through them.
 
-    def __init__(self, views: ViewGenerator, reconstructor: GSLRM, device: torch.device) -> None:
-        self.views = views.to(device)
-        self.reconstructor = reconstructor.to(device)
+    Args:
+        views, reconstructor: the two stages.
+        device: where to compute.
+        settings: what the models ask of the pipeline.
+        dtype: what to compute in; "auto" is what the settings say for the device.
+        memory: how much of the device's memory to take, see `facelift.devices`.
+    """
+
+    def __init__(
+        self,
+        views: ViewGenerator,
+        reconstructor: GSLRM,
+        device: torch.device,
+        settings: Settings | None = None,
+        dtype: DType = "auto",
+        memory: Memory = "auto",
+    ) -> None:
+        self.settings = settings or Settings()
         self.device = device
+        self.dtype = choose_dtype(dtype, device, self.settings.dtype)
+        self.views, self.reconstructor = hold(views, self.dtype), hold(reconstructor, self.dtype)
+        models, pixels = (views, reconstructor), len(VIEW_NAMES) * self.size**2
+        self.memory = choose_memory(memory, device, models, pixels, self.dtype)
+        if self.memory != "offload":
+            self.views, self.reconstructor = views.to(device), reconstructor.to(device)
 
     @classmethod
-    def from_pretrained(cls, model: str | Path | None = None, device: str = "auto") -> FaceLift:
-        """Load a packaged model by name (None is `mini`) or a folder of weights."""
-        folder = weights.find_model(model)
+    def from_pretrained(
+        cls,
+        model: str | Path | None = None,
+        device: str = "auto",
+        revision: str | None = None,
+        dtype: DType = "auto",
+        memory: Memory = "auto",
+    ) -> FaceLift:
+        """Load a model: a packaged one by name (None is `mini`), a folder, or owner/model on the hub.
+
+        FaceLift's released weights are "wlyu/OpenFaceLift", or a folder of that layout. `revision` is of the
+        repository on the hub; None is the pinned one. For the rest see the class.
+
+        Raises:
+            UserError: there is no such model, or something is wrong with it.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(
-            weights.load_views(folder / "views"),
-            weights.load_reconstructor(folder / "reconstructor"),
-            torch.device(device),
-        )
+        views, reconstructor, settings = weights.load_model(weights.find_model(model, revision))
+        return cls(views, reconstructor, torch.device(device), settings, dtype, memory)
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write a folder that `from_pretrained` reads: JSON, and safetensors in `dtype` or as held."""
+        folder = Path(folder)
+        weights.save_model(self.views, folder / "views", dtype)
+        weights.save_model(self.reconstructor, folder / "reconstructor", dtype)
+        weights.save_settings(self.settings, folder)
+
+    def push_to_hub(self, repository: str, private: bool = False) -> str:
+        """Put the model on the Hugging Face hub as owner/model; returns its address."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return hub.upload(Path(folder), repository, private)
 
     @property
     def size(self) -> int:
-        """Side of the portrait and of the views in pixels."""
+        """Side of the portrait and of the views in pixels, unless a finished portrait says otherwise."""
         return self.views.config.image_size
+
+    def estimate(self, steps: int | None, guidance: float | None, scheduler: Scheduler) -> float | None:
+        """About how many seconds a photo takes; None where that is soon: on a GPU, or with a small model."""
+        if self.device.type != "cpu":
+            return None
+        _, steps, _ = self.views.sampling(scheduler, steps, None)
+        return seconds_per_photo(self, steps, self.views.config.guidance if guidance is None else guidance)
 
     @torch.no_grad()
     def __call__(
@@ -95,43 +151,61 @@ class FaceLift:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
+        eta: float | None = None,
+        scheduler: Scheduler = "ddim",
         matting: Matting = "auto",
         prepared: bool = False,
-        refinement: int = REFINEMENT,
+        refinement: int | None = None,
         timings: Timings | None = None,
         progress: Progress = iter,
     ) -> Head:
         """Lift one photo (a path, a PIL image or an array) to a head.
 
         Args:
-            seed: of the view generator's noise.
-            steps, guidance: of the sampling; None is what the model was made for.
-            matting, prepared: see `facelift.portrait.prepare_portrait`.
-            refinement: steps of `facelift.reconstruct.refine`; 0 leaves it out.
+            seed: of all noise; it means the same on every device.
+            steps, guidance, eta: of the sampling; None is what the model was made for.
+            scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.
+            matting, prepared: see `facelift.portrait.prepare_portrait`. The views of a prepared portrait have
+                its size if the model can work at any.
+            refinement: steps of `facelift.reconstruct.refine`; None is the model's own, 0 leaves it out.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
         """
         timings = timings or Timings()
         with timings("portrait"):
-            portrait = prepare_portrait(photo, self.size, matting=matting, prepared=prepared)
+            size = None if prepared and self.views.config.any_size else self.size
+            portrait = prepare_portrait(photo, size, matting=matting, prepared=prepared)
+            self._check_size(portrait.image.shape[-1])
             image = portrait.image.to(self.device)
-        with timings("views"), self._autocast():
-            views = self.views.generate(image, seed, steps, guidance, progress=progress).float()
-            views[0] = image  # the first view is the input: its every pixel is known
+        with timings("views"), self.autocast():
+            sliced = self.memory != "fast"
+            views = self.views.generate(
+                image, seed, steps, guidance, eta, scheduler, sliced, progress=progress
+            ).float()
+            if self.settings.keep_portrait:
+                views[0] = image  # the first view is the input: its every pixel is known
         with timings("reconstruction"):
             gaussians = self.reconstruct(views)
         with timings("refinement"):
-            gaussians = refine(gaussians, views, self._rig(), refinement)
+            steps = self.settings.refinement if refinement is None else refinement
+            gaussians = refine(gaussians, views, self._rig(views), steps)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
     def reconstruct(self, views: Tensor) -> Gaussians:
         """Stage 2 alone: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES, to Gaussians."""
-        with self._autocast():
-            return self.reconstructor.reconstruct(views.to(self.device), self._rig())
+        views = views.to(self.device)
+        with self.autocast(), resident(self.reconstructor, self.device):
+            return self.reconstructor.reconstruct(views, self._rig(views))
 
-    def _rig(self) -> Cameras:
-        return canonical_rig(self.size).to(self.device)
+    def _check_size(self, size: int) -> None:
+        cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
+        if size % cell:
+            raise UserError(f"The portrait is {size} pixels wide: make it a multiple of {cell}.")
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
+    def _rig(self, views: Tensor) -> Cameras:
+        return canonical_rig(views.shape[-1]).to(self.device)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the models compute."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)

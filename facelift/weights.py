@@ -1,93 +1,179 @@
-"""Where weights come from: the package or a folder; safetensors and JSON, nothing pickled.
+"""Where weights come from: the package, a folder or the Hugging Face hub.
 
-A model folder holds one folder for each stage, `views/` and `reconstructor/`, each with a `config.json` and a
-`model.safetensors`.
+A model folder of ours holds `config.json` and one folder for each stage, `views/` and `reconstructor/`, each
+with a `config.json` and a `model.safetensors`. FaceLift's released folder is read as it is.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from facelift import hub
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
+from facelift.formats.tensors import first_reason, read_json, read_safetensors
 from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.reconstruct.released import read_released as read_released_reconstructor
 from facelift.views import ViewGenerator, ViewGeneratorConfig
+from facelift.views import released as released_views
 
 Model = TypeVar("Model", bound=nn.Module)
 
 PACKAGED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "mini"
 
+OURS = tuple(
+    f"{stage}/{name}" for stage in ("views", "reconstructor") for name in ("config.json", "model.safetensors")
+)
+MODEL_NAMES = frozenset({"views", "reconstructor", "config.json", "README.md"})
+PIPELINE, CHECKPOINT = "mvdiffusion/pipeckpts", "gslrm/ckpt_0000000000021125.pt"
+RELEASED = (*(f"{PIPELINE}/{part}" for part in released_views.PARTS), CHECKPOINT)
 
-def find_model(name: str | Path | None) -> Path:
-    """The folder of a model: a packaged name (None is the default one) or a folder of the user's."""
+
+@dataclass(frozen=True)
+class Settings:
+    """What a model asks of the pipeline around it; the defaults are those of models that are trained here.
+
+    Attributes:
+        keep_portrait: the first view is replaced by the portrait, which it shows; otherwise it is taken as
+            the model imagines it, as FaceLift does.
+        refinement: steps of `facelift.reconstruct.refine`; FaceLift has none.
+        dtype: in which numbers to compute, by device.
+        license: of the weights.
+    """
+
+    keep_portrait: bool = True
+    refinement: int = 40
+    dtype: dict[str, str] = field(default_factory=lambda: {"cpu": "bfloat16", "cuda": "bfloat16"})
+    license: str = "apache-2.0"
+
+
+# FaceLift computes in float16 on CUDA. On the CPU float16 is slow and bfloat16 strays from FaceLift's views.
+RELEASED_SETTINGS = Settings(
+    keep_portrait=False,
+    refinement=0,
+    dtype={"cpu": "float32", "cuda": "float16"},
+    license=hub.PINNED["wlyu/OpenFaceLift"].license,
+)
+
+
+def find_model(name: str | Path | None, revision: str | None = None) -> Path:
+    """The folder of a model.
+
+    Args:
+        name: of a packaged model (None is the default one), of a folder, or of a repository on the hub.
+        revision: of the repository; None is the pinned one.
+
+    Raises:
+        UserError: there is none, or it cannot be fetched.
+    """
     name = DEFAULT_MODEL if name is None else name
     for folder in (PACKAGED / name, Path(name)):
-        if (folder / "views").is_dir() and (folder / "reconstructor").is_dir():
+        if any((folder / part.split("/")[0]).is_dir() for part in (*OURS, *RELEASED)):
+            if revision is not None:
+                raise UserError(
+                    f"{name} is not on the Hugging Face hub, so it has no revisions: leave it out."
+                )
             return folder
+    if not Path(name).exists() and hub.is_repository(str(name)):
+        files = [*OURS, *RELEASED, "config.json", "README.md", "LICENSE*"]
+        return hub.download(str(name), revision, files, _is_complete)
     packaged = (
         ", ".join(sorted(p.name for p in PACKAGED.iterdir() if p.is_dir())) if PACKAGED.is_dir() else ""
     )
     raise UserError(
-        f"No model at {name}: name a packaged one ({packaged or 'none'}) "
-        "or a folder that holds views/ and reconstructor/."
+        f"No model at {name}: name a packaged one ({packaged or 'none'}), a folder that holds views/ and "
+        "reconstructor/ (or FaceLift's mvdiffusion/ and gslrm/), or owner/model on the Hugging Face hub."
     )
 
 
+def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
+    """Both stages of a model folder, ours or FaceLift's, and its settings.
+
+    Raises:
+        UserError: a part is missing or damaged, or does not fit the others.
+    """
+    if (folder / "views").is_dir() or (folder / "reconstructor").is_dir():
+        path = folder / "config.json"
+        settings = _configured(Settings, path) if path.exists() else Settings()
+        return load_views(folder / "views"), load_reconstructor(folder / "reconstructor"), settings
+    views = _build(ViewGenerator, *released_views.read_released(folder / PIPELINE), folder / PIPELINE)
+    read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
+    return views, _build(GSLRM, *read, folder / CHECKPOINT), RELEASED_SETTINGS
+
+
 def load_views(folder: Path) -> ViewGenerator:
-    model = ViewGenerator(_from_json(ViewGeneratorConfig, folder / "config.json"))
-    return _load(model, folder)
+    config = _configured(ViewGeneratorConfig, folder / "config.json")
+    return _build(
+        ViewGenerator, config, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors"
+    )
 
 
 def load_reconstructor(folder: Path) -> GSLRM:
-    return _load(GSLRM(_from_json(GSLRMConfig, folder / "config.json")), folder)
+    config = _configured(GSLRMConfig, folder / "config.json")
+    return _build(GSLRM, config, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
 
 
-def save_model(model: nn.Module, folder: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write `config.json` and `model.safetensors`; the model's `config` has `to_dict`."""
+def save_model(model: nn.Module, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:
+    """Write one stage, `config.json` and `model.safetensors`; the model's `config` has `to_dict`.
+
+    Its tensors become `dtype`; None leaves them as they are.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / "config.json") as path:
-        path.write_text(json.dumps(model.config.to_dict(), indent=2) + "\n")  # type: ignore[operator, union-attr]
+    write_json(folder / "config.json", model.config.to_dict())  # type: ignore[operator, union-attr]
+    tensors = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as path:
-        path.write_bytes(
-            save({k: v.detach().to("cpu", dtype).contiguous() for k, v in model.state_dict().items()})
-        )
+        save_file(tensors, path)
+        shutil.copymode(folder / "config.json", path)  # else only its owner could read it
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file; a damaged or missing one is a UserError."""
+def save_settings(settings: Settings, folder: Path) -> None:
+    """Write a model folder's `config.json`, and a `README.md` with the licence unless there is one."""
+    write_json(folder / "config.json", asdict(settings))
+    if not (folder / "README.md").exists():
+        free = settings.license == Settings.license
+        header = settings.license if free else f"other\nlicense_name: {settings.license}"
+        with atomic_path(folder / "README.md") as path:
+            path.write_text(
+                f"---\nlibrary_name: facelift\nlicense: {header}\n---\n\n"
+                "One photo of a face becomes a 3D head: `FaceLift.from_pretrained` reads this folder.\n\n"
+                f"The weights' licence: {settings.license}.\n"
+            )
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_complete(folder: Path) -> bool:
+    return any(all((folder / part).is_file() for part in parts) for parts in (OURS, RELEASED))
+
+
+def _build(cls: type[Model], config: Any, tensors: dict[str, Tensor], path: Path) -> Model:
+    """A model in float32 with these weights, without first making others."""
     try:
-        return load(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: install the package again, or name another model.") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}): install the package again, or fetch the model again."
-        ) from None
-
-
-def _load(model: Model, folder: Path) -> Model:
-    path = folder / "model.safetensors"
-    tensors = {key: tensor.float() for key, tensor in read_safetensors(path).items()}
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise UserError(f"{path} does not fit its config.json: {reason}") from None
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{path} does not fit its configuration: {first_reason(error)}.") from None
     return model.eval().requires_grad_(False)
 
 
-def _from_json(config: type[Any], path: Path) -> Any:
+def _configured(cls: type[Any], path: Path) -> Any:
+    values = read_json(path)
     try:
-        return config(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: install the package again, or name another model.") from None
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a model's configuration ({error}): fetch the model again.") from None
+        return cls(**values)
+    except TypeError as error:
+        raise UserError(
+            f"{path} is not a model's configuration ({first_reason(error)}): fetch the model again."
+        ) from None

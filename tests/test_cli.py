@@ -48,13 +48,18 @@ class FakePipeline:
         self.loaded = []
         self.calls = []
         self.fail = {}
+        self.seconds = None
         self.head = FakeHead()
 
-    def from_pretrained(self, model=None, device="auto"):
-        self.loaded.append((model, device))
+    def from_pretrained(self, model=None, **options):
+        self.loaded.append((model, options))
         return self
 
-    def __call__(self, photo, timings=None, **options):
+    def estimate(self, steps, guidance, scheduler):
+        return self.seconds
+
+    def __call__(self, photo, timings=None, progress=iter, **options):
+        assert list(progress(range(3))) == [0, 1, 2]
         self.calls.append((Path(photo).name, options))
         with timings("views"):
             if Path(photo).name in self.fail:
@@ -116,12 +121,14 @@ def test_a_photo_becomes_a_folder_of_results(pipeline, tmp_path, capsys):
 def test_options_reach_the_pipeline(pipeline, tmp_path):
     photos(tmp_path, "a.png")
     options = (
-        "--seed 7 --steps 9 --guidance 2.5 --matting none --prepared --refinement 5 "
-        "--model big --device cpu --no-turntable"
+        "--seed 7 --steps 9 --guidance 2.5 --eta 0.5 --scheduler dpm++ --matting none --prepared "
+        "--refinement 5 --model big --revision v1 --device cpu --dtype float16 --memory offload "
+        "--no-turntable"
     )
     assert run("reconstruct", "a.png", "-o", "there", *options.split()) == 0
-    assert pipeline.loaded == [("big", "cpu")]
-    expected = {"seed": 7, "steps": 9, "guidance": 2.5}
+    options = {"device": "cpu", "revision": "v1", "dtype": "float16", "memory": "offload"}
+    assert pipeline.loaded == [("big", options)]
+    expected = {"seed": 7, "steps": 9, "guidance": 2.5, "eta": 0.5, "scheduler": "dpm++"}
     expected |= {"matting": "none", "prepared": True, "refinement": 5}
     assert pipeline.calls == [("a.png", expected)]
     assert everything(tmp_path / "there") == sorted(
@@ -132,12 +139,22 @@ def test_options_reach_the_pipeline(pipeline, tmp_path):
 def test_defaults_and_turntable_size(pipeline, tmp_path):
     photos(tmp_path, "a.png")
     assert run("reconstruct", "a.png", "--frames", 2, "--size", 32) == 0
-    assert pipeline.loaded == [(None, "auto")]
-    expected = {"seed": 0, "steps": None, "guidance": None}
-    expected |= {"matting": "auto", "prepared": False, "refinement": 40}
+    options = {"device": "auto", "revision": None, "dtype": "auto", "memory": "auto"}
+    assert pipeline.loaded == [(None, options)]
+    expected = {"seed": 0, "steps": None, "guidance": None, "eta": None, "scheduler": "ddim"}
+    expected |= {"matting": "auto", "prepared": False, "refinement": None}
     assert pipeline.calls == [("a.png", expected)]
     with av.open(str(tmp_path / "outputs" / "a" / "turntable.mp4")) as video:
         assert video.streams.video[0].width == 32
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(42, "42 seconds"), (2700, "45 minutes"), (9000, "2.5 hours")])
+def test_long_work_is_announced_before_it_begins(pipeline, tmp_path, capsys, seconds, said):
+    photos(tmp_path, "a.png")
+    pipeline.seconds = seconds
+    assert run("reconstruct", "a.png", "--no-turntable") == 0
+    before, _ = capsys.readouterr().err.split("Reconstructing")
+    assert f"about {said} on this CPU" in before
 
 
 def test_timings_are_printed(pipeline, tmp_path, capsys):
@@ -330,15 +347,41 @@ def test_a_wrong_call_is_one_sentence(pipeline, capsys, arguments, text):
 def test_synth(monkeypatch):
     calls = []
     module = types.ModuleType("facelift.synth.dataset")
-    module.synthesize = lambda *arguments: calls.append(arguments)
+    module.synthesize = lambda *arguments, **more: calls.append((arguments, more))
     monkeypatch.setitem(sys.modules, "facelift.synth.dataset", module)
     assert run("synth", "there", "--assets", "data") == 0
-    options = "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8"
-    assert run("synth", "there", *options.split()) == 0
+    options = (
+        "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4 "
+    )
+    options += "--truth depth --format shards --workers 4 --ray auto"
+    assert run("synth", *options.split(), "there") == 0
+    names = ("renderer", "samples", "truth", "form", "workers", "ray")
     assert calls == [
-        (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
-        (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+        (
+            (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
+            dict(zip(names, ("opengl", 16, "all", "folders", 1, None), strict=True)),
+        ),
+        (
+            (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
+            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto"), strict=True)),
+        ),
     ]
+
+
+def test_synth_pack(monkeypatch, tmp_path):
+    module = types.ModuleType("facelift.synth.pack")
+    module.write_pack = lambda file, assets: file.write_text(str(assets))
+    monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
+    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
+    assert (tmp_path / "heads.pack").read_text() == "data"
+
+
+def test_synth_explains_itself_and_the_pack(capsys):
+    assert run("synth", "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--rig" in shown and "--workers" in shown and "facelift synth pack" in " ".join(shown.split())
+    assert run("synth", "pack", "--help") == 0
+    assert "FILE" in capsys.readouterr().out
 
 
 def test_train(monkeypatch):
@@ -364,7 +407,7 @@ def test_evaluate(pipeline, monkeypatch, capsys):
     assert run("evaluate", "heads") == 0
     options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --fetch --device cpu"
     assert run("evaluate", "heads", *options.split()) == 0
-    assert pipeline.loaded == [(None, "auto"), ("big", "cpu")]
+    assert pipeline.loaded == [(None, {"device": "auto"}), ("big", {"device": "cpu"})]
     assert calls == [
         (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, None, 0, "mini", False),
         (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big", True),

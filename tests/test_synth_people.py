@@ -11,12 +11,21 @@ from facelift.errors import UserError
 from facelift.synth import assets as formats
 from facelift.synth.assets import Assets
 from facelift.synth.build import CHIN, build_scene, face_size, frame, shape
-from facelift.synth.light import METERED, sample_lighting
+from facelift.synth.light import (
+    KINDS,
+    METERED,
+    directions_of,
+    irradiance,
+    sample_lighting,
+    solid_angles,
+)
 from facelift.synth.meshes import make_template, smooth_normals
 from facelift.synth.person import Person, sample_person
 from facelift.synth.pose import joint, lower_arms, turn_head
 
 MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
+
+AXES = np.eye(3, dtype=np.float32)
 
 # A unit cube's front and right side, whose shared edge is a texture seam.
 OBJ = """# a comment
@@ -150,15 +159,28 @@ def test_seams_split_vertices_but_not_their_normals(cube):
         assert (first > 0).tolist() == [True, False, True] if expected is None else (first == expected).all()
 
 
+def test_an_environment_lights_a_surface_as_its_definition_says():
+    even = np.ones((16, 32, 3), np.float32)
+    np.testing.assert_allclose(irradiance(even, METERED), 1, atol=0.02)
+    assert solid_angles(16, 32).sum() == pytest.approx(4 * np.pi, rel=1e-5)
+    # Light from above only: a face turned up gets all of it, one turned aside half.
+    above = even * (directions_of(16, 32)[..., 2:] > 0)
+    np.testing.assert_allclose(irradiance(above, AXES[[2, 0]])[:, 0], [1, 0.5], atol=0.02)
+
+
 def test_faces_are_well_lit_by_every_light():
+    kinds = set()
     for seed in range(100):
         lighting = sample_lighting(np.random.default_rng(seed))
         light = lighting.light()
-        up = (METERED[:, 2:] + 1) / 2
-        total = up * light.sky + (1 - up) * light.ground
+        total = irradiance(light.environment, METERED)
         total = total + np.maximum(METERED @ light.directions.T, 0) @ light.colors
-        assert 0.6 < total.mean() * light.exposure < 1.2
-        assert (light.sky >= 0).all() and (light.colors >= 0).all() and len(light.directions) <= 3
+        total = total.mean(axis=1) * light.exposure
+        assert 0.7 < total.mean() < 1.2
+        assert total[1:3].min() > 0.2 * total[1:3].max()
+        assert (light.environment >= 0).all() and (light.colors >= 0).all() and len(light.directions) <= 3
+        kinds.add(lighting.kind)
+    assert kinds == set(KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +225,7 @@ def test_a_scene_is_a_framed_person(makehuman, seed):
         assert part.faces.dtype == np.int32 and part.texture.dtype == np.uint8
         assert part.faces.min() >= 0 and part.faces.max() < len(part.vertices)
         np.testing.assert_allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-3)
-        assert part.alpha == (part.name in ("brows", "lashes", "hair"))
+        assert part.alpha == (part.name in ("brows", "lashes", "hair", "beard"))
     eyes = scene.parts[1].vertices
     skin = scene.parts[0].vertices
     assert eyes[:, 1].max() < -0.2, "the face looks along -y"

@@ -117,7 +117,7 @@ def test_ddim_recovers_a_sample_that_the_unet_knows(monkeypatch):
     scheduler = model.scheduler
     known = torch.randn(1, 6, 4, 8, 8)
 
-    def oracle(noisy, timesteps, condition):
+    def oracle(noisy, timesteps, condition, label=None):
         alpha = scheduler.alphas_cumprod[timesteps].sqrt()
         sigma = (1 - scheduler.alphas_cumprod[timesteps]).sqrt()
         noise = (noisy - alpha * known) / sigma

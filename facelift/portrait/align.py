@@ -50,13 +50,13 @@ class Portrait:
 
 
 def prepare_portrait(
-    photo: Photo, size: int = 512, matting: Matting = "auto", prepared: bool = False
+    photo: Photo, size: int | None = 512, matting: Matting = "auto", prepared: bool = False
 ) -> Portrait:
     """Finds the largest face, moves it to the canonical place and size, and removes the background.
 
     Args:
         photo: a path, a PIL image or an array, see `load_photo`.
-        size: side of the portrait, pixels.
+        size: side of the portrait, pixels; None leaves a prepared one as large as it is.
         matting: `auto` takes the photo's own alpha channel if it has one and GrabCut otherwise, `rembg` the
             network of that package, `none` keeps the background.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
@@ -69,8 +69,11 @@ def prepare_portrait(
         h, w = image.shape[:2]
         if h != w:
             raise UserError(f"{_name(photo)} is {w} x {h}: a prepared portrait must be square.")
+        size = size or w
         return _portrait(*_warp(image, size / w, 0.0, 0.0, size), size)
 
+    if size is None:
+        raise ValueError("only a prepared portrait has a size of its own")
     faces = find_faces(on_white(image))
     if not faces:
         raise UserError(

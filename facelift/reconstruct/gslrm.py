@@ -124,6 +124,8 @@ class Block(nn.Module):
 class GSLRM(nn.Module):
     """Six posed views in, Gaussians out (GS-LRM section 3; FaceLift section 3.3)."""
 
+    exact = ("pixel_head", "learned_head")  # computed in float32 whatever the rest is in
+
     def __init__(self, config: GSLRMConfig) -> None:
         super().__init__()
         self.config = config

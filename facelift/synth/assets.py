@@ -105,8 +105,16 @@ class Assets:
 
     @classmethod
     def open(cls, folder: str | Path) -> Assets:
-        """Assets below `folder`. Raises UserError when the base mesh, targets or proxies are not there."""
+        """Assets below `folder`, or in a file that `facelift synth pack` made of them.
+
+        Raises:
+            UserError: when the base mesh, targets or proxies are not there.
+        """
         folder = Path(folder).expanduser()
+        if folder.is_file():
+            from facelift.synth.pack import PackedAssets
+
+            return PackedAssets.open(folder)
         roots = tuple(root for layout in LAYOUTS if (root := folder / layout).is_dir())
         assets = cls(roots)
         missing = [
@@ -325,20 +333,36 @@ def read_material(path: Path) -> Path | None:
 
 def read_texture(path: Path, size: int) -> Pixels:
     """A texture as (H, W, 4) uint8, at most `size` on a side, with colour bled into what is transparent."""
+    return fitted(open_texture(path), size)
+
+
+def open_texture(path: Path) -> Image.Image:
+    """A picture. Raises UserError for a missing file, a git-lfs pointer or anything else."""
     try:
         with path.open("rb") as file:
             _refuse_pointer(path, file.read(32))
         with Image.open(path) as opened:
-            opaque = opened.mode == "RGB"
-            image = opened.convert("RGBA")
+            return opened.convert("RGB" if opened.mode == "RGB" else "RGBA")
     except OSError as error:
         raise UserError(f"{path} is not a picture that can be read: {WHERE}.") from error
-    if max(image.size) > size:
-        factor = size / max(image.size)
-        shape = (max(round(image.width * factor), 1), max(round(image.height * factor), 1))
-        # Premultiplied, so that transparent texels lend no colour to their neighbours.
-        image = image.convert("RGBa").resize(shape, Image.Resampling.BOX).convert("RGBA")
-    return np.asarray(image) if opaque else bleed(image)
+
+
+def fitted(image: Image.Image, size: int) -> Pixels:
+    """The picture as (H, W, 4) uint8, at most `size` on a side, with colour bled into what is transparent."""
+    image = shrunk(image, size)
+    return np.asarray(image.convert("RGBA")) if image.mode == "RGB" else bleed(image)
+
+
+def shrunk(image: Image.Image, size: int) -> Image.Image:
+    """The picture, RGB or RGBA, at most `size` on a side."""
+    if max(image.size) <= size:
+        return image
+    factor = size / max(image.size)
+    shape = (max(round(image.width * factor), 1), max(round(image.height * factor), 1))
+    if image.mode == "RGB":
+        return image.resize(shape, Image.Resampling.BOX)
+    # Premultiplied, so that transparent texels lend no colour to their neighbours.
+    return image.convert("RGBa").resize(shape, Image.Resampling.BOX).convert("RGBA")
 
 
 def bleed(image: Image.Image) -> Pixels:

@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import meshes, paint
-from facelift.synth.assets import Assets, Pixels
+from facelift.synth import glasses, groom, meshes, paint
+from facelift.synth.assets import Assets, Ints, Pixels
+from facelift.synth.light import Triple
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
 from facelift.synth.scene import Floats, Part, Scene
@@ -29,8 +30,9 @@ LOOK = {
     "tongue": (0.6, 0.2),
     "clothes": (0.9, 0.03),
     "hair": (0.6, 0.12),
+    "beard": (0.7, 0.05),
 }
-CARDS = ("brows", "lashes", "hair")
+CARDS = ("brows", "lashes", "hair", "beard")
 
 # A head is a bust: what lies beyond, none of the canonical views sees and no reconstruction can know.
 FLOOR, ASIDE, AHEAD = -1.4, 1.3, 0.9
@@ -58,26 +60,32 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     body = turn_head(lower_arms(body, assets, person.arms), assets, person.turn)
     body = turn_eyes(body, assets, person.gaze)
     scale, origin = frame(body, size, assets)
+    look = {"skin": (person.skin_roughness, person.skin_specular)}
+    if person.glasses is not None:
+        look["glasses"] = (person.glasses.gloss, 0.6)
 
     def part(name: str, vertices: Floats, template: meshes.Template, texture: Pixels) -> Part:
         normals = meshes.smooth_normals(vertices, template.corners)
         if name == "hair":
             normals = meshes.fluffed(vertices, normals, joint(body, assets, "head"))
-        roughness, specular = LOOK[name]
-        return Part(
-            name,
-            _to_world((vertices - origin) * scale)[template.source],
-            _to_world(normals)[template.source],
-            template.uvs,
-            template.faces,
-            texture,
-            alpha=name in CARDS,
-            roughness=roughness,
-            specular=person.skin_specular if name == "skin" else specular,
-        )
+        source = template.source
+        return drawn(name, vertices[source], normals[source], template.uvs, template.faces, texture)
+
+    def drawn(
+        name: str, vertices: Floats, normals: Floats, uvs: Floats, faces: Ints, texture: Pixels
+    ) -> Part:
+        roughness, specular = look.get(name) or LOOK[name]
+        placed = _to_world((vertices - origin) * scale)
+        return Part(name, placed, _to_world(normals), uvs, faces, texture, name in CARDS, roughness, specular)
 
     def worn(name: str, proxy: str, texture: Pixels) -> Part:
         return part(name, assets.proxy(proxy).fit(body), meshes.proxy_template(assets, proxy), texture)
+
+    def solid(vertices: Floats, faces: Ints, color: Triple) -> Part:
+        normals = meshes.smooth_normals(vertices, faces)
+        return drawn(
+            "glasses", vertices, normals, np.zeros((len(vertices), 2), np.float32), faces, paint.flat(color)
+        )
 
     skin = meshes.skin_template(assets, person.clothes)
     body_in_clothes = meshes.tucked(body, skin.corners, assets.proxy(person.clothes).hidden)
@@ -92,8 +100,21 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         worn("clothes", person.clothes, paint.clothes(person, assets)),
     ]
     if person.hair is not None:
-        parts.append(worn("hair", person.hair, paint.hair(person.hair, person, assets)))
-    return Scene(tuple(bust(p) for p in parts), person.lighting.light())
+        proxy = groom.worn_proxy(assets, person.hair, person.hair_flipped)
+        combed = groom.comb(assets, person.hair, person.hair_fringe, person.hair_length, person.hair_flipped)
+        hair = proxy.fit(body) + combed @ groom.to_base(body, assets)[:3]
+        template = meshes.proxy_template(assets, person.hair, person.hair_flipped)
+        parts.append(part("hair", hair, template, paint.hair(person.hair, person, assets)))
+    if person.beard is not None and person.beard.length > 0:
+        vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
+        texture = paint.beard(person, assets)
+        parts.append(drawn("beard", vertices, normals, template.uvs, template.faces, texture))
+    if person.glasses is not None:
+        parts.append(solid(*glasses.frame(body, assets, person.glasses), person.glasses.color))
+        if person.glasses.shades is not None:
+            parts.append(solid(*glasses.lenses(body, assets, person.glasses), person.glasses.shades))
+    base = _to_world((body - origin) * scale)
+    return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 
 
 def bust(part: Part) -> Part:

@@ -1,122 +1,176 @@
-"""Renders synthetic heads into the folders that FaceLift trains from, and can be stopped at any moment.
+"""Makes a data set of synthetic heads, in one process or in many, and can be stopped at any moment.
 
-Head k of a run has seed `seed + k` and lies in `OUT/head_<seed>/`:
-
-    canonical rig (FaceLift's "mvdiffusion")    orbit rig (FaceLift's "gslrm")
-    cam_000.png ... cam_005.png                 images/cam_000.png ...
-    opencv_cameras.json                         opencv_cameras.json
-    depth/depth_000.png ...                     depth/depth_000.png ...
-    person.json                                 person.json
-
-Images are RGBA with straight alpha; depths are 16-bit, z-depth in ten-thousandths of a world unit, 0
-where nothing is. `OUT/data_<layout>_train.txt` and `..._val.txt` list the folders, one a line.
+Head k of a run has seed `seed + k`. It lies in a folder or in a WebDataset shard of `out`, with the files
+that `layout.py` names; `OUT/data_<layout>_train.txt` and `..._val.txt` list the folders or shards, one a
+line. A run that was killed is started again with the same command: what is whole stays, what is damaged or
+missing is drawn.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facelift import split
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.errors import UserError
+from facelift.formats.files import atomic_path
+from facelift.synth import crews
 from facelift.synth.assets import Assets
-from facelift.synth.build import build_scene
+from facelift.synth.folders import Folders
+from facelift.synth.head import draw_head
+from facelift.synth.layout import LAYOUTS, TRUTHS, Contents, Files
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import sample_person
-from facelift.synth.scene import Floats
-
-DEPTH_SCALE = 10_000
-"""Steps of a depth image per world unit."""
+from facelift.synth.renderers import RENDERERS, SAMPLES, open_renderer
+from facelift.synth.renderers import Renderer as AnyRenderer
+from facelift.synth.shards import Shards
 
 SIZES = range(32, 2049)
 
-CAMERAS_FILE = "opencv_cameras.json"
+STORES: dict[str, type[Folders] | type[Shards]] = {"folders": Folders, "shards": Shards}
+
+Done = tuple[int, int]
+"""How many heads are there, and how many of these had to be drawn."""
+
+
+class Artist:
+    """Draws heads and encodes them; a context manager. Assets and OpenGL are opened for the first head."""
+
+    def __init__(self, assets: Path, contents: Contents) -> None:
+        self._folder, self._contents = assets, contents
+        self._open = ExitStack()
+
+    def draw(self, seed: int) -> Files:
+        assets, renderer, other = self._tools
+        head = draw_head(seed, assets, renderer, self._contents.cameras, other)
+        return self._contents.encode(split.folder_name(seed), head)
+
+    @cached_property
+    def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
+        assets, renderer = Assets.open(self._folder), self._open.enter_context(Renderer())
+        name, samples = self._contents.renderer, self._contents.samples
+        other = None if name == "opengl" else self._open.enter_context(open_renderer(name, samples))
+        return assets, renderer, other
+
+    def __enter__(self) -> Artist:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+
+_artist = cache(Artist)  # one for a worker process, which ends with the work
 
 
 @dataclass(frozen=True)
-class Layout:
-    """One of FaceLift's two ways to lay out a head's images.
+class Job:
+    """What a worker process has to know to fill units."""
 
-    Attributes:
-        name: as it stands in the lists' names.
-        images: folder of the images within the head's folder.
-        cameras: from views and size in pixels to the rig.
-    """
+    store: Folders | Shards
+    assets: Path
 
-    name: str
-    images: str
-    cameras: Callable[[int, int], Cameras]
+    def __call__(self, unit: range) -> Done:
+        """Fill one unit."""
+        drawn = list(self.fill(unit, _artist(self.assets, self.store.contents)))
+        return len(drawn), sum(drawn)
 
-    def image_name(self, view: int) -> str:
-        """Where the image of a view lies within the head's folder."""
-        return f"{self.images}cam_{view:03d}.png"
-
-
-LAYOUTS = {
-    "canonical": Layout("mvdiff", "", lambda views, size: canonical_rig(size)),
-    "orbit": Layout("gslrm", "images/", orbit_rig),
-}
+    def fill(self, unit: range, artist: Artist) -> Iterator[bool]:
+        try:
+            yield from self.store.fill(unit, artist.draw)
+        except OSError as error:
+            raise _unwritable(self.store.out, error) from error
 
 
 def synthesize(
-    out: str | Path, assets: str | Path, heads: int, size: int, seed: int, rig: str, views: int = 32
+    out: str | Path,
+    assets: str | Path,
+    heads: int,
+    size: int,
+    seed: int,
+    rig: str,
+    views: int = 32,
+    renderer: str = "opengl",
+    samples: int = SAMPLES,
+    truth: str = "all",
+    form: str = "folders",
+    workers: int = 1,
+    ray: str | None = None,
 ) -> list[Path]:
-    """Render heads with seeds `seed` to `seed + heads - 1`, all that are not there yet, and list them.
-
-    A head appears in `out` complete or not at all, so that a run that was killed is simply started again.
+    """Make the heads with seeds `seed` to `seed + heads - 1` that are not there yet, whole, and list them.
 
     Args:
         out: folder to fill; made if need be.
-        assets: a MakeHuman data folder.
+        assets: a MakeHuman data folder, or what `facelift synth pack` made of one.
         size: pixels along a side, 32 to 2048.
         rig: "canonical", FaceLift's six views, or "orbit", `views` views all around.
+        renderer: of the pictures, "opengl" or "cycles"; the truth is OpenGL's in either case.
+        samples: paths through a pixel, for Cycles.
+        truth: "all", or "depth" alone.
+        form: "folders" or "shards".
+        workers: processes on this machine.
+        ray: address of a Ray cluster that does the work instead; `out` and `assets` must be the same there.
 
     Returns:
-        The folders of the asked-for heads, in the order of their seeds.
+        The folders of the asked-for heads, or the shards that hold them, in the order of their seeds.
 
     Raises:
         UserError: for values out of range, an `out` that cannot be written or holds other pictures, assets
-            that are not there, or a machine without OpenGL.
+            that are not there, or a machine without what the renderer needs.
     """
-    layout, cameras = _rig(rig, views, size)
+    contents = Contents(rig, views, size, truth, renderer, samples)
+    _check(contents)
     if heads < 1:
         raise UserError(f"--heads must be at least 1, not {heads}.")
     if seed < 0:
         raise UserError(f"--seed must not be negative, as {seed} is.")
-    out = _writable(Path(out))
-    folders = {k: out / split.folder_name(k) for k in range(seed, seed + heads)}
-    missing = {k: folder for k, folder in folders.items() if not _is_complete(folder, cameras, layout)}
-    if missing:
-        opened = Assets.open(Path(assets))
-        with Renderer() as renderer, ThreadPoolExecutor(2) as writers, _progress() as progress:
-            for k, folder in progress.track(missing.items(), total=heads, completed=heads - len(missing)):
-                person = sample_person(k, opened)
-                rgba, depth = renderer.render(build_scene(person, opened), cameras)
-                _write_head(folder, rgba, depth, cameras, layout, person.to_json(), writers)
-    _write_lists(out, layout)
-    return list(folders.values())
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, not {workers}.")
+    if form not in STORES:
+        raise UserError(f"--format must be {' or '.join(STORES)}, not {form!r}.")
+    out, seeds = _writable(Path(out)), range(seed, seed + heads)
+    store = STORES[form](out, contents)
+    job = Job(store, Path(assets).expanduser().absolute())
+    with _only_writer(out), _progress() as progress:
+        bar, drawn = progress.add_task("heads", total=heads), 0
+        for done, new in _run(job, store.units(seeds), workers, ray):
+            progress.advance(bar, done)
+            drawn += new
+        progress.print(f"{drawn} heads drawn, {max(heads - drawn, 0)} were there")
+    _write_lists(store)
+    return store.paths(seeds)
 
 
-def _rig(rig: str, views: int, size: int) -> tuple[Layout, Cameras]:
-    if rig not in LAYOUTS:
-        raise UserError(f"--rig must be {' or '.join(LAYOUTS)}, not {rig!r}.")
-    if size not in SIZES:
-        raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {size}.")
-    if views < 1:
-        raise UserError(f"--views must be at least 1, not {views}.")
-    layout = LAYOUTS[rig]
-    return layout, layout.cameras(views, size)
+def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterator[Done]:
+    if ray is not None:
+        yield from crews.on_ray(job, units, ray)
+    elif workers > 1 and len(units) > 1:
+        yield from crews.on_this_machine(job, units, workers)
+    else:
+        with Artist(job.assets, job.store.contents) as artist:
+            for unit in units:
+                for drawn in job.fill(unit, artist):
+                    yield 1, int(drawn)
+
+
+def _check(contents: Contents) -> None:
+    if contents.size not in SIZES:
+        raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {contents.size}.")
+    for option, value, known in (
+        ("rig", contents.rig, LAYOUTS),
+        ("truth", contents.truth, TRUTHS),
+        ("renderer", contents.renderer, RENDERERS),
+    ):
+        if value not in known:
+            raise UserError(f"--{option} must be {' or '.join(known)}, not {value!r}.")
+    for option, count in (("views", contents.views), ("samples", contents.samples)):
+        if count < 1:
+            raise UserError(f"--{option} must be at least 1, not {count}.")
 
 
 def _writable(out: Path) -> Path:
@@ -135,85 +189,29 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     )
 
 
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Keep a second run out of the folder; the lock goes with the process, however it ends."""
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"Another `facelift synth` is at work in {out}: let it finish, or stop it.") from None
+    except OSError:
+        pass  # a network file system without locks
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
 def _progress() -> Progress:
     return Progress(TextColumn("heads"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-def _is_complete(folder: Path, cameras: Cameras, layout: Layout) -> bool:
-    """Whether the head is there; another rig's or size's head in its place is the user's mistake."""
-    if not folder.exists():
-        return False
-    # Number, size and place of the images tell the rigs apart; floats may differ between machines.
-    expected = [(cameras.width, layout.image_name(i)) for i in range(len(cameras))]
-    try:
-        frames = json.loads((folder / CAMERAS_FILE).read_text())["frames"]
-        found = [(frame["w"], frame["file_path"]) for frame in frames]
-    except (OSError, ValueError, KeyError, TypeError):
-        found = None
-    if found != expected:
-        raise UserError(f"{folder} holds other views than these; give another folder, or delete it.")
-    return True
-
-
-def _write_head(
-    folder: Path,
-    rgba: NDArray[np.uint8],
-    depth: Floats,
-    cameras: Cameras,
-    layout: Layout,
-    person: str,
-    writers: Executor,
-) -> None:
-    """Write a head beside its place, then rename it there: a reader never sees half of one."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    steps = np.minimum(np.rint(depth * DEPTH_SCALE), 65535).astype(np.uint16)
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / layout.images).mkdir(parents=True, exist_ok=True)
-        (partial / "depth").mkdir()
-        images = [partial / layout.image_name(i) for i in range(len(rgba))]
-        depths = [partial / "depth" / f"depth_{i:03d}.png" for i in range(len(rgba))]
-        list(writers.map(_write_png, images + depths, [*rgba, *steps]))
-        (partial / CAMERAS_FILE).write_text(
-            json.dumps(_camera_record(folder.name, cameras, layout), indent=1)
-        )
-        (partial / "person.json").write_text(person)
-        partial.rename(folder)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-
-
-def _write_png(path: Path, pixels: NDArray[Any]) -> None:
-    Image.fromarray(pixels).save(path, compress_level=1)
-
-
-def _camera_record(name: str, cameras: Cameras, layout: Layout) -> dict[str, Any]:
-    """What FaceLift's `opencv_cameras.json` says: one frame a view, world to camera, intrinsics in pixels."""
-    frames = []
-    for i, (w2c, k) in enumerate(zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)):
-        frames.append(
-            {
-                "w": cameras.width,
-                "h": cameras.height,
-                **dict(zip(("fx", "fy", "cx", "cy"), k, strict=True)),
-                "w2c": w2c,
-                "file_path": layout.image_name(i),
-            }
-        )
-    return {"id": name, "frames": frames}
-
-
-def _write_lists(out: Path, layout: Layout) -> None:
-    """List every complete head in `out`, whichever run made it, by the side of the split it is on."""
-    seeds = sorted(seed for path in out.iterdir() if (seed := split.seed_of(path.name)) is not None)
+def _write_lists(store: Folders | Shards) -> None:
+    """List everything in the data set, whichever run made it, by the side of the split it is on."""
+    listed = list(store.listed())
     for side, held_out in (("train", False), ("val", True)):
-        lines = [
-            f"{out / split.folder_name(seed)}\n" for seed in seeds if split.is_held_out(seed) == held_out
-        ]
-        target = out / f"data_{layout.name}_{side}.txt"
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            partial.write_text("".join(lines))
-            partial.replace(target)
-        except OSError as error:
-            raise _unwritable(target, error) from error
+        with atomic_path(store.out / f"data_{store.contents.layout.name}_{side}.txt") as aside:
+            aside.write_text("".join(f"{path}\n" for path, held in listed if held == held_out))

@@ -75,14 +75,18 @@ def skin_template(assets: Assets, clothes: str) -> Template:
     return assets.cached(("skin template", clothes), make)
 
 
-def proxy_template(assets: Assets, name: str) -> Template:
-    """A proxy above the waist."""
+def proxy_template(assets: Assets, name: str, flipped: bool = False) -> Template:
+    """A proxy above the waist, or its mirror image."""
 
     def make() -> Template:
         proxy = assets.proxy(name)
-        return make_template(proxy.mesh, _above_waist(proxy.mesh, proxy.fit(assets.base.vertices)))
+        drawn = _above_waist(proxy.mesh, proxy.fit(assets.base.vertices))
+        mesh = proxy.mesh
+        if flipped:
+            mesh = replace(mesh, faces=mesh.faces[:, ::-1], face_uvs=mesh.face_uvs[:, ::-1])
+        return make_template(mesh, drawn)
 
-    return assets.cached(("proxy template", name), make)
+    return assets.cached(("proxy template", name, flipped), make)
 
 
 def opaque_template(assets: Assets, name: str, texture: Pixels) -> Template:

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.synth import shaders
-from facelift.synth.scene import Floats, Light, Part, Scene
-from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, LAMP_SPREAD, MAX_LAMPS, TILE, TILES
+from facelift.synth.light import directions_of, solid_angles
+from facelift.synth.scene import Drawing, Floats, Light, Part, Scene, part_id
+from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TILES
 
 NEAR, FAR = 0.1, 100.0
+
+GOLDEN = np.pi * (3 - np.sqrt(5))
+"""The golden angle."""
 
 SHADOW_REACH = 1.25
 """World units from the origin beyond which nothing throws a shadow; the views hardly show more."""
@@ -29,12 +33,13 @@ SHADOW_REACH = 1.25
 _WRAP = {
     "skin": (0.3, 0.12, 0.08),
     "hair": (0.3, 0.3, 0.3),
+    "beard": (0.3, 0.3, 0.3),
     "brows": (0.3, 0.3, 0.3),
     "tongue": (0.3, 0.15, 0.1),
 }
 
 # Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
-_SHELTER = {"eyes": 0.75, "teeth": 0.6, "tongue": 0.6}
+_SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 
 
 class Renderer:
@@ -47,34 +52,38 @@ class Renderer:
     def __init__(self) -> None:
         self._gl = _context()
         self._shade = self._gl.program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FRAGMENT)
+        self._shade["albedo"], self._shade["surroundings"] = 0, 1
         self._tile = self._gl.program(shaders.TILE_VERTEX, fragment_shader=shaders.TILE_FRAGMENT)
         self._gather = self._gl.program(vertex_shader=shaders.GATHER, varyings=["ambient", "lit"])
         self._atlas = self._gl.depth_texture((TILE * TILES, TILE * TILES))
         self._atlas.compare_func = ""
         self._tiles = self._gl.framebuffer(depth_attachment=self._atlas)
         self._box = self._gl.program(vertex_shader=shaders.FULL_SCREEN, fragment_shader=shaders.BOX)
-        self._box["fine_color"], self._box["fine_depth"], self._box["near_far"] = 0, 1, (NEAR, FAR)
+        self._box["fine_color"], self._box["fine_depth"], self._box["fine_surface"] = 0, 1, 2
+        self._box["near_far"] = NEAR, FAR
         self._screen = self._gl.vertex_array(self._box, [])
+        self._surroundings: Any = None
         self._target: _Target | None = None
         self._scene: Scene | None = None
         self._meshes: list[_Mesh] = []
 
     def render(self, scene: Scene, cameras: Cameras) -> tuple[NDArray[np.uint8], Floats]:
+        """Pictures and depths alone: `rgba` and `depth` of what `draw` returns."""
+        drawing = self.draw(scene, cameras)
+        return drawing.rgba, drawing.depth
+
+    def draw(self, scene: Scene, cameras: Cameras) -> Drawing:
         """Draw one scene from every camera.
 
         Args:
             scene: kept on the GPU until another scene is drawn, so that more views of it cost no upload.
             cameras: N of them.
-
-        Returns:
-            rgba: (N, H, W, 4) uint8, sRGB with straight alpha; zero where nothing is.
-            depth: (N, H, W) float32, distance along the camera's z axis to the nearest surface at the
-                pixel's centre, in world units; 0 where nothing is.
         """
         self._upload(scene)
         target = self._resize(cameras.width, cameras.height)
-        rgba = np.empty((len(cameras), cameras.height, cameras.width, 4), np.uint8)
-        depth = np.empty((len(cameras), cameras.height, cameras.width), np.float32)
+        shape = len(cameras), cameras.height, cameras.width
+        rgba, surface = np.empty((*shape, 4), np.uint8), np.empty((*shape, 4), np.uint8)
+        depth = np.empty(shape, np.float32)
         matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
         for i in range(len(cameras)):
             self._shade["clip_from_world"].write(matrices[i].T.tobytes())
@@ -82,11 +91,14 @@ class Renderer:
             self._draw(target)
             target.output.read_into(rgba[i], components=4, attachment=0)
             target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
-        return rgba, depth
+            target.output.read_into(surface[i], components=4, attachment=2)
+        return Drawing(rgba, depth, surface[..., :3], surface[..., 3])
 
     def close(self) -> None:
         """Release everything on the GPU, the context included."""
         self._forget()
+        if self._surroundings is not None:
+            self._surroundings.release()
         if self._target is not None:
             self._target.release()
             self._target = None
@@ -108,6 +120,7 @@ class Renderer:
         target.fine.use()
         target.fine.clear()
         self._gl.enable_only(self._gl.DEPTH_TEST)
+        self._surroundings.use(1)
         # Rows run downwards in the images, so what OpenGL holds for up is down and windings are mirrored.
         self._gl.front_face = "cw"
         for mesh in self._meshes:
@@ -118,11 +131,13 @@ class Renderer:
             self._shade["shelter"] = _SHELTER.get(mesh.part.name, 1.0)
             self._shade["roughness"] = max(mesh.part.roughness, 0.05)
             self._shade["specular"] = mesh.part.specular
+            self._shade["part"] = part_id(mesh.part.name) / 255
             mesh.array.render()
         target.output.use()
         self._gl.enable_only(self._gl.NOTHING)
         target.color.use(0)
         target.depth.use(1)
+        target.surface.use(2)
         self._screen.render(vertices=3)
 
     def _upload(self, scene: Scene) -> None:
@@ -142,11 +157,17 @@ class Renderer:
             raise ValueError(f"a scene may have {MAX_LAMPS} lamps, this one has {lamps}")
         self._shade["directions"].write(_padded(light.directions, MAX_LAMPS).tobytes())
         self._shade["colors"].write(_padded(light.colors, MAX_LAMPS).tobytes())
+        self._shade["spreads"].write(_padded(light.spreads, MAX_LAMPS).tobytes())
         self._shade["exposure"] = float(light.exposure)
-        for program in (self._shade, self._gather):
-            program["lamps"] = lamps
-            program["sky"] = tuple(float(c) for c in light.sky)
-            program["ground"] = tuple(float(c) for c in light.ground)
+        self._shade["lamps"] = self._gather["lamps"] = lamps
+        self._gather["radiance"].write(_shares(light.environment, _ambient_rays()).tobytes())
+        if self._surroundings is not None:
+            self._surroundings.release()
+        rows, columns = light.environment.shape[:2]
+        pixels = light.environment.astype(np.float32).tobytes()
+        self._surroundings = self._gl.texture((columns, rows), 3, pixels, dtype="f4")
+        self._surroundings.build_mipmaps()
+        self._surroundings.repeat_y = False
 
     def _gather_light(self, scene: Scene) -> None:
         """Store at every vertex how much light reaches it: soft shadows, and the dark of folds."""
@@ -242,21 +263,27 @@ class _Target:
 
     color: Any
     depth: Any
+    surface: Any
     fine: Any
     output: Any
 
     @staticmethod
     def create(gl: Any, width: int, height: int) -> _Target:
-        color = gl.texture((2 * width, 2 * height), 4)
+        color, surface = (gl.texture((2 * width, 2 * height), 4) for _ in range(2))
         depth = gl.depth_texture((2 * width, 2 * height))
         depth.compare_func = ""
         output = gl.framebuffer(
-            [gl.renderbuffer((width, height), 4), gl.renderbuffer((width, height), 1, dtype="f4")]
+            [
+                gl.renderbuffer((width, height), 4),
+                gl.renderbuffer((width, height), 1, dtype="f4"),
+                gl.renderbuffer((width, height), 4),
+            ]
         )
-        return _Target(color, depth, gl.framebuffer([color], depth), output)
+        return _Target(color, depth, surface, gl.framebuffer([color, surface], depth), output)
 
     def release(self) -> None:
-        for thing in (self.output, *self.output.color_attachments, self.fine, self.color, self.depth):
+        fine = self.fine, self.color, self.surface, self.depth
+        for thing in (self.output, *self.output.color_attachments, *fine):
             thing.release()
 
 
@@ -291,19 +318,35 @@ def _padded(rows: NDArray[Any], count: int) -> Floats:
 
 def _rays(light: Light) -> Floats:
     """(R, 3) unit directions: AMBIENT_RAYS over the whole sphere, then LAMP_RAYS over each lamp's disc."""
-    turn = np.pi * (3 - np.sqrt(5))
-    i = np.arange(AMBIENT_RAYS)
-    z = 1 - (2 * i + 1) / AMBIENT_RAYS
-    flat = np.sqrt(1 - z * z)
-    rays = [np.stack([flat * np.cos(turn * i), flat * np.sin(turn * i), z], axis=1)]
+    rays = [_ambient_rays()]
     i = np.arange(LAMP_RAYS)
-    spread = LAMP_SPREAD * np.sqrt((i + 0.5) / LAMP_RAYS)
-    for direction in light.directions:
+    for direction, angle in zip(light.directions, light.spreads, strict=True):
+        spread = np.tan(angle) * np.sqrt((i + 0.5) / LAMP_RAYS)
         right, up, _ = _frame(direction)
-        disc = spread * np.cos(turn * i) * right[:, None] + spread * np.sin(turn * i) * up[:, None]
+        disc = spread * np.cos(GOLDEN * i) * right[:, None] + spread * np.sin(GOLDEN * i) * up[:, None]
         ray = direction + disc.T
         rays.append(ray / np.linalg.norm(ray, axis=1, keepdims=True))
     return np.concatenate(rays).astype(np.float32)
+
+
+def _ambient_rays() -> Floats:
+    """(AMBIENT_RAYS, 3) unit directions, evenly over the sphere: Fibonacci's spiral."""
+    i = np.arange(AMBIENT_RAYS)
+    z = 1 - (2 * i + 1) / AMBIENT_RAYS
+    flat = np.sqrt(1 - z * z)
+    return np.stack([flat * np.cos(GOLDEN * i), flat * np.sin(GOLDEN * i), z], axis=1).astype(np.float32)
+
+
+def _shares(environment: Floats, rays: Floats) -> Floats:
+    """(R, 3) mean radiance of an environment (H, W, 3) over what is nearest to each of the rays (R, 3)."""
+    # Each pixel is split in 4 x 4, lest a ray's share hang on where the few pixels happen to lie.
+    fine = environment.repeat(4, axis=0).repeat(4, axis=1)
+    rows, columns = fine.shape[:2]
+    nearest = (directions_of(rows, columns).reshape(-1, 3) @ rays.T).argmax(axis=1)
+    weight = solid_angles(rows, columns).reshape(-1)
+    total = np.bincount(nearest, weight, len(rays))
+    sums = [np.bincount(nearest, weight * c, len(rays)) for c in fine.reshape(-1, 3).T]
+    return (np.stack(sums, axis=1) / np.maximum(total, 1e-9)[:, None]).astype(np.float32)
 
 
 def _frame(direction: NDArray[Any]) -> NDArray[np.float64]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from facelift.synth import groom, regions
 from facelift.synth.assets import Assets, Mesh, Pixels
 from facelift.synth.light import Triple
-from facelift.synth.person import Person
+from facelift.synth.person import Person, _triple
+from facelift.synth.scene import Floats
 
 SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
@@ -22,12 +25,94 @@ def plain(assets: Assets, material: str | Path, size: int) -> Pixels:
 
 
 def skin(person: Person, assets: Assets) -> Pixels:
-    """Two skins blended, as all share one layout, and their tone shifted."""
+    """Two skins blended, as all share one layout, their tone shifted, and the head painted."""
     images = [Image.fromarray(plain(assets, name, SKIN_SIZE)) for name in (person.skin, person.skin2)]
-    size = max(image.size for image in images)
+    size = (SKIN_SIZE, SKIN_SIZE)
     first, second = (image if image.size == size else image.resize(size) for image in images)
     mixed = Image.blend(first, second, person.skin_mix) if person.skin_mix > 0.02 else first
-    return _curve(mixed, np.arange(256)[None] * np.array(person.skin_gain)[:, None])
+    pixels = _curve(mixed, np.arange(256)[None] * np.array(person.skin_gain)[:, None]).copy()
+    head = regions.crop(SKIN_SIZE)
+    pixels[head][..., :3] = _painted(pixels[head][..., :3], person, assets).clip(0, 255).round()
+    return pixels
+
+
+def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
+    """The head's part of the skin (h, w, 3), 0 to 255, with its freckles, stubble, make-up."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 2]))
+    out = rgb.astype(np.float32)
+    shape = out.shape[:2]
+
+    def mask(region: regions.Region) -> Floats:
+        return regions.on_texels(assets, SKIN_SIZE, region)[..., None]
+
+    def tint(color: ArrayLike, amount: Floats) -> None:
+        nonlocal out
+        out += amount * (255 * np.asarray(color, np.float32) - out)
+
+    def shade(factors: Triple, amount: Floats) -> None:
+        nonlocal out
+        out *= 1 - amount * (1 - np.asarray(factors, np.float32))
+
+    # Shaved hair that the textures show on every head: paler under fair hair, gone from the bald.
+    scalp = mask(regions.scalp)
+    tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
+    own = (0.5 * np.array(person.hair_color) + 0.5 * tone).astype(np.float32)
+    keep = person.scalp if person.hair is None else 0.5
+    tint(keep * own + (1 - keep) * tone, 0.75 * scalp)
+
+    if person.blemishes > 0.05:
+        blotches = _noise(rng, shape, 18)[..., None]
+        shade((0.97, 0.86, 0.86), 0.9 * person.blemishes * blotches * mask(regions.face))
+    blood = mask(regions.cheeks) + mask(regions.nose)
+    shade((1.0, 0.8, 0.8), (0.55 * person.redness * blood).clip(0, 1))
+    if person.freckles > 0:
+        spots = (_noise(rng, shape, 2) * mask(regions.freckled)[..., 0] > 1 - 0.5 * person.freckles)[
+            ..., None
+        ]
+        shade((0.86, 0.75, 0.67), _soft(spots.astype(np.float32)))
+    on_face = np.argwhere(mask(regions.face)[..., 0] > 0.5)
+    for row, column in on_face[rng.integers(len(on_face), size=person.moles)]:
+        y, x = np.ogrid[: shape[0], : shape[1]]
+        dot = np.exp(-((y - row) ** 2 + (x - column) ** 2) / rng.uniform(0.5, 1.8))
+        shade((0.45, 0.36, 0.33), dot[..., None].astype(np.float32))
+    if person.makeup is not None:
+        tint(person.makeup.lips, person.makeup.lip_strength * mask(regions.lips))
+        tint(person.makeup.lids, person.makeup.lid_strength * mask(regions.lids))
+        shade((1.0, 0.75, 0.78), person.makeup.blush * mask(regions.cheeks))
+    if person.beard is not None and person.beard.shadow > 0:
+        grain = rng.random(shape, np.float32)[..., None]
+        amount = person.beard.shadow * mask(regions.BEARDS[person.beard.style])
+        tint(0.6 * beard_color(person), (amount * (0.35 + 0.55 * grain)).clip(0, 1))
+    return out
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, int], step: int) -> Floats:
+    """(h, w) smooth noise in 0 to 1, of blobs about `step` pixels wide."""
+    coarse = rng.random((shape[0] // step + 2, shape[1] // step + 2), np.float32)
+    image = Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(image).clip(0, 1)
+
+
+def _soft(mask: Floats) -> Floats:
+    """(h, w, 1) blurred a little."""
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), 0.8)[..., None], np.float32)
+
+
+def beard_color(person: Person) -> Floats:
+    """A beard is of the brows' colour, not of what the hair was dyed."""
+    return np.array(person.brow_color, np.float32)
+
+
+def beard(person: Person, assets: Assets) -> Pixels:
+    """The atlas of the beard's shells."""
+    assert person.beard is not None
+    color = _triple(beard_color(person))
+    return groom.beard_texture(assets, person.beard.style, color, person.beard.density, person.seed)
+
+
+def flat(color: Triple) -> Pixels:
+    """One opaque colour."""
+    return np.full((4, 4, 4), (*(round(255 * c) for c in color), 255), np.uint8)
 
 
 def eyes(person: Person, assets: Assets) -> Pixels:
@@ -66,8 +151,7 @@ def clothes(person: Person, assets: Assets) -> Pixels:
     """The clothes with another hue, saturation and brightness, or plain where they have no texture."""
     path = assets.diffuse(assets.proxy(person.clothes).material)
     if path is None:
-        color = (*(round(255 * c) for c in person.clothes_color), 255)
-        return np.full((4, 4, 4), color, np.uint8)
+        return flat(person.clothes_color)
     hue, saturation, value = person.clothes_shift
     levels = np.arange(256)
     tables = np.stack([(levels + 256 * hue) % 256, levels * saturation, levels * value]).clip(0, 255)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from facelift.synth.assets import Assets
-from facelift.synth.light import Lighting, Triple, sample_lighting
+from facelift.synth.glasses import Glasses, sample_glasses
+from facelift.synth.light import Lighting, Panel, Triple, sample_lighting
 
 ETHNICITIES = ("caucasian", "asian", "african")
 
@@ -32,7 +33,7 @@ SPREAD = {
     "cheek": 0.3,
     "chin": 0.28,
     "ears": 0.3,
-    "eyebrows": 0.3,
+    "eyebrows": 0.22,
     "eyes": 0.25,
     "forehead": 0.25,
     "head": 0.22,
@@ -86,6 +87,67 @@ BALD_SHARE = (0.02, 1.0)
 DARK_EYES = ("brown", "brownlight")
 
 
+# Half of the detail targets are drawn about zero; wide open eyes are likelier than narrow ones in portraits.
+MEANS = {
+    "eyes/*eye-scale": 0.12,
+    "eyes/*eye-height2": 0.16,
+    "eyes/*eye-height1": 0.08,
+    "eyes/*eye-height3": 0.08,
+}
+
+# sRGB of skin from the palest to the darkest, in even steps; and where caucasians, asians and africans lie
+# between the two, mean and spread.
+SKIN_TONES = (
+    (236, 198, 178),
+    (224, 178, 150),
+    (202, 150, 117),
+    (162, 112, 83),
+    (112, 74, 54),
+    (66, 44, 36),
+)
+SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
+# Where a cheek is in a skin's texture: rows and columns, as shares of its side.
+CHEEK = (0.459, 0.485, 0.85, 0.88)
+
+# Linear albedo of the skin that exposure is set for.
+USUAL_SKIN = 0.36
+
+BEARD_STYLES = {"full": 0.5, "goatee": 0.22, "moustache": 0.16, "chin strap": 0.12}
+
+
+@dataclass(frozen=True)
+class Makeup:
+    """What is painted on a skin; strengths from 0.
+
+    Attributes:
+        lips, lids: sRGB.
+        lip_strength, lid_strength, blush: how much of them, and of red on the cheeks.
+    """
+
+    lips: Triple
+    lip_strength: float
+    lids: Triple
+    lid_strength: float
+    blush: float
+
+
+@dataclass(frozen=True)
+class Beard:
+    """Hair of the face.
+
+    Attributes:
+        style: one of `regions.BEARDS`.
+        length: decimetres; 0 is painted only.
+        density: 0 to 1.
+        shadow: how dark the shaved or growing hair makes the skin below, 0 to 1.
+    """
+
+    style: str
+    length: float
+    density: float
+    shadow: float
+
+
 @dataclass(frozen=True)
 class Person:
     """Everything that is sampled.
@@ -98,11 +160,22 @@ class Person:
         targets: weight of each target, by its path below `targets`.
         skin, skin2: materials of the skin; `skin_mix` of the second is blended into the first.
         skin_gain: factor on the skin's red, green and blue.
-        skin_specular: strength of the skin's shine.
+        skin_specular, skin_roughness: of the skin's shine.
+        redness: of the nose and cheeks.
+        freckles: density, 0 to 1.
+        moles: how many.
+        blemishes: how uneven the skin is, 0 to 1.
+        makeup: None for most.
         eyes, eyes2: materials of the irises; `eyes_mix` of the second is blended into the first.
         brows, lashes, teeth, clothes: proxies.
         lash_strength: factor on the lashes' opacity.
         hair: proxy, None for the bald.
+        hair_fringe: height to which hair before the face is combed, decimetres on the base mesh.
+        hair_length: factor on what hangs below the ears.
+        hair_flipped: whether the hair is mirrored.
+        scalp: how much of the shaved hair that the skins show on the head is left, 0 to 1.
+        beard: None for women and the clean-shaven.
+        glasses: None for most.
         hair_color, brow_color, clothes_color: sRGB; the clothes' is used where they have no texture.
         clothes_shift: hue added (turns), factors on saturation and value.
         turn: yaw, pitch and roll of the head in degrees: to the subject's left, up, to the subject's left.
@@ -121,6 +194,12 @@ class Person:
     skin_mix: float
     skin_gain: Triple
     skin_specular: float
+    skin_roughness: float
+    redness: float
+    freckles: float
+    moles: int
+    blemishes: float
+    makeup: Makeup | None
     eyes: str
     eyes2: str
     eyes_mix: float
@@ -129,6 +208,12 @@ class Person:
     lash_strength: float
     teeth: str
     hair: str | None
+    hair_fringe: float
+    hair_length: float
+    hair_flipped: bool
+    scalp: float
+    beard: Beard | None
+    glasses: Glasses | None
     hair_color: Triple
     brow_color: Triple
     clothes: str
@@ -145,7 +230,13 @@ class Person:
     @classmethod
     def from_json(cls, text: str) -> Person:
         values: dict[str, Any] = _tuples(json.loads(text))
-        return cls(**{**values, "lighting": Lighting(**values["lighting"])})
+        lighting = values["lighting"]
+        panels = tuple(Panel(**panel) for panel in lighting["panels"])
+        values["lighting"] = Lighting(**{**lighting, "panels": panels})
+        for name, kind in (("makeup", Makeup), ("beard", Beard), ("glasses", Glasses)):
+            if values[name] is not None:
+                values[name] = kind(**values[name])
+        return cls(**values)
 
 
 def _tuples(value: Any) -> Any:
@@ -167,7 +258,11 @@ def sample_person(seed: int, assets: Assets) -> Person:
     targets = sample_shape(rng, assets, male, age, ethnicity)
     targets |= _sample_expression(rng, assets, ETHNICITIES[int(np.argmax(ethnicity))])
     skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
-    gain = np.exp(rng.normal(0, 0.07)) * np.exp(rng.normal(0, [0.025, 0.015, 0.035]))
+    tone = _sample_tone(rng, ethnicity)
+    textured = (1 - skin_mix) * _cheeks(assets, skin) + skin_mix * _cheeks(assets, skin2)
+    lighting = sample_lighting(rng)
+    # A camera makes up for some of what dark skin swallows and pale skin sends.
+    exposure = lighting.exposure * (USUAL_SKIN / float((tone**2.2).mean())) ** 0.3
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
     eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
@@ -180,8 +275,14 @@ def sample_person(seed: int, assets: Assets) -> Person:
         skin=skin,
         skin2=skin2,
         skin_mix=skin_mix,
-        skin_gain=_triple(gain),
-        skin_specular=round(float(rng.uniform(0.05, 0.35)), 3),
+        skin_gain=_triple((tone / textured).clip(0.5, 2.5)),
+        skin_specular=round(float(rng.uniform(0.25, 0.6)), 3),
+        skin_roughness=round(float(rng.uniform(0.38, 0.62)), 3),
+        redness=round(min(abs(rng.normal(0, 0.5)), 1.2), 3),
+        freckles=round(float(rng.uniform(0.2, 1)), 3) if rng.random() < 0.3 * ethnicity[0] else 0.0,
+        moles=int(rng.poisson(0.9)),
+        blemishes=round(float(rng.beta(1.2, 3)), 3),
+        makeup=None if is_male or rng.random() < 0.45 else _sample_makeup(rng),
         eyes=eyes,
         eyes2=eyes2,
         eyes_mix=round(float(rng.uniform(0.2, 0.8)), 3),
@@ -190,15 +291,21 @@ def sample_person(seed: int, assets: Assets) -> Person:
         lash_strength=round(float(rng.uniform(0.4, 0.6) if is_male else rng.uniform(0.55, 0.9)), 3),
         teeth=_pick(rng, assets.names("teeth/*/*.mhclo")),
         hair=_sample_hair(rng, assets, is_male, age, ethnicity),
+        hair_fringe=round(min(max(rng.normal(7.52, 0.05), 7.43), 7.65), 3),
+        hair_length=round(float(rng.uniform(0.4, 1.1)), 3),
+        hair_flipped=bool(rng.random() < 0.5),
+        scalp=round(float(rng.choice([rng.uniform(0, 0.2), rng.uniform(0.6, 1)])), 3),
+        beard=_sample_beard(rng, age, ethnicity) if is_male else None,
+        glasses=sample_glasses(rng) if rng.random() < 0.12 + 0.2 * (age > 45) else None,
         hair_color=hair_color,
         brow_color=brow_color,
         clothes=_sample_clothes(rng, assets, is_male),
         clothes_color=_triple(rng.uniform(0.05, 0.9, 3) * 0.5 + rng.uniform(0.02, 0.35)),
         clothes_shift=_triple([rng.uniform(0, 1), rng.uniform(0.1, 1.1), rng.uniform(0.5, 0.95)]),
-        turn=_triple(rng.normal(0, [8, 5, 4]) if turned else np.zeros(3)),
+        turn=_triple(rng.normal(0, [7, 4, 3]).clip([-15, -9, -8], [15, 9, 8]) if turned else np.zeros(3)),
         gaze=_pair(rng.normal(0, [4, 2]).clip(-10, 10)),
         arms=round(float(rng.uniform(10, 26)), 2),
-        lighting=sample_lighting(rng),
+        lighting=replace(lighting, exposure=round(exposure, 4)),
     )
 
 
@@ -230,7 +337,7 @@ def sample_shape(
     for stem, (low, high) in sliders.items():
         # The two sides of a face are nearly, not quite, alike: the left's value is drawn once for both.
         spread = SPREAD[stem.split("/")[0]]
-        value = float(np.clip(rng.normal(0, spread), -0.75, 0.75))
+        value = float(np.clip(rng.normal(MEANS.get(stem, 0.0), spread), -0.75, 0.75))
         for side in ("l-", "r-") if "/*" in stem else ("",):
             own = value + (rng.normal(0, 0.06) if side else 0.0)
             weights[(high if own > 0 else low).replace("*", side)] = abs(own)
@@ -263,37 +370,52 @@ def _sliders(assets: Assets) -> tuple[dict[str, tuple[str, str]], dict[str, list
 
 
 def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str) -> dict[str, float]:
-    """Weights of expression units: mostly near neutral, else one mild mood."""
-    mood = str(
-        rng.choice(
-            ["neutral", "smile", "open", "raised", "frown", "lids"], p=[0.42, 0.26, 0.1, 0.08, 0.08, 0.06]
-        )
-    )
-    strength = float(rng.uniform(0.25, 1.0))
+    """Weights of expression units: mostly near neutral, else one mood."""
+    moods = {
+        "neutral": 0.38,
+        "smile": 0.2,
+        "laugh": 0.1,
+        "open": 0.08,
+        "surprise": 0.06,
+        "raised": 0.06,
+        "frown": 0.07,
+        "lids": 0.05,
+    }
+    mood = list(moods)[int(rng.choice(len(moods), p=list(moods.values())))]
+    strength = float(rng.uniform(0.35, 1.0))
     units: dict[str, float] = defaultdict(float)
+
+    def both(unit: str, weight: float) -> None:
+        for side in ("left", "right"):
+            units[unit.replace("*", side)] = weight
+
     if mood == "smile":
-        units["mouth-corner-puller"] = 0.8 * strength
-        units["mouth-elevation"] = 0.25 * strength
+        units["mouth-corner-puller"] = 0.65 * strength
+        units["mouth-elevation"] = 0.2 * strength
         units["mouth-parling"] = float(rng.choice([0.0, 0.5])) * strength
-        units["mouth-open"] = float(rng.choice([0.0, 0.12])) * strength
-        for side in ("left", "right"):
-            units[f"eye-{side}-slit"] = 0.35 * strength
+        both("eye-*-slit", 0.25 * strength)
+    elif mood == "laugh":
+        units["mouth-corner-puller"] = 0.6 * strength
+        units["mouth-parling"] = 0.7 * strength
+        units["mouth-upward-retraction"] = 0.2 * strength
+        units["mouth-open"] = float(rng.uniform(0.0, 0.2)) * strength
+        both("eye-*-slit", 0.25 * strength)
     elif mood == "open":
-        units["mouth-open"] = 0.45 * strength
+        units["mouth-open"] = 0.4 * strength
         units["mouth-parling"] = 0.3 * strength
+    elif mood == "surprise":
+        both("eyebrows-*-up", 0.8 * strength)
+        both("eye-*-opened-up", 0.7 * strength)
+        units["mouth-open"] = 0.5 * strength
     elif mood == "raised":
-        for side in ("left", "right"):
-            units[f"eyebrows-{side}-up"] = strength
-            units[f"eye-{side}-opened-up"] = 0.5 * strength
-        units["mouth-open"] = float(rng.choice([0.0, 0.3])) * strength
+        both("eyebrows-*-up", 0.8 * strength)
+        both("eye-*-opened-up", 0.5 * strength)
     elif mood == "frown":
-        for side in ("left", "right"):
-            units[f"eyebrows-{side}-down"] = 0.8 * strength
+        both("eyebrows-*-down", 0.5 * strength)
         units["mouth-depression"] = 0.4 * strength
         units["mouth-compression"] = 0.4 * strength
     elif mood == "lids":
-        for side in ("left", "right"):
-            units[f"eye-{side}-closure"] = 0.6 * strength
+        both("eye-*-closure", 0.45 * strength)
     # Nobody's face is quite at rest, nor quite even.
     for unit, spread in (
         ("mouth-open", 0.03),
@@ -337,6 +459,56 @@ def _sample_skin(
     return first, second, round(float(np.clip(share + rng.normal(0, 0.05), 0, 0.6)), 4)
 
 
+def _sample_tone(rng: np.random.Generator, ethnicity: Triple) -> Any:
+    """sRGB (3,) of a skin: somewhere between the palest and the darkest of people, with a tint of its own."""
+    means, spreads = np.array(SKIN_DARKNESS).T
+    darkness = min(max(rng.normal(np.dot(ethnicity, means), np.dot(ethnicity, spreads)), 0.0), 1.0)
+    steps = np.linspace(0, 1, len(SKIN_TONES))
+    tone = np.array([np.interp(darkness, steps, band) for band in np.array(SKIN_TONES).T]) / 255
+    return tone * np.exp(rng.normal(0, [0.02, 0.018, 0.035])) * np.array([1, 1, 1 - 0.06 * ethnicity[1]])
+
+
+def _cheeks(assets: Assets, skin: str) -> Any:
+    """Mean sRGB (3,) of a skin texture where a cheek is."""
+    path = assets.diffuse(skin)
+    if path is None:
+        return np.ones(3)
+    pixels = assets.texture(path, 1024)
+    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK)
+    return pixels[top:bottom, left:right, :3].mean(axis=(0, 1)) / 255
+
+
+def _sample_makeup(rng: np.random.Generator) -> Makeup:
+    red = np.array([rng.uniform(0.45, 0.85), rng.uniform(0.08, 0.35), rng.uniform(0.1, 0.4)])
+    lid = rng.uniform(0.1, 0.5) * np.array([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.5, 1.2)])
+    strong = rng.random() < 0.4
+    return Makeup(
+        lips=_triple(red),
+        lip_strength=round(float(rng.uniform(0.3, 0.6) if strong else rng.uniform(0.05, 0.3)), 3),
+        lids=_triple(lid.clip(0, 0.6)),
+        lid_strength=round(float(rng.uniform(0.0, 0.45) if strong else rng.uniform(0.0, 0.25)), 3),
+        blush=round(float(rng.uniform(0, 0.5)), 3),
+    )
+
+
+def _sample_beard(rng: np.random.Generator, age: float, ethnicity: Triple) -> Beard | None:
+    """Shaved, stubble, or a beard in one of the styles; thinner among asians."""
+    strength = (1 - 0.55 * ethnicity[1]) * min(1.0, 0.5 + (age - 18) / 20)
+    kind = rng.choice(["shaved", "stubble", "beard"], p=[0.42, 0.26, 0.32])
+    styles = list(BEARD_STYLES)
+    style = styles[int(rng.choice(len(styles), p=list(BEARD_STYLES.values())))]
+    if kind == "shaved":
+        return Beard("full", 0.0, 1.0, round(float(strength * rng.uniform(0, 0.25)), 3))
+    if kind == "stubble":
+        style = style if rng.random() < 0.3 else "full"
+        return Beard(style, 0.0, 1.0, round(float(strength * rng.uniform(0.3, 0.8)), 3))
+    length = rng.uniform(0.03, 0.1) if rng.random() < 0.7 else rng.uniform(0.1, 0.3)
+    density = round(min(rng.uniform(0.6, 1.0) * (0.4 + 0.6 * strength), 1.0), 3)
+    if style == "moustache":
+        length = min(length, 0.06)
+    return Beard(style, round(float(length), 4), density, round(0.75 * density, 3))
+
+
 def _sample_eyes(rng: np.random.Generator, assets: Assets, ethnicity: Triple) -> tuple[str, str]:
     """Two irises to blend: shades of brown, but two of the others for most of the mainly caucasian."""
     names = assets.names("eyes/materials/*.mhmat")
@@ -355,7 +527,7 @@ def _sample_hair(
         stem = name.split("/")[-1].removesuffix(".mhclo")
         shares[name] = HAIR_SHARES.get(stem, (1.0, 1.0))[is_male]
         if stem.startswith("afro"):
-            shares[name] *= 0.15 + 3 * ethnicity[2]
+            shares[name] *= 0.05 + 3 * ethnicity[2] ** 2
     shares[None] = BALD_SHARE[is_male] * (0.4 + age / 50)
     names = list(shares)
     total = sum(shares.values())
@@ -372,7 +544,7 @@ def _sample_hair_color(rng: np.random.Generator, age: float, ethnicity: Triple) 
     grown = (1 - grey) * color + grey * np.array(GREY) * rng.uniform(0.7, 1.25)
     brow = (0.75 * ((1 - 0.7 * grey) * color + 0.7 * grey * np.array(GREY))).clip(0.02, 0.5)
     dyed = DYED[int(rng.integers(len(DYED)))]
-    if rng.random() < 0.07:
+    if rng.random() < 0.05:
         grown = np.array(dyed) * rng.uniform(0.7, 1.1)
     return _triple(grown.clip(0.02, 0.95)), _triple(brow)
 

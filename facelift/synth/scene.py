@@ -9,13 +9,38 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+PARTS = (
+    "background",
+    "skin",
+    "eyes",
+    "brows",
+    "lashes",
+    "teeth",
+    "tongue",
+    "hair",
+    "beard",
+    "clothes",
+    "glasses",
+    "hat",
+)
+"""Names of parts in the order of their numbers in a segmentation; the background is no part, but a number."""
+
+OTHER = 255
+"""The number of a part that has none of these names."""
+
+
+def part_id(name: str) -> int:
+    """The number of a part in a segmentation."""
+    return PARTS.index(name) if name in PARTS else OTHER
+
 
 @dataclass(frozen=True)
 class Part:
     """One textured triangle mesh of a person, in world units (z up, the face looks along -y).
 
     Attributes:
-        name: skin, eyes, brows, lashes, teeth, tongue, hair or clothes.
+        name: skin, eyes, brows, lashes, teeth, tongue, hair, beard, clothes, glasses or hat; several parts
+            of a person may share one.
         vertices: (V, 3) float32, split where the texture seams are, so that one index serves all.
         normals: (V, 3) float32, unit and smooth across seams.
         uvs: (V, 2) float32; v grows upwards, the texture's first row is v = 1.
@@ -39,23 +64,56 @@ class Part:
 
 @dataclass(frozen=True)
 class Light:
-    """A hemisphere of ambient light and a few directional lamps; colours are linear RGB, about 1 when bright.
+    """What surrounds a person, and a few lamps; colours are linear RGB, about 1 when bright.
+
+    A white matte surface has the colour 1 under an environment that is 1 all round, and so it has where it
+    faces one lamp of colour 1.
 
     Attributes:
-        sky, ground: (3,) ambient light from above and from below.
-        directions: (L, 3) unit vectors from the head towards each lamp, world axes.
-        colors: (L, 3) of each lamp.
+        environment: (H, W, 3) float32 radiance from afar, equirectangular. Pixel (i, j) lies in direction
+            (sin t cos p, sin t sin p, cos t) with t = (i + 0.5) / H * pi from +z (up) and
+            p = (j + 0.5) / W * 2 pi about z from +x, world axes.
+        directions: (L, 3) float32, unit vectors from the head towards each lamp, world axes.
+        colors: (L, 3) float32 of each lamp.
+        spreads: (L,) float32, each lamp's angular radius in radians: the larger, the softer its shadows.
         exposure: factor on linear light before it is encoded as sRGB.
     """
 
-    sky: Floats
-    ground: Floats
+    environment: Floats
     directions: Floats
     colors: Floats
+    spreads: Floats
     exposure: float = 1.0
 
 
 @dataclass(frozen=True)
 class Scene:
+    """What is drawn.
+
+    Attributes:
+        base: (19158, 3) float32 world points, MakeHuman's base mesh as this person wears and holds it, of
+            which the landmarks are vertices; None where there is no person.
+    """
+
     parts: tuple[Part, ...]
     light: Light
+    base: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What N cameras see of a scene, pixel by pixel.
+
+    Attributes:
+        rgba: (N, H, W, 4) uint8, sRGB with straight alpha; zero where nothing is.
+        depth: (N, H, W) float32, distance along the camera's z axis to the nearest surface at the pixel's
+            centre, in world units; 0 where nothing is.
+        normals: (N, H, W, 3) uint8, of that surface, towards the camera's side, in world axes: 0 to 255 is
+            -1 to 1, and zero where nothing is.
+        parts: (N, H, W) uint8, which part it is: an index into PARTS, or OTHER.
+    """
+
+    rgba: NDArray[np.uint8]
+    depth: Floats
+    normals: NDArray[np.uint8]
+    parts: NDArray[np.uint8]

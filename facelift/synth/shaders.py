@@ -9,7 +9,6 @@ MAX_LAMPS = 4
 
 # Directions that light is gathered from at every vertex: over the sphere, and over each lamp's own disc.
 AMBIENT_RAYS, LAMP_RAYS = 32, 8
-LAMP_SPREAD = 0.14
 TILE, TILES = 256, 8
 
 VERTEX = """
@@ -49,22 +48,28 @@ uniform vec3 wrap;  // how far light creeps past the terminator: in skin, red tr
 uniform float roughness;
 uniform float specular;
 uniform vec3 eye;
-uniform vec3 sky;
-uniform vec3 ground;
+uniform sampler2D surroundings;
 uniform int lamps;
 uniform vec3 directions[MAX_LAMPS];
 uniform vec3 colors[MAX_LAMPS];
+uniform float spreads[MAX_LAMPS];
 uniform float exposure;
 uniform float shelter;
+uniform float part;
 in vec3 world;
 in vec3 shading_normal;
 in vec3 along;
 in vec2 texcoord;
 in vec4 vertex_ambient;
 in vec4 vertex_lit;
-out vec4 color;
+layout(location = 0) out vec4 color;
+layout(location = 1) out vec4 surface;  // the normal, 0 to 1 for -1 to 1, and which part it is
 
-vec3 hemisphere(vec3 n) { return mix(ground, sky, 0.5 + 0.5 * n.z); }
+// What a rough surface mirrors: the surroundings, blurred the more the rougher it is.
+vec3 mirror(vec3 d) {
+    vec2 at = vec2(atan(d.y, d.x) / 6.28318531, acos(clamp(d.z, -1.0, 1.0)) / 3.14159265);
+    return textureLod(surroundings, at, 4.0 * sqrt(roughness) - 0.6).rgb;
+}
 
 vec3 decode(vec3 c) { return c * (c * (c * 0.305306011 + 0.682171111) + 0.012522878); }
 
@@ -76,10 +81,11 @@ vec3 encode(vec3 c) {
 }
 
 // The highlight of a lamp on a rough surface: GGX, Smith, Schlick, in units of the lamp's Lambert light.
-float highlight(vec3 n, vec3 v, vec3 l, float nl, float nv, float f0) {
+// A wide lamp's is wider.
+float highlight(vec3 n, vec3 v, vec3 l, float nl, float nv, float f0, float spread) {
     vec3 h = normalize(l + v);
     float nh = dot(n, h);
-    float a = roughness * roughness;
+    float a = min(roughness * roughness + 0.5 * spread, 1.0);
     float d = nh * nh * (a * a - 1.0) + 1.0;
     float fresnel = f0 + max(1.0 - roughness - f0, 0.0) * pow(1.0 - max(dot(v, h), 0.0), 5.0);
     return nl * a * a / (d * d) * 0.5 / mix(2.0 * nl * nv, nl + nv, a) * fresnel;
@@ -109,8 +115,16 @@ vec3 relief(vec3 n, float height) {
     return normalize(abs(area) * n - slope);
 }
 
+// The normal of the surface itself, towards the eye; a card's own, for what it is shaded with is bent.
+vec3 bare() {
+    vec3 n = cut ? cross(dFdx(world), dFdy(world)) : shading_normal;
+    if (cut ? dot(n, eye - world) < 0.0 : !gl_FrontFacing) n = -n;
+    return n / max(length(n), 1e-20);
+}
+
 void main() {
     vec4 texel = texture(albedo, texcoord);
+    surface = vec4(0.5 + 0.5 * bare(), part);
     if (cut) {
         ivec2 corner = ivec2(gl_FragCoord.xy) & 1;
         if (texel.a < 0.3 + 0.15 * float(corner.x ^ corner.y) + 0.3 * float(corner.y)) discard;
@@ -128,14 +142,14 @@ void main() {
 
     vec3 tint = specular * (vec3(0.15 + pale) + base);  // half mirrored by a hair, half coloured within it
     float sheen = strands ? 0.0 : mirrored(nv, f0) * vertex_ambient.a;
-    vec3 light = base * vertex_ambient.rgb + sheen * hemisphere(reflect(-v, n));
+    vec3 light = base * vertex_ambient.rgb + sheen * mirror(reflect(-v, n));
     for (int i = 0; i < lamps; i++) {
         vec3 l = directions[i];
         float nl = dot(n, l);
         vec3 soft = clamp((nl + wrap) / (1.0 + wrap), 0.0, 1.0);
         vec3 gloss = vec3(0.0);
         if (strands) gloss = tint * strand(t, v, l) * clamp(0.5 + nl, 0.0, 1.0);
-        else if (nl > 0.0) gloss = vec3(highlight(n, v, l, nl, nv, f0));
+        else if (nl > 0.0) gloss = vec3(highlight(n, v, l, nl, nv, f0, spreads[i]));
         light += colors[i] * vertex_lit[i] * (base * soft + gloss);
     }
     color = vec4(encode(light * shelter * exposure), 1.0);
@@ -165,7 +179,7 @@ void main() {
 }
 """
 
-# Light that reaches a vertex: from the hemisphere, and what share of every lamp's disc. A direction that
+# Light that reaches a vertex: from the surroundings, and what share of every lamp's disc. A direction that
 # is blocked still sends some light, which the blocking skin or hair has bounced.
 GATHER = """
 #version 330
@@ -173,10 +187,9 @@ const float BOUNCE = 0.3;
 uniform sampler2D atlas;
 uniform mat4 tiles[RAYS];
 uniform vec3 rays[RAYS];
+uniform vec3 radiance[AMBIENT];
 uniform int lamps;
 uniform bool strands;
-uniform vec3 sky;
-uniform vec3 ground;
 uniform float texel;
 in vec3 position;
 in vec3 normal;
@@ -196,7 +209,7 @@ void main() {
     for (int i = 0; i < AMBIENT; i++) {
         float weight = strands ? 1.0 : max(dot(normal, rays[i]), 0.0);
         float clear = open(i);
-        sum += weight * mix(BOUNCE, 1.0, clear) * mix(ground, sky, 0.5 + 0.5 * rays[i].z);
+        sum += weight * mix(BOUNCE, 1.0, clear) * radiance[i];
         seen += weight * clear;
         all += weight;
     }
@@ -225,17 +238,20 @@ void main() {
 
 # Colours are averaged as sRGB, because that is the space in which everybody composites straight alpha.
 # 1/z is linear over the image of a plane, so its mean over the four is exactly the depth at the pixel's
-# centre; where the four lie on several surfaces the nearest is taken, never a blend of two.
+# centre; where the four lie on several surfaces the nearest is taken, never a blend of two. So with normals.
 BOX = """
 #version 330
 uniform sampler2D fine_color;
 uniform sampler2D fine_depth;
+uniform sampler2D fine_surface;
 uniform vec2 near_far;
 layout(location = 0) out vec4 color;
 layout(location = 1) out float depth;
+layout(location = 2) out vec4 surface;
 void main() {
     ivec2 corner = 2 * ivec2(gl_FragCoord.xy);
-    vec3 sum = vec3(0.0);
+    vec3 sum = vec3(0.0), normal = vec3(0.0);
+    vec4 nearest = vec4(0.0);
     float covered = 0.0, inverse = 0.0, least = 1e9, most = 0.0;
     for (int i = 0; i < 4; i++) {
         ivec2 at = corner + ivec2(i & 1, i >> 1);
@@ -246,10 +262,15 @@ void main() {
         sum += c.rgb;
         covered += 1.0;
         inverse += 1.0 / z;
+        vec4 s = texelFetch(fine_surface, at, 0);
+        normal += s.xyz - 0.5;
+        if (z < least) nearest = s;
         least = min(least, z);
         most = max(most, z);
     }
+    bool one = covered == 4.0 && most - least < 0.02 * least;
     color = covered > 0.0 ? vec4(sum / covered, covered / 4.0) : vec4(0.0);
-    depth = covered == 0.0 ? 0.0 : covered == 4.0 && most - least < 0.02 * least ? 4.0 / inverse : least;
+    depth = covered == 0.0 ? 0.0 : one ? 4.0 / inverse : least;
+    surface = one ? vec4(0.5 + 0.5 * normalize(normal), nearest.a) : nearest;
 }
 """

@@ -1,9 +1,14 @@
-"""Reading heads: folders in FaceLift's two layouts, as `facelift synth` writes them."""
+"""Reading heads: folders in FaceLift's two layouts or WebDataset shards, as `facelift synth` writes them.
+
+Shards are read where they lie, a head or some views of it at a time; nothing is unpacked.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -13,9 +18,9 @@ from torch import Tensor
 
 from facelift.cameras import Cameras, canonical_rig
 from facelift.errors import UserError
-from facelift.split import is_held_out, seed_of
-
-DEPTH_UNITS = 10000  # a depth image's integers in one world unit
+from facelift.split import folder_name, is_held_out, seed_of
+from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, depth_name, flat
+from facelift.synth.shards import Index, read_file, read_index, seeds_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Views:
 
 
 class HeadFolder:
-    """The complete heads in one folder, held-out seeds or all others, ordered by name.
+    """The complete heads in one folder or in its shards, held-out seeds or all others, ordered by name.
 
     Raises:
         UserError: there is no such head.
@@ -44,9 +49,12 @@ class HeadFolder:
 
     def __init__(self, root: str | Path, held_out: bool = False) -> None:
         self.root = Path(root)
-        found = {path.parent.name for path in self.root.glob("[!.]*/opencv_cameras.json")}
+        found = {path.parent.name for path in self.root.glob(f"[!.]*/{CAMERAS_FILE}")}
         found |= {path.parent.name for path in self.root.glob("[!.]*/cam_000.png")}
-        self.heads = sorted(name for name in found if _held_out(name) == held_out)
+        self._shards = {head: shard for head, shard in _sharded(self.root) if head not in found}
+        self._starts: dict[Path, dict[str, int]] = {}
+        self._files = lru_cache(8)(self._find_files)
+        self.heads = sorted(name for name in found | self._shards.keys() if _held_out(name) == held_out)
         if not self.heads:
             kind = "held-out" if held_out else "training"
             raise UserError(f"{self.root} has no {kind} heads: make some with `facelift synth {self.root}`.")
@@ -65,44 +73,67 @@ class HeadFolder:
         """Views of the head of that name; None loads them all."""
         files, cameras = self._frames(head)
         chosen = list(range(len(files))) if views is None else views
-        rgba = torch.from_numpy(np.stack([_read(files[i]) for i in chosen])).movedim(-1, 1).float() / 255
-        alpha = rgba[:, 3:]
+        rgba = np.stack([self._image(head, files[i]) for i in chosen])
+        pixels = torch.from_numpy(rgba).movedim(-1, 1).float() / 255
+        alpha = pixels[:, 3:]
         depths = None
         if depth:
-            folder = self.root / head / "depth"
-            raw = np.stack([_read(folder / files[i].name.replace("cam", "depth")) for i in chosen])
-            depths = torch.from_numpy(raw.astype(np.float32) / DEPTH_UNITS)
-        return Views(rgba[:, :3] * alpha + 1 - alpha, alpha, depths, cameras[chosen])
+            steps = np.stack([self._image(head, depth_name(i)) for i in chosen])
+            depths = torch.from_numpy(steps.astype(np.float32) / DEPTH_SCALE)
+        return Views(pixels[:, :3] * alpha + 1 - alpha, alpha, depths, cameras[chosen])
 
-    def _frames(self, head: str) -> tuple[list[Path], Cameras]:
-        folder = self.root / head
-        if not (folder / "opencv_cameras.json").exists():  # FaceLift's six-view folders leave them out
-            files = [folder / f"cam_{i:03d}.png" for i in range(6)]
-            return files, canonical_rig(_read(files[0]).shape[0])
+    def _frames(self, head: str) -> tuple[list[str], Cameras]:
+        """Paths of the images in the head's folder, and their cameras."""
+        where = self.root / head / CAMERAS_FILE
         try:
-            frames = json.loads((folder / "opencv_cameras.json").read_text())["frames"]
-            files = [folder / frame["file_path"] for frame in frames]
+            frames = json.loads(self._read(head, CAMERAS_FILE))["frames"]
             cameras = Cameras(
                 torch.tensor([frame["w2c"] for frame in frames], dtype=torch.float32),
                 torch.tensor([[frame[k] for k in ("fx", "fy", "cx", "cy")] for frame in frames]),
                 frames[0]["w"],
                 frames[0]["h"],
             )
+            return [frame["file_path"] for frame in frames], cameras
+        except FileNotFoundError:  # FaceLift's six-view folders leave them out
+            files = [f"cam_{i:03d}.png" for i in range(6)]
+            return files, canonical_rig(self._image(head, files[0]).shape[0])
         except (OSError, ValueError, KeyError, IndexError) as error:
-            raise UserError(
-                f"{folder}/opencv_cameras.json cannot be read ({error!r}): make that head again."
-            ) from None
-        return files, cameras
+            raise UserError(f"{where} cannot be read ({error!r}): make that head again.") from None
+
+    def _image(self, head: str, name: str) -> np.ndarray:
+        """A PNG as it is stored, its channels RGBA."""
+        try:
+            image = cv2.imdecode(np.frombuffer(self._read(head, name), np.uint8), cv2.IMREAD_UNCHANGED)
+        except (OSError, KeyError, cv2.error):
+            image = None
+        if image is None:
+            raise UserError(f"{self.root / head / name} is missing or damaged: make that head again.")
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if image.ndim == 3 else image
+
+    def _read(self, head: str, name: str) -> bytes:
+        """A file of a head. Raises OSError, and KeyError where a shard lacks it."""
+        shard = self._shards.get(head)
+        if shard is None:
+            return (self.root / head / name).read_bytes()
+        return read_file(shard, self._files(head, shard)[flat(name)])
+
+    def _find_files(self, head: str, shard: Path) -> Index:
+        """Where the files of a head lie. Of every shard it is known where its heads begin, and no more."""
+        if shard not in self._starts:
+            starts, start = {}, 0
+            for name, _, after in read_index(shard):
+                starts[name], start = start, after
+            self._starts[shard] = starts
+        return next(read_index(shard, self._starts[shard][head]))[1]
+
+
+def _sharded(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every head that the names of the shards promise, and its shard."""
+    for path in sorted(root.glob("heads_*.tar")):
+        for seed in seeds_of(path.name) or ():
+            yield folder_name(seed), path
 
 
 def _held_out(name: str) -> bool:
     seed = seed_of(name)
     return seed is not None and is_held_out(seed)
-
-
-def _read(path: Path) -> np.ndarray:
-    """A PNG as it is stored, its channels RGBA."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise UserError(f"{path} is missing or damaged: make that head again.")
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if image.ndim == 3 else image

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from facelift.cameras import VIEW_NAMES
+from facelift.devices import resident
+from facelift.errors import UserError
 from facelift.views.autoencoder import Autoencoder
+from facelift.views.embedding import ImageEmbedding
 from facelift.views.unet import build_unet
 
 VIEWS = len(VIEW_NAMES)
+DPM_STEPS = 20
+
+Scheduler = Literal["ddim", "dpm++"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class ViewGeneratorConfig:
 
     Attributes:
         image_size: side of the square views in pixels.
+        any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
         fold, components: see `Autoencoder`.
         scaling_factor: see `Autoencoder`.
-        prompt_tokens: learned tokens that name a view to the U-Net, in place of an encoded sentence.
+        prompt_tokens: tokens that name a view to the U-Net: learned ones, or an encoded sentence.
+        image_encoder: arguments of transformers' CLIPVisionConfig; None has the U-Net see the portrait
+            through its latent alone.
+        image_noise: arguments of the DDPMScheduler that adds noise to the encoded image.
         scheduler: arguments of DDIMScheduler.
         steps, guidance, eta: the default sampling.
     """
@@ -43,6 +53,9 @@ class ViewGeneratorConfig:
     steps: int = 50
     guidance: float = 3.0
     eta: float = 1.0
+    any_size: bool = False
+    image_encoder: dict[str, Any] | None = None
+    image_noise: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -61,15 +74,22 @@ class ViewGenerator(nn.Module):
         self.prompts = nn.Parameter(
             torch.randn(VIEWS, config.prompt_tokens, self.unet.config.cross_attention_dim)
         )
-        self.scheduler = DDIMScheduler(**config.scheduler)
+        self.image_embedding = (
+            ImageEmbedding(config.image_encoder, config.image_noise) if config.image_encoder else None
+        )
+        with torch.device("cpu"):  # a table that no checkpoint holds, even where the weights come later
+            self.scheduler = DDIMScheduler(**config.scheduler)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, condition: Tensor, label: Tensor | None = None
+    ) -> Tensor:
         """One pass of the U-Net.
 
         Args:
             noisy: (B, 6, C, h, w) noisy latents of the six views.
             timesteps: (B,) of the diffusion.
             condition: (B, C, h, w) latent of the portrait, the same for all six views; zeros drop it.
+            label: (B, 6, D) embedding of the portrait, for a model that has one; zeros drop it.
 
         Returns:
             (B, 6, C, h, w) what the scheduler's prediction type asks for (v for ours).
@@ -79,7 +99,8 @@ class ViewGenerator(nn.Module):
         output = self.unet(
             inputs,
             timesteps.repeat_interleave(VIEWS),
-            encoder_hidden_states=self.prompts.to(inputs.dtype).repeat(batch, 1, 1),
+            encoder_hidden_states=self.prompts.to(inputs).repeat(batch, 1, 1),
+            class_labels=None if label is None else label.flatten(0, 1),
         ).sample
         return output.unflatten(0, (batch, VIEWS))
 
@@ -91,37 +112,88 @@ class ViewGenerator(nn.Module):
         steps: int | None = None,
         guidance: float | None = None,
         eta: float | None = None,
+        scheduler: Scheduler = "ddim",
+        sliced: bool = True,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
         """Imagine the six canonical views of a prepared portrait.
 
         Args:
-            portrait: (3, S, S) RGB in [0, 1] on white, S the model's image size.
+            portrait: (3, S, S) RGB in [0, 1] on white, S the model's image size, or with `any_size` another
+                multiple of `downsampling`. Its device is where the work is done; parts of the model that are
+                elsewhere come for as long as they are needed, one after the other.
             seed: of the noise, drawn on the CPU so that it means the same on every device.
             steps, guidance, eta: override the model's own sampling. With guidance g the prediction is
                 unconditional + g (conditional - unconditional); 1 needs one pass a step instead of two.
+            scheduler: "ddim" (Song et al., 2021), the model's own; or "dpm++", DPM-Solver++ (Lu et al.,
+                2022), which needs fewer steps, by default 20, and adds no noise between them.
+            sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise
+                each all at once, which takes more memory.
             progress: wraps the steps, to show them.
 
         Returns:
             (6, 3, S, S) RGB in [0, 1], in the order of cameras.VIEW_NAMES; the first shows the portrait.
+
+        Raises:
+            UserError: eta is asked of a scheduler that has none.
         """
-        steps = self.config.steps if steps is None else steps
+        sampler, steps, eta = self.sampling(scheduler, steps, eta)
         guidance = self.config.guidance if guidance is None else guidance
-        eta = self.config.eta if eta is None else eta
         device = portrait.device
         noise = torch.Generator().manual_seed(seed)
-        condition = self.autoencoder.encode(portrait[None])
-        latents = torch.randn(1, VIEWS, *condition.shape[1:], generator=noise).to(condition)
 
-        self.scheduler.set_timesteps(steps)
-        for t in progress(self.scheduler.timesteps):
-            timesteps = t.to(device)[None]
-            prediction = self.predict(latents, timesteps, condition)
-            if guidance != 1.0:
-                unconditional = self.predict(latents, timesteps, torch.zeros_like(condition))
-                prediction = unconditional + guidance * (prediction - unconditional)
-            variance_noise = torch.randn(latents.shape, generator=noise).to(latents) if eta > 0 else None
-            latents = self.scheduler.step(
-                prediction, t, latents, eta=eta, variance_noise=variance_noise, return_dict=False
-            )[0]
-        return self.autoencoder.decode(latents[0]).clamp(0, 1)
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=noise).to(device)
+
+        label = None
+        if self.image_embedding is not None:
+            with resident(self.image_embedding, device):
+                label = self.image_embedding(portrait, draw(VIEWS, self.image_embedding.dim))[None]
+        with resident(self.autoencoder, device):
+            condition = self.autoencoder.encode(portrait[None])
+        latents = draw(1, VIEWS, *condition.shape[1:])
+
+        sampler.set_timesteps(steps)
+        with resident(self.unet, device):
+            for t in progress(sampler.timesteps):
+                prediction = self._guided(latents, t.to(device), condition, label, guidance, sliced)
+                more = {"eta": eta, "variance_noise": draw(*latents.shape) if eta > 0 else None}
+                latents = sampler.step(
+                    prediction, t, latents, **(more if scheduler == "ddim" else {})
+                ).prev_sample
+        with resident(self.autoencoder, device):
+            views = [self.autoencoder.decode(x) for x in latents[0].split(1 if sliced else VIEWS)]
+        return torch.cat(views).clamp(0, 1)
+
+    def _guided(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        condition: Tensor,
+        label: Tensor | None,
+        guidance: float,
+        sliced: bool,
+    ) -> Tensor:
+        """The prediction with classifier-free guidance (Ho and Salimans, 2021), float32."""
+        given = [x for x in (condition, label) if x is not None]
+        if guidance == 1.0:
+            return self.predict(latents, timestep[None], *given).float()
+        dropped = [torch.zeros_like(x) for x in given]
+        if sliced:
+            conditional, unconditional = (self.predict(latents, timestep[None], *x) for x in (given, dropped))
+        else:
+            both = (torch.cat(x) for x in zip(given, dropped, strict=True))
+            conditional, unconditional = self.predict(
+                latents.repeat(2, 1, 1, 1, 1), timestep.repeat(2), *both
+            ).chunk(2)
+        return unconditional.float() + guidance * (conditional.float() - unconditional.float())
+
+    def sampling(self, scheduler: Scheduler, steps: int | None, eta: float | None) -> tuple[Any, int, float]:
+        """A fresh scheduler, how many steps, and how noisy; None is what the model was made for."""
+        if scheduler == "ddim":
+            sampler = DDIMScheduler.from_config(self.scheduler.config)
+            return sampler, steps or self.config.steps, self.config.eta if eta is None else eta
+        if eta:
+            raise UserError("DPM-Solver++ adds no noise between its steps: leave eta out, or take ddim.")
+        sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config, algorithm_type="dpmsolver++")
+        return sampler, steps or DPM_STEPS, 0.0

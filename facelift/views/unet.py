@@ -41,24 +41,25 @@ class FrontViewAttention:
         **_: Any,
     ) -> Tensor:
         query, key, value = (
-            project(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+            project(hidden_states)
+            .unflatten(0, (-1, self.views))
+            .unflatten(-1, (attn.heads, -1))
+            .transpose(2, 3)
             for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        key, value = (self._prepend_front(x) for x in (key, value))
-        attended = F.scaled_dot_product_attention(query, key, value)
-        return attn.to_out[1](attn.to_out[0](attended.transpose(1, 2).flatten(2)))
-
-    def _prepend_front(self, x: Tensor) -> Tensor:
-        """(B * views, heads, tokens, dim) -> (B * views, heads, 2 * tokens, dim)."""
-        by_sample = x.unflatten(0, (-1, self.views))
-        front = by_sample[:, :1].expand_as(by_sample)
-        return torch.cat([front, by_sample], dim=3).flatten(0, 1)
+        )  # each (B, views, heads, tokens, dim)
+        # View by view, so that the front view's keys and values are copied for one at a time. For the front
+        # itself they are not copied at all: attending to every token twice is attending to it once.
+        attended = [F.scaled_dot_product_attention(query[:, 0], key[:, 0], value[:, 0])]
+        for view in range(1, self.views):
+            seen, shown = (torch.cat([x[:, 0], x[:, view]], dim=2) for x in (key, value))
+            attended.append(F.scaled_dot_product_attention(query[:, view], seen, shown))
+        output = torch.stack(attended, dim=1).flatten(0, 1).transpose(1, 2).flatten(2)
+        return attn.to_out[1](attn.to_out[0](output))
 
 
 def build_unet(config: dict[str, Any], views: int = 6) -> UNet2DConditionModel:
     """A stock U-Net, from FaceLift's configuration or our own, with front-view attention on every attn1."""
-    known = inspect.signature(UNet2DConditionModel.__init__).parameters
-    unet = UNet2DConditionModel(**{key: _stock_names(value) for key, value in config.items() if key in known})
+    unet = UNet2DConditionModel(**stock_config(config))
     unet.set_attn_processor(
         {
             name: FrontViewAttention(views) if name.endswith("attn1.processor") else processor
@@ -66,6 +67,12 @@ def build_unet(config: dict[str, Any], views: int = 6) -> UNet2DConditionModel:
         }
     )
     return unet
+
+
+def stock_config(config: dict[str, Any]) -> dict[str, Any]:
+    """What the stock U-Net takes of a configuration, FaceLift's names of blocks translated."""
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    return {key: _stock_names(value) for key, value in config.items() if key in known}
 
 
 def _stock_names(value: Any) -> Any:

@@ -1,0 +1,85 @@
+"""Where a model is while it works, and in which numbers: precision, memory, one stage at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+from facelift.errors import UserError
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Memory = Literal["auto", "fast", "sliced", "offload"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+# What a photo takes beside the weights, in bytes for each pixel of the six views and each byte of a number;
+# computed at 512 x 512, see docs/released.md. The reserve is for CUDA itself and for what others use.
+WORK = {"fast": 1250, "sliced": 500}
+RESERVE = 1 << 30
+
+
+def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str]) -> torch.dtype:
+    """What to compute in; "auto" is the model's own choice for the device."""
+    name = by_device.get(device.type, "float32") if dtype == "auto" else dtype
+    if name not in ("float32", "bfloat16", "float16"):
+        raise UserError(f"There is no precision {name!r}: choose float32, bfloat16 or float16.")
+    if (
+        name == "bfloat16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        name = "float16"  # a GPU from before 2020
+    return getattr(torch, name)
+
+
+def hold(model: Model, dtype: torch.dtype) -> Model:
+    """Keep the weights of matrix products in `dtype` and all others in float32.
+
+    Under autocast to `dtype`, which would cast them at every use, nothing changes but memory and time. The
+    layers that a model names in `exact` are those that it computes in float32 in any case.
+    """
+    exact = getattr(model, "exact", ())
+    for name, module in model.named_modules():
+        product = isinstance(module, (nn.Linear, nn.Conv2d)) and name not in exact
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(dtype if product else torch.float32)
+    return model
+
+
+def choose_memory(
+    memory: Memory, device: torch.device, models: Sequence[nn.Module], pixels: int, dtype: torch.dtype
+) -> Memory:
+    """How much of the device's memory to take; "auto" is the fastest that fits into what is free.
+
+    - "fast": both models stay on the device, and what can be done at once is.
+    - "sliced": both stay, but the two halves of guidance and the views to decode come one after the other.
+    - "offload": as sliced, and only the part of the models that works is on the device.
+
+    Args:
+        models: both stages, their weights as they are held.
+        pixels: of all views together.
+        dtype: what is computed in.
+    """
+    if memory != "auto":
+        return memory
+    if device.type != "cuda":
+        return "sliced"
+    weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
+    free = torch.cuda.mem_get_info(device)[0] - RESERVE - weights
+    levels: tuple[Memory, ...] = ("fast", "sliced")
+    return next((x for x in levels if free >= WORK[x] * pixels * dtype.itemsize), "offload")
+
+
+@contextmanager
+def resident(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """The module on a device for as long as it is needed there, then back where it was."""
+    home = next(module.parameters()).device
+    module.to(device)
+    try:
+        yield
+    finally:
+        module.to(home)

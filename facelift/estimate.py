@@ -1,0 +1,68 @@
+"""How long a photo will take on a CPU, told before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from facelift.cameras import VIEW_NAMES, canonical_rig
+from facelift.reconstruct import GSLRM
+from facelift.views import ViewGenerator
+
+if TYPE_CHECKING:
+    from facelift.pipeline import FaceLift
+
+LARGE = 200_000_000  # weights; what is smaller is done before anybody asks
+VIEWS = len(VIEW_NAMES)
+
+
+@torch.no_grad()
+def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | None:
+    """About how long both stages take at the model's own size; None for a small model.
+
+    The first block of the U-Net is timed on tensors of the real size, in the precision that will be used; all
+    the rest is scaled from it by the number of floating-point operations.
+    """
+    if sum(p.numel() for p in model.views.parameters()) < LARGE:
+        return None
+    with torch.device("meta"):
+        views, reconstructor = ViewGenerator(model.views.config), GSLRM(model.reconstructor.config)
+        cells = model.size // views.autoencoder.downsampling
+        latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)
+        label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)
+        images = torch.empty(VIEWS, 3, model.size, model.size)
+        cameras = canonical_rig(model.size).to("meta")
+        one_pass = operations(
+            lambda: views.predict(
+                latents, torch.empty(1), latents[:, 0], label if views.config.image_encoder else None
+            )
+        )
+        work = operations(lambda: (views.autoencoder.decode(latents[0]), reconstructor(images, cameras)))
+        sample = operations(lambda: _first_block(views, cells))
+    work += one_pass * steps * (1 if guidance == 1.0 else 2)
+
+    with model.autocast():
+        start = time.perf_counter()
+        _first_block(model.views, cells)
+        return work / sample * (time.perf_counter() - start)
+
+
+def operations(work: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products, convolutions and attention in `work`."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def _first_block(views: ViewGenerator, cells: int) -> object:
+    block: nn.Module = views.unet.down_blocks[0]
+    config, parameter = views.unet.config, next(views.unet.parameters())
+    hidden = torch.zeros(VIEWS, config.block_out_channels[0], cells, cells, device=parameter.device)
+    embedding = hidden.new_zeros(VIEWS, views.unet.time_embedding.linear_2.out_features)
+    prompts = hidden.new_zeros(VIEWS, views.config.prompt_tokens, config.cross_attention_dim)
+    return block(hidden, embedding, encoder_hidden_states=prompts)

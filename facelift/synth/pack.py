@@ -1,0 +1,206 @@
+"""What the generator needs of MakeHuman's assets in one file of at most 40 MB, to travel to other machines.
+
+A pack is a zip file with the names of MakeHuman's data folder, but other contents: meshes, targets and
+proxies are NumPy archives of the very numbers, a material is the name of its texture, textures are WebP of
+at most 1024 pixels. The same seed gives the same person from a pack as from the folder; pictures differ by
+the textures' compression.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from facelift.errors import UserError
+from facelift.formats.files import atomic_path
+from facelift.synth.assets import (
+    WHERE,
+    Assets,
+    Mesh,
+    Pixels,
+    Proxy,
+    Target,
+    fitted,
+    open_texture,
+    shrunk,
+)
+
+LIMIT = 40_000_000
+"""Bytes that a pack may have."""
+
+SIZES = (1024, 768, 512, 384, 256)
+"""Sides of the textures that are tried, in pixels, until the pack is small enough."""
+
+QUALITY = 92
+
+HEADER, VERSION = "facelift-pack.json", 1
+
+# Targets that change no head; a whole MakeHuman has many.
+BODY = tuple(
+    "armslegs breast bulge buttocks feet genitals hands hip legs measure pelvis stomach torso "  # noqa: SIM905
+    "macrodetails/height macrodetails/proportions".split()
+)
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def write_pack(path: str | Path, assets: str | Path) -> None:
+    """Pack a MakeHuman data folder into the file `path`.
+
+    Raises:
+        UserError: for assets that are not there, a file that cannot be written, or too much for one pack.
+    """
+    folder = Assets.open(assets)
+    with atomic_path(path) as aside:
+        for size in SIZES:
+            _write(aside, folder, size)
+            if aside.stat().st_size <= LIMIT:
+                return
+        raise UserError(
+            f"{assets} fills more than {LIMIT // 1_000_000} MB: remove clothes or hair that you do not need."
+        )
+
+
+def _write(path: Path, assets: Assets, size: int) -> None:
+    with zipfile.ZipFile(path, "w") as pack:
+        pack.writestr(HEADER, json.dumps({"version": VERSION, "texture_size": size}))
+        pack.writestr("3dobjs/base.obj", _archive(_mesh_arrays(assets.base)))
+        for name in assets.names("targets/**/*.target*"):
+            stem = name.removeprefix("targets/").split(".target")[0]
+            if not stem.startswith(BODY):
+                target = assets.target(stem)
+                arrays: Arrays = {"indices": target.indices, "offsets": target.offsets}
+                pack.writestr(f"targets/{stem}.target", _archive(arrays))
+        materials = {assets.path(name).resolve(): name for name in assets.names("**/*.mhmat")}
+        for name in assets.names("**/*.mhclo"):
+            proxy = assets.proxy(name)
+            material = materials.get(proxy.material.resolve(), "")
+            pack.writestr(name, _archive(_proxy_arrays(proxy, material)))
+        textures: dict[Path, str] = {}
+        for name in assets.names("**/*.mhmat"):
+            texture = assets.diffuse(name)
+            if texture is not None:
+                textures.setdefault(texture, f"textures/{len(textures):03d}_{texture.stem}.webp")
+            pack.writestr(name, "" if texture is None else textures[texture])
+        for texture, name in textures.items():
+            buffer = io.BytesIO()
+            shrunk(open_texture(texture), size).save(buffer, "WEBP", quality=QUALITY)
+            pack.writestr(name, buffer.getvalue())
+
+
+def _archive(arrays: Arrays) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _mesh_arrays(mesh: Mesh) -> Arrays:
+    groups = {f"group {name}": rows for name, rows in mesh.groups.items()}
+    arrays = {name: getattr(mesh, name) for name in ("vertices", "uvs", "faces", "face_uvs")}
+    return arrays | groups
+
+
+def _proxy_arrays(proxy: Proxy, material: str) -> Arrays:
+    arrays = {name: getattr(proxy, name) for name in ("anchors", "weights", "offsets", "hidden")}
+    scale = np.array([[axis, i, j, length] for axis, (i, j, length) in proxy.scale.items()], np.float64)
+    mesh = {f"mesh {name}": values for name, values in _mesh_arrays(proxy.mesh).items()}
+    return arrays | mesh | {"scale": scale.reshape(-1, 4), "material": np.array(material)}
+
+
+def _mesh(arrays: Arrays) -> Mesh:
+    groups = {name.removeprefix("group "): rows for name, rows in arrays.items() if name.startswith("group ")}
+    return Mesh(arrays["vertices"], arrays["uvs"], arrays["faces"], arrays["face_uvs"], groups)
+
+
+def _proxy(arrays: Arrays) -> Proxy:
+    mesh = {name.removeprefix("mesh "): rows for name, rows in arrays.items() if name.startswith("mesh ")}
+    scale = {int(axis): (int(i), int(j), float(length)) for axis, i, j, length in arrays["scale"]}
+    return Proxy(
+        arrays["anchors"],
+        arrays["weights"],
+        arrays["offsets"],
+        scale,
+        arrays["hidden"],
+        Path(str(arrays["material"])),
+        _mesh(mesh),
+    )
+
+
+@dataclass
+class PackedAssets(Assets):
+    """The assets of a pack. Paths of materials and textures are names within it."""
+
+    _pack: zipfile.ZipFile = field(kw_only=True, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> PackedAssets:
+        """The pack in a file. Raises UserError for any other file."""
+        try:
+            pack = zipfile.ZipFile(folder)
+            version = json.loads(pack.read(HEADER))["version"]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{folder} is no pack of assets: make one with `facelift synth pack`, or {WHERE}."
+            ) from error
+        if version != VERSION:
+            raise UserError(
+                f"{folder} is a pack of another version: make it again with `facelift synth pack`."
+            )
+        return cls((Path(folder),), _pack=pack)
+
+    def names(self, pattern: str) -> list[str]:
+        wanted = pattern.split("/")
+
+        def look() -> list[str]:
+            split = ((name, name.split("/")) for name in self._pack.namelist())
+            return sorted(
+                name
+                for name, parts in split
+                if len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+            )
+
+        return self.cached(("names", pattern), look)
+
+    def path(self, name: str) -> Path:
+        if name not in self._pack.NameToInfo:
+            raise UserError(f"{self.roots[0]} lacks {name}: make the pack again with `facelift synth pack`.")
+        return Path(name)
+
+    @property
+    def base(self) -> Mesh:
+        return self.cached("base", lambda: _mesh(self._arrays("3dobjs/base.obj")))
+
+    def target(self, name: str) -> Target:
+        return self.cached(("target", name), lambda: Target(**self._arrays(f"targets/{name}.target")))
+
+    def proxy(self, name: str) -> Proxy:
+        return self.cached(("proxy", name), lambda: _proxy(self._arrays(name)))
+
+    def diffuse(self, material: str | Path) -> Path | None:
+        name = material if isinstance(material, str) else material.as_posix()
+        if name == ".":  # a proxy without a material
+            return None
+        texture = self._read(name).decode()
+        return Path(texture) if texture else None
+
+    def texture(self, path: Path, size: int = 1024) -> Pixels:
+        def read() -> Pixels:
+            return fitted(Image.open(io.BytesIO(self._read(path.as_posix()))), size)
+
+        return self.cached(("texture", path, size), read)
+
+    def _read(self, name: str) -> bytes:
+        return self._pack.read(self.path(name).as_posix())
+
+    def _arrays(self, name: str) -> Arrays:
+        with np.load(io.BytesIO(self._read(name)), allow_pickle=False) as archive:
+            return dict(archive)

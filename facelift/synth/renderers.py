@@ -1,0 +1,45 @@
+"""The renderers of a scene, by name."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from numpy import uint8
+from numpy.typing import NDArray
+
+from facelift.cameras import Cameras
+from facelift.errors import UserError
+from facelift.synth.scene import Floats, Scene
+
+RENDERERS = ("opengl", "cycles")
+
+SAMPLES = 16
+"""Paths that Cycles traces through a pixel, if not said otherwise."""
+
+
+class Renderer(AbstractContextManager["Renderer"], Protocol):
+    """What draws scenes: `opengl.Renderer`, fast, or `cycles.Renderer`, true to how light goes."""
+
+    def render(self, scene: Scene, cameras: Cameras) -> tuple[NDArray[uint8], Floats]:
+        """Draw one scene from N cameras: rgba (N, H, W, 4) uint8, z-depth (N, H, W) in world units."""
+        ...
+
+
+def open_renderer(name: str, samples: int = SAMPLES) -> Renderer:
+    """The renderer of that name in RENDERERS; `samples` is for Cycles, OpenGL draws four to a pixel.
+
+    Raises:
+        UserError: for another name or no samples, or if what the renderer needs is not installed.
+    """
+    if samples < 1:
+        raise UserError(f"--samples must be at least 1, not {samples}.")
+    if name == "opengl":
+        from facelift.synth import opengl
+
+        return opengl.Renderer()
+    if name == "cycles":
+        from facelift.synth import cycles
+
+        return cycles.Renderer(samples)
+    raise UserError(f"--renderer must be {' or '.join(RENDERERS)}, not {name!r}.")

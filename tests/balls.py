@@ -1,0 +1,48 @@
+"""Stand-ins for people that need no assets: balls whose colours and places hang on their seeds."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from test_synth_render import scene, sphere
+
+from facelift.synth import dataset, head
+from facelift.synth.assets import Assets
+
+
+class Ball:
+    def __init__(self, seed):
+        self.seed = seed
+
+    def to_json(self):
+        return json.dumps({"seed": self.seed})
+
+    def build(self):
+        rng = np.random.default_rng(self.seed)
+        return scene(sphere(rng.uniform(-0.2, 0.2, 3), 0.4, color=(*rng.integers(0, 255, 3), 255), steps=12))
+
+
+STAND_INS = (
+    (Assets, "open", lambda folder: None),
+    (head, "sample_person", lambda seed, assets: Ball(seed)),
+    (head, "build_scene", lambda person, assets: person.build()),
+)
+
+
+class BallJob(dataset.Job):
+    """A job for worker processes, which keep a record of who filled what."""
+
+    def __call__(self, unit):
+        for thing, name, stand_in in STAND_INS:
+            setattr(thing, name, stand_in)
+        with (self.store.out / f"worker_{os.getpid()}").open("a") as record:
+            record.write(f"{unit.start}\n")
+        return super().__call__(unit)
+
+
+def main(out: Path, **how) -> None:
+    """Draw balls in a process that is there to be killed."""
+    for thing, name, stand_in in STAND_INS:
+        setattr(thing, name, stand_in)
+    dataset.synthesize(out, "assets", **how)
