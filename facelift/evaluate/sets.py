@@ -6,8 +6,8 @@ A set is one of these, or a folder of several, as `light_0/` and `light_1/` of t
     HEAD/                           all views of a head in one folder (FaceLift's "gslrm"), where the six are
                                     known by their cameras; or the six alone (FaceLift's "mvdiffusion")
 
-Heads that were trained on (`facelift.split`) are left out, and so are heads in shards. The same HEAD in several
-parts is one person.
+Heads that were trained on (`facelift.split`) are left out, and so are heads in shards. The same HEAD in
+several parts is one person.
 """
 
 from __future__ import annotations
