@@ -18,8 +18,8 @@ Model = TypeVar("Model", bound=nn.Module)
 
 # What a photo takes beside the weights, in bytes for each pixel of the six views and each byte of a number;
 # computed at 512 x 512, see docs/released.md. The reserve is for CUDA itself and for what others use.
-WORK = {"fast": 1250, "sliced": 500}
-RESERVE = 1 << 30
+WORK = {"fast": 1300, "sliced": 300}
+RESERVE = 3 << 29
 
 
 def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str]) -> torch.dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +32,8 @@ def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | N
     if sum(p.numel() for p in model.views.parameters()) < LARGE:
         return None
     with torch.device("meta"):
-        views, reconstructor = ViewGenerator(model.views.config), GSLRM(model.reconstructor.config)
+        views = ViewGenerator(model.views.config)
+        reconstructor = GSLRM(replace(model.reconstructor.config, skip_background=False))  # at most
         cells = model.size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)
         label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)

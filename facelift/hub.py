@@ -54,7 +54,7 @@ def download(
     Raises:
         UserError: no network, no such repository or revision, no permission, no space.
     """
-    from huggingface_hub import errors, snapshot_download
+    from huggingface_hub import HfApi, errors, snapshot_download
 
     pinned = PINNED.get(repository)
     revision = revision or (pinned.revision if pinned else "main")
@@ -66,8 +66,20 @@ def download(
         pass
     if pinned:
         print(pinned.notice, file=sys.stderr, flush=True)
+    unreachable = UserError(
+        f"{repository} is not in the cache yet and the Hugging Face hub cannot be reached: connect to "
+        "the network for the first time, or name a folder with the model."
+    )
     try:
+        try:
+            HfApi().model_info(repository, revision=revision, timeout=10)
+        except errors.HfHubHTTPError:
+            raise
+        except Exception:  # the download would only try for half a minute; its HTTP library changes its name
+            raise unreachable from None
         return Path(snapshot_download(repository, revision=revision, allow_patterns=files))
+    except UserError:
+        raise
     except errors.GatedRepoError:
         raise UserError(
             f"{repository} is open only to those who accepted its terms: accept them at "
@@ -81,11 +93,8 @@ def download(
     except errors.RevisionNotFoundError:
         raise UserError(f"{repository} has no revision {revision}: check --revision.") from None
     except (errors.LocalEntryNotFoundError, ConnectionError):
-        raise UserError(
-            f"{repository} is not in the cache yet and the Hugging Face hub cannot be reached: connect to "
-            "the network for the first time, or name a folder with the model."
-        ) from None
-    except Exception as error:  # the hub's HTTP library is another one in each of its major versions
+        raise unreachable from None
+    except Exception as error:  # a connection that breaks is one of many errors
         reason = explain(error) if isinstance(error, OSError) and error.errno else first_reason(error)
         raise UserError(
             f"{repository} could not be fetched ({reason}): try again; what has arrived is kept."

@@ -25,8 +25,11 @@ from test_synth_render import ASSETS, needs_assets
 
 from facelift import cameras, split
 from facelift.errors import UserError
+from facelift.reconstruct import GSLRMConfig
 from facelift.synth import dataset, shards
 from facelift.train.data import HeadFolder
+from facelift.train.loop import draws
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 
 TESTS = Path(__file__).parent
 FORMS = pytest.mark.parametrize("form", ["folders", "shards"])
@@ -213,6 +216,22 @@ def test_lists_hold_what_earlier_runs_made(make, tmp_path):
     make(tmp_path, seed=1005, heads=1)
     lines = (tmp_path / "data_mvdiff_train.txt").read_text().splitlines()
     assert [Path(line).name for line in lines] == ["head_001000", "head_001001", "head_001005"]
+
+
+def test_training_reads_shards_as_it_reads_folders(make, tmp_path):
+    for form in ("folders", "shards"):
+        make(tmp_path / form / "canonical", form=form)
+        make(tmp_path / form / "orbit", form=form, rig="orbit", views=4)
+    training = [
+        ReconstructorTraining(f"{tmp_path}/{form}/canonical", f"{tmp_path}/{form}/orbit", render_from=1)
+        for form in ("folders", "shards")
+    ]
+    model = GSLRMConfig(image_size=32, patch_size=8, width=64, layers=1, head_dim=32, grid=4)
+    losses = []
+    for each in training:
+        torch.manual_seed(0)
+        losses.append(ReconstructorTask(model, each, torch.device("cpu")).backward(0, 2, draws(4, 0)))
+    assert losses[0] == losses[1] and losses[0]["depth"] > 0
 
 
 @FORMS

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
+from facelift.errors import UserError
+from facelift.reconstruct.gslrm import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views.autoencoder import Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
@@ -65,8 +70,6 @@ def test_reproduces_the_reference_unet():
 
 def test_front_view_attention_is_softmax_over_front_and_own_tokens():
     """Against the formula, written out for every view and head."""
-    from diffusers.models.attention_processor import Attention
-
     torch.manual_seed(0)
     attention = Attention(query_dim=8, heads=2, dim_head=4).double()
     x = torch.randn(6, 5, 8, dtype=torch.float64)  # two samples of three views
@@ -111,21 +114,72 @@ def test_guidance_of_one_is_the_conditional_prediction_in_one_pass(monkeypatch):
     assert passes == [True, False, True, False]  # the unconditional half sees zeros
 
 
-def test_ddim_recovers_a_sample_that_the_unet_knows(monkeypatch):
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm++"])
+def test_schedulers_recover_a_sample_that_the_unet_knows(monkeypatch, scheduler):
     """A U-Net that always predicts the v of one fixed sample must lead there, whatever the noise."""
     model, portrait = tiny(), torch.rand(3, 32, 32)
-    scheduler = model.scheduler
+    schedule = model.scheduler
     known = torch.randn(1, 6, 4, 8, 8)
 
     def oracle(noisy, timesteps, condition, label=None):
-        alpha = scheduler.alphas_cumprod[timesteps].sqrt()
-        sigma = (1 - scheduler.alphas_cumprod[timesteps]).sqrt()
+        alpha = schedule.alphas_cumprod[timesteps].sqrt()
+        sigma = (1 - schedule.alphas_cumprod[timesteps]).sqrt()
         noise = (noisy - alpha * known) / sigma
         return alpha * noise - sigma * known
 
     monkeypatch.setattr(model, "predict", oracle)
     expected = model.autoencoder.decode(known[0]).clamp(0, 1)
-    torch.testing.assert_close(model.generate(portrait, steps=5), expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(
+        model.generate(portrait, steps=5, scheduler=scheduler), expected, atol=2e-3, rtol=0
+    )
+
+
+def test_dpm_solver_takes_twenty_steps_and_no_noise():
+    model, portrait = tiny(eta=1.0), torch.rand(3, 32, 32)
+    seen = []
+    model.generate(portrait, scheduler="dpm++", progress=lambda steps: seen.extend(steps) or steps)
+    assert len(seen) == 20
+    with pytest.raises(UserError, match="eta"):
+        model.generate(portrait, scheduler="dpm++", eta=0.5)
+
+
+def test_slices_are_only_about_memory(monkeypatch):
+    model, portrait = tiny(), torch.rand(3, 32, 32)
+    halves, slices = (model.generate(portrait, guidance=2.0, sliced=sliced) for sliced in (False, True))
+    torch.testing.assert_close(halves, slices, atol=1e-5, rtol=0)
+    sizes = []
+    predict, decode = model.predict, model.autoencoder.decode
+    monkeypatch.setattr(model, "predict", lambda noisy, *a: sizes.append(len(noisy)) or predict(noisy, *a))
+    monkeypatch.setattr(model.autoencoder, "decode", lambda x: sizes.append(len(x)) or decode(x))
+    model.generate(portrait, steps=1, guidance=2.0, sliced=False)
+    model.generate(portrait, steps=1, guidance=2.0, sliced=True)
+    assert sizes == [2, 6, 1, 1, *[1] * 6]
+
+
+class Largest(TorchDispatchMode):
+    """Remembers how many numbers the largest tensor had."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_iter(result) if isinstance(x, torch.Tensor)]
+        self.numel = max(self.numel, *sizes, 0)
+        return result
+
+
+@torch.no_grad()
+def test_attention_never_writes_its_weights_out():
+    """Neither (views x tokens)^2 numbers nor, in the U-Net, the front view's keys for all views at once."""
+    tokens, width = 1024, 16
+    attention = Attention(query_dim=width, heads=1, dim_head=width)
+    with Largest() as seen:
+        FrontViewAttention(views=6)(attention, torch.randn(6, tokens, width))
+    assert seen.numel == 6 * tokens * width, "the views themselves"
+    block = Block(width, head_dim=16)
+    with Largest() as seen:
+        block(torch.randn(1, 6 * tokens, width))
+    assert seen.numel == 6 * tokens * 4 * width, "the hidden layer"
 
 
 def test_autoencoder_folds_pixels_into_channels():

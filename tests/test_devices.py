@@ -1,0 +1,98 @@
+"""Precision and memory by device, and the time a CPU will need."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from facelift import devices, estimate
+from facelift.devices import choose_dtype, choose_memory, hold, resident
+from facelift.errors import UserError
+from facelift.reconstruct import GSLRM, GSLRMConfig
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+GIB = 2**30
+
+
+def test_precision_is_the_models_choice_unless_asked(monkeypatch):
+    by_device = {"cpu": "float32", "cuda": "bfloat16"}
+    assert choose_dtype("auto", CPU, by_device) == torch.float32
+    assert choose_dtype("float16", CPU, by_device) == torch.float16
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported, **_: supported)
+        assert choose_dtype("auto", CUDA, by_device) == dtype
+    with pytest.raises(UserError, match="float8"):
+        choose_dtype("float8", CPU, by_device)
+
+
+@torch.no_grad()
+def test_held_weights_change_nothing_under_autocast():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(8 * 36, 5)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(x)
+        got = hold(model, torch.bfloat16)(x)
+    assert torch.equal(got, expected)
+    assert [m.weight.dtype for m in (model[0], model[1], model[3])] == [
+        torch.bfloat16,
+        torch.float32,
+        torch.bfloat16,
+    ]
+
+
+def test_heads_of_the_reconstructor_stay_exact():
+    model = hold(GSLRM(GSLRMConfig(image_size=16, width=64, layers=1, head_dim=32)), torch.float16)
+    assert model.patch_embed.weight.dtype == model.blocks[0].mlp[0].weight.dtype == torch.float16
+    assert model.pixel_head.weight.dtype == model.learned_head.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("free", "level"), [(24, "fast"), (11, "fast"), (7.6, "sliced"), (5, "offload")])
+def test_memory_is_the_fastest_that_fits(monkeypatch, free, level):
+    """The paper's models in float16, 3.5 GiB of weights, at 512 x 512."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * GIB, 80 * GIB))
+    weights = nn.Linear(1, int(3.5 * GIB / 2), bias=False, device="meta", dtype=torch.float16)
+    assert choose_memory("auto", CUDA, [weights], 6 * 512**2, torch.float16) == level
+    assert choose_memory("auto", CPU, [weights], 6 * 512**2, torch.float16) == "sliced"
+    assert choose_memory("offload", CUDA, [weights], 6 * 512**2, torch.float16) == "offload"
+
+
+def test_a_module_visits_a_device_and_returns():
+    """The meta device stands in for a GPU; a stage that fails is brought home, too."""
+    model = nn.Linear(2, 2, device="meta")
+    with pytest.raises(RuntimeError), resident(model, torch.device("meta")):
+        raise RuntimeError
+    moves = []
+    module = nn.Linear(2, 2)
+    module.to = moves.append
+    with resident(module, torch.device("meta")):
+        assert moves == [torch.device("meta")]
+    assert moves == [torch.device("meta"), CPU]
+
+
+def test_the_estimate_scales_a_timed_part_to_the_whole(monkeypatch):
+    """Against the time that the work then takes, within a factor: this machine may be busy."""
+    from facelift import FaceLift
+
+    model = FaceLift.from_pretrained(device="cpu")
+    assert model.estimate(10, 1.0, "ddim") is None, "small models are not worth it"
+    monkeypatch.setattr(estimate, "LARGE", 0)
+    one, two, guided = (model.estimate(*x, "ddim") for x in ((100, 1.0), (200, 1.0), (100, 2.0)))
+    assert one > 0 and two > 1.2 * one and guided > 1.2 * one
+    image = torch.ones(3, 256, 256)
+    with model.autocast():
+        model.views.generate(image, steps=1)
+        start = time.perf_counter()
+        model.views.generate(image, steps=10)
+        took = time.perf_counter() - start
+    assert took / 10 < model.estimate(10, 1.0, "ddim") < took * 10
+
+
+def test_operations_are_counted():
+    a, b = torch.zeros(3, 4, device="meta"), torch.zeros(4, 5, device="meta")
+    assert estimate.operations(lambda: a @ b) == 2 * 3 * 4 * 5
+
+
+def test_levels_are_in_the_order_of_what_they_take():
+    assert devices.WORK["fast"] > devices.WORK["sliced"]
