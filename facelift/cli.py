@@ -288,12 +288,20 @@ def synth(
         str | None,
         typer.Option(help="Address of a Ray cluster that sees OUT and the assets; it does the work."),
     ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only a contact sheet of these people, OUT/preview.png.")
+    ] = False,
 ) -> None:
     """Make synthetic heads with their views and ground truth, to train and to measure on.
 
     What is there already is checked and kept: a run that was stopped goes on where it was. `facelift synth
     pack --help` tells how to take the assets along to another machine.
     """
+    if preview:
+        from facelift.synth.preview import preview as draw_sheet
+
+        draw_sheet(out, assets, heads, size, seed)
+        return
     from facelift.synth.dataset import synthesize
 
     synthesize(

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import glasses, groom, meshes, paint
+from facelift.synth import glasses, groom, hats, meshes, paint
 from facelift.synth.assets import Assets, Ints, Pixels
 from facelift.synth.light import Triple
 from facelift.synth.person import Person
@@ -31,6 +31,7 @@ LOOK = {
     "clothes": (0.9, 0.03),
     "hair": (0.6, 0.12),
     "beard": (0.7, 0.05),
+    "hat": (0.9, 0.03),
 }
 CARDS = ("brows", "lashes", "hair", "beard")
 
@@ -81,10 +82,15 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     def worn(name: str, proxy: str, texture: Pixels) -> Part:
         return part(name, assets.proxy(proxy).fit(body), meshes.proxy_template(assets, proxy), texture)
 
-    def solid(vertices: Floats, faces: Ints, color: Triple) -> Part:
+    def below(plane: Floats, part: Part) -> Part:
+        """What of a part is on the positive side of a plane that is given in the body's units and axes."""
+        offset = scale * (plane[:3] @ origin + plane[3])
+        return meshes.clip(part, np.array([*_to_world(plane[None, :3])[0], offset], np.float32))
+
+    def solid(name: str, vertices: Floats, faces: Ints, color: Triple) -> Part:
         normals = meshes.smooth_normals(vertices, faces)
         return drawn(
-            "glasses", vertices, normals, np.zeros((len(vertices), 2), np.float32), faces, paint.flat(color)
+            name, vertices, normals, np.zeros((len(vertices), 2), np.float32), faces, paint.flat(color)
         )
 
     skin = meshes.skin_template(assets, person.clothes)
@@ -101,18 +107,32 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     ]
     if person.hair is not None:
         proxy = groom.worn_proxy(assets, person.hair, person.hair_flipped)
-        combed = groom.comb(assets, person.hair, person.hair_fringe, person.hair_length, person.hair_flipped)
-        hair = proxy.fit(body) + combed @ groom.to_base(body, assets)[:3]
+        lifted, cut = groom.comb(
+            assets, person.hair, person.hair_fringe, person.hair_length, person.hair_flipped
+        )
+        hair = proxy.fit(body) + cut + lifted @ groom.to_base(body, assets)[:3]
         template = meshes.proxy_template(assets, person.hair, person.hair_flipped)
-        parts.append(part("hair", hair, template, paint.hair(person.hair, person, assets)))
+        grown = part("hair", hair, template, paint.hair(person.hair, person, assets))
+        if person.hat is not None:
+            grown = below(hats.seat(body, assets, person.hat, hats.TUCKED), grown)
+        parts.append(grown)
     if person.beard is not None and person.beard.length > 0:
         vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
         texture = paint.beard(person, assets)
         parts.append(drawn("beard", vertices, normals, template.uvs, template.faces, texture))
     if person.glasses is not None:
-        parts.append(solid(*glasses.frame(body, assets, person.glasses), person.glasses.color))
+        parts.append(solid("glasses", *glasses.frame(body, assets, person.glasses), person.glasses.color))
         if person.glasses.shades is not None:
-            parts.append(solid(*glasses.lenses(body, assets, person.glasses), person.glasses.shades))
+            parts.append(
+                solid("glasses", *glasses.lenses(body, assets, person.glasses), person.glasses.shades)
+            )
+    if person.hat is not None and person.hat.proxy is not None:
+        parts.append(worn("hat", person.hat.proxy, paint.flat(person.hat.color)))
+    elif person.hat is not None:
+        crown = solid("hat", *hats.crown(body, assets, person.hat), person.hat.color)
+        parts.append(below(-hats.seat(body, assets, person.hat), crown))
+        if person.hat.kind == "cap":
+            parts.append(solid("hat", *hats.visor(body, assets), person.hat.color))
     base = _to_world((body - origin) * scale)
     return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 

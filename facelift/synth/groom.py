@@ -27,6 +27,8 @@ FACE_WIDTH, FACE_DEPTH = (0.5, 0.72), (0.85, 1.05)
 KEPT = 0.07
 # Below this height hair hangs, and can be longer or shorter.
 HANGING = 6.9
+# Depth of the nape's skin.
+NAPE = -0.45
 
 LAYERS = 6
 """Shells of a beard, from the skin outwards."""
@@ -39,13 +41,17 @@ def to_base(body: Floats, assets: Assets) -> Floats:
     return np.linalg.lstsq(known, body[list(STEADY)], rcond=None)[0].astype(np.float32)
 
 
-def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool) -> Floats:
-    """(V, 3) how far combing moves each vertex of a hair proxy on the base mesh.
+def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool) -> tuple[Floats, Floats]:
+    """How far combing moves each vertex of a hair proxy on the base mesh, with the head and straight up.
 
     Args:
         fringe: height (dm on the base mesh) that hair before the face is lifted to; eyes are at 7.28.
         length: factor on what hangs below the ears.
         flipped: whether the proxy is mirrored.
+
+    Returns:
+        lifted: (V, 3), which turns with the head.
+        cut: (V, 3), which does not, for hair hangs down however the head is turned.
     """
 
     def fit() -> tuple[Floats, Floats]:
@@ -54,16 +60,19 @@ def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool)
         return placed, _forehead(assets, placed)
 
     placed, forehead = assets.cached(("combed", name, flipped), fit)
-    moved = placed.copy()
-    below = moved[:, 1] < HANGING
-    moved[below, 1] = HANGING + length * (moved[below, 1] - HANGING)
+    cut = np.zeros_like(placed)
+    cut[:, 1] = (1 - length) * np.maximum(HANGING - placed[:, 1], 0)
+    # Shorter hair does not reach over the back, but lies on the neck.
+    behind = np.maximum(NAPE - placed[:, 2], 0)
+    cut[:, 2] = np.minimum(0.18 * cut[:, 1].clip(0), behind)
+    moved = placed + cut
     before = 1 - _ramp(np.abs(placed[:, 0]), *FACE_WIDTH)
     before *= _ramp(placed[:, 2], *FACE_DEPTH)
     low = np.minimum(moved[:, 1] - fringe, 0)
     moved[:, 1] -= (1 - KEPT) * before * low
     ahead = np.maximum(forehead + 0.05 - moved[:, 2], 0)
     moved[:, 2] += ahead * before * (low < 0)
-    return moved - placed
+    return moved - placed - cut, cut
 
 
 def _forehead(assets: Assets, places: Floats) -> Floats:
@@ -125,8 +134,9 @@ def beard_template(assets: Assets, style: str) -> tuple[Template, Floats]:
             np.concatenate([faces + k * len(source) for k in range(LAYERS)]),
             corners,
         )
-        # Whiskers are shorter than the beard of the chin.
-        reach = mask * (1 - 0.75 * _ramp(np.abs(mesh.vertices[:, 0]), 0.3, 0.7))
+        # Whiskers and moustache are shorter than the beard of the chin.
+        x, y = np.abs(mesh.vertices[:, 0]), mesh.vertices[:, 1]
+        reach = mask * (1 - 0.8 * _ramp(x, 0.3, 0.65)) * (1 - 0.6 * _ramp(y, 6.5, 6.65))
         return template, np.tile(reach[source], LAYERS)
 
     return assets.cached(("beard", style), make)

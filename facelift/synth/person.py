@@ -15,6 +15,7 @@ import numpy as np
 
 from facelift.synth.assets import Assets
 from facelift.synth.glasses import Glasses, sample_glasses
+from facelift.synth.hats import Hat, sample_hat
 from facelift.synth.light import Lighting, Panel, Triple, sample_lighting
 
 ETHNICITIES = ("caucasian", "asian", "african")
@@ -87,8 +88,9 @@ BALD_SHARE = (0.02, 1.0)
 DARK_EYES = ("brown", "brownlight")
 
 
-# Half of the detail targets are drawn about zero; wide open eyes are likelier than narrow ones in portraits.
+# Sliders that are not drawn about zero: faces look up at a camera, not sternly past it.
 MEANS = {
+    "eyebrows/eyebrows-angle": 0.12,
     "eyes/*eye-scale": 0.12,
     "eyes/*eye-height2": 0.16,
     "eyes/*eye-height1": 0.08,
@@ -175,7 +177,7 @@ class Person:
         hair_flipped: whether the hair is mirrored.
         scalp: how much of the shaved hair that the skins show on the head is left, 0 to 1.
         beard: None for women and the clean-shaven.
-        glasses: None for most.
+        glasses, hat: None for most.
         hair_color, brow_color, clothes_color: sRGB; the clothes' is used where they have no texture.
         clothes_shift: hue added (turns), factors on saturation and value.
         turn: yaw, pitch and roll of the head in degrees: to the subject's left, up, to the subject's left.
@@ -214,6 +216,7 @@ class Person:
     scalp: float
     beard: Beard | None
     glasses: Glasses | None
+    hat: Hat | None
     hair_color: Triple
     brow_color: Triple
     clothes: str
@@ -233,7 +236,7 @@ class Person:
         lighting = values["lighting"]
         panels = tuple(Panel(**panel) for panel in lighting["panels"])
         values["lighting"] = Lighting(**{**lighting, "panels": panels})
-        for name, kind in (("makeup", Makeup), ("beard", Beard), ("glasses", Glasses)):
+        for name, kind in (("makeup", Makeup), ("beard", Beard), ("glasses", Glasses), ("hat", Hat)):
             if values[name] is not None:
                 values[name] = kind(**values[name])
         return cls(**values)
@@ -297,6 +300,7 @@ def sample_person(seed: int, assets: Assets) -> Person:
         scalp=round(float(rng.choice([rng.uniform(0, 0.2), rng.uniform(0.6, 1)])), 3),
         beard=_sample_beard(rng, age, ethnicity) if is_male else None,
         glasses=sample_glasses(rng) if rng.random() < 0.12 + 0.2 * (age > 45) else None,
+        hat=sample_hat(rng, assets) if rng.random() < 0.06 else None,
         hair_color=hair_color,
         brow_color=brow_color,
         clothes=_sample_clothes(rng, assets, is_male),
@@ -502,7 +506,7 @@ def _sample_beard(rng: np.random.Generator, age: float, ethnicity: Triple) -> Be
     if kind == "stubble":
         style = style if rng.random() < 0.3 else "full"
         return Beard(style, 0.0, 1.0, round(float(strength * rng.uniform(0.3, 0.8)), 3))
-    length = rng.uniform(0.03, 0.1) if rng.random() < 0.7 else rng.uniform(0.1, 0.3)
+    length = rng.uniform(0.03, 0.1) if rng.random() < 0.7 else rng.uniform(0.1, 0.22)
     density = round(min(rng.uniform(0.6, 1.0) * (0.4 + 0.6 * strength), 1.0), 3)
     if style == "moustache":
         length = min(length, 0.06)

@@ -160,7 +160,8 @@ def _jaw(p: Floats) -> Field:
     sideburn = _step(0.3, 0.38, z) * _step(0.62, 0.5, z) * _step(7.45, 7.3, y) * _step(0.6, 0.66, x)
     # The corner below the lower lip, at either side of the tuft, stays nearly bare.
     bare = np.exp(-(((x - 0.14) / 0.07) ** 2) - ((y - 6.46) / 0.05) ** 2)
-    return np.maximum(cheek * throat, sideburn) * (1 - 0.7 * bare)
+    ear = _step(0.7, 0.76, x) * _step(0.62, 0.52, z) * _step(6.78, 6.86, y)
+    return np.maximum(cheek * throat, sideburn) * (1 - 0.7 * bare) * (1 - ear)
 
 
 BEARDS: dict[str, Region] = {

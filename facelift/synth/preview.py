@@ -1,0 +1,62 @@
+"""A contact sheet of synthetic people: the six canonical views of each, to be looked at before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from facelift.cameras import canonical_rig
+from facelift.errors import UserError
+from facelift.synth.assets import Assets
+from facelift.synth.build import build_scene
+from facelift.synth.opengl import Renderer
+from facelift.synth.person import sample_person
+
+ABREAST = 2
+"""People side by side."""
+
+
+def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: int) -> Path:
+    """Draw the people with seeds `seed` to `seed + heads - 1`, on white, each labelled with its seed.
+
+    Args:
+        out: folder, made if need be, that the sheet is written to as `preview.png`.
+        assets: a MakeHuman data folder.
+        size: pixels along a side of each view.
+
+    Returns:
+        The sheet's path.
+
+    Raises:
+        UserError: for an `out` that cannot be written, assets that are not there, or no OpenGL.
+    """
+    opened = Assets.open(Path(assets))
+    cameras = canonical_rig(size)
+    rows = -(-heads // ABREAST)
+    sheet = Image.new("RGB", (ABREAST * len(cameras) * size, rows * size), "white")
+    with Renderer() as renderer:
+        for k in range(heads):
+            rgba, _ = renderer.render(build_scene(sample_person(seed + k, opened), opened), cameras)
+            left, top = k % ABREAST * len(cameras) * size, k // ABREAST * size
+            sheet.paste(Image.fromarray(np.concatenate(list(over_white(rgba)), axis=1)), (left, top))
+            ImageDraw.Draw(sheet).text((left + 4, top + 4), str(seed + k), fill="black")
+    path = Path(out) / "preview.png"
+    partial = path.with_name(".preview.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(partial, format="PNG")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"{path} could not be written ({error.strerror}); give a folder that is yours."
+        ) from error
+    return path
+
+
+def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(..., 4) straight alpha over white, (..., 3)."""
+    alpha = rgba[..., 3:].astype(np.float32) / 255
+    return np.asarray(rgba[..., :3] * alpha + 255 * (1 - alpha) + 0.5).astype(np.uint8)
