@@ -1,8 +1,8 @@
 """Training the view generator: denoising the latents of six views (FaceLift section 3.2).
 
 What is predicted is the scheduler's to say. FaceLift's is v; ours, whose latents have many channels for so
-narrow a network, is the clean sample, which needs no noise carried through it (Li and He, "Back to Basics: Let
-Denoising Generative Models Denoise", 2025). Either way the loss is that of v.
+narrow a network, is the clean sample, which needs no noise carried through it (Li and He, "Back to Basics:
+Let Denoising Generative Models Denoise", 2025). Either way the loss is that of v.
 """
 
 from __future__ import annotations
