@@ -72,7 +72,7 @@ BENCH_HEADS_V1 = Bench(
     size=512,
     renderer="cycles",
     samples=32,
-    checksum="40f6fe1630f64db235c844aab39cd36701c897363bd51b282f00d465afb57893",
+    checksum="e808cefd87ab6535e10283ed00efe3babe7d92ab836b70e515307b0704394924",
 )
 
 
