@@ -61,10 +61,10 @@ def measure(quick: bool) -> Iterator[Row]:
     for count in counts:
         for size in sizes:
             yield one_view(head(count), canonical_rig(size)[0])
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield one_view(head(counts[-1]), canonical_rig(sizes[-1])[0])
-    torch.set_num_threads(threads)
+    if (threads := torch.get_num_threads()) > 1:
+        torch.set_num_threads(1)
+        yield one_view(head(counts[-1]), canonical_rig(sizes[-1])[0])
+        torch.set_num_threads(threads)
     yield forward_and_backward(head(2_000 if quick else 10_000), 64 if quick else 128)
 
 

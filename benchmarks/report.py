@@ -1,7 +1,7 @@
 """Measures all speeds and writes benchmarks/REPORT.md: python benchmarks/report.py [--quick]
 
-Runs every script of this folder that has a `TITLE` and a `measure` (see timing.py), each in a process of its
-own, and puts their tables beneath a description of the machine. One that fails says why in its place.
+Runs every script of this folder that has a `TITLE` (see timing.py) and those in PRINTED, each in a process of
+its own, and puts what they found beneath a description of the machine. One that fails says why in its place.
 """
 
 from __future__ import annotations
@@ -19,12 +19,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from timing import Row, run, table
+from timing import ASSETS, Row, run, table
 
 from facelift.formats.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "numba", "diffusers", "facelift")
+PRINTED = {
+    "renderers": ("Both renderers of heads, view by view", [str(ASSETS)]),
+    "full_size": ("FaceLift's own size, with random weights", []),
+}
+"""Scripts with a table of their own: title and arguments. They take minutes, and are left out of --quick."""
+
 FIRST = ("pipeline", "render", "training", "synth")  # the others follow by name
 
 
@@ -39,6 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.only or script.stem in options.only:
             print(script.name, flush=True)
             parts.append(section(script, options.quick))
+    for name, (title, words) in PRINTED.items():
+        if not options.quick and (not options.only or name in options.only):
+            print(f"{name}.py", flush=True)
+            parts.append(printed(HERE / f"{name}.py", title, words))
     with atomic_path(options.out) as aside:
         aside.write_text("\n\n".join(parts) + "\n")
     print(options.out)
@@ -46,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def scripts(folder: Path) -> list[Path]:
     """Those that take part, FIRST first."""
-    found = [path for path in folder.glob("*.py") if re.search(r"^def measure\(", path.read_text(), re.M)]
+    found = [path for path in folder.glob("*.py") if re.search(r"^TITLE = ", path.read_text(), re.M)]
     order = {name: i for i, name in enumerate(FIRST)}
     return sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.stem))
 
@@ -66,6 +76,18 @@ def section(script: Path, quick: bool) -> str:
     peak = taken.peak_bytes / 2**20
     in_all = f"{taken.seconds:.0f} s in all, {taken.cpu_seconds:.0f} s of CPU, peak memory {peak:.0f} MB"
     return f"{head}: {in_all}.\n\n{table(found)}"
+
+
+def printed(script: Path, title: str, words: list[str]) -> str:
+    """What a script prints, as it is, or why there is nothing."""
+    head = f"## {title}\n\n`benchmarks/{script.name}`"
+    try:
+        output = run([sys.executable, str(script), *words]).output.strip()
+    except (RuntimeError, OSError) as error:
+        return f"{head}: not measured: {error}"
+    if not any(line.startswith("|") for line in output.splitlines()):
+        output = f"```text\n{output}\n```"
+    return f"{head}:\n\n{output}"
 
 
 def machine(quick: bool) -> str:

@@ -1,27 +1,24 @@
 """How long the generator takes for a head: python benchmarks/synth.py
 
 A head from its seed to its files, six views of 256 x 256 with depth, drawn by OpenGL and by Cycles.
-MakeHuman's data folder is looked for beside the repository, or where FACELIFT_ASSETS says.
+MakeHuman's data folder is where FACELIFT_ASSETS says.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
-from pathlib import Path
 
 import timing
-from timing import Row
+from timing import ASSETS, Row
 
 from facelift.errors import UserError
 from facelift.synth.dataset import synthesize
 
 TITLE = "The generator of heads"
-ASSETS = Path(__file__).resolve().parents[2] / "shared/assets/makehuman/data"
 SIZE = 256
 
 
@@ -43,10 +40,9 @@ def seconds_per_head(renderer: str, size: int, heads: int) -> float:
 
 
 def _run(renderer: str, size: int, heads: int) -> float:
-    assets = Path(os.environ.get("FACELIFT_ASSETS", ASSETS))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-        synthesize(folder, assets, heads, size, 1000, "canonical", renderer=renderer)
+        synthesize(folder, ASSETS, heads, size, 1000, "canonical", renderer=renderer)
     return time.perf_counter() - start
 
 

@@ -17,6 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+ASSETS = Path(
+    os.environ.get("FACELIFT_ASSETS", Path(__file__).resolve().parents[2] / "shared/assets/makehuman/data")
+)
+"""MakeHuman's data folder."""
+
 HEAD = ("what", "time", "CPU", "peak memory", "reference", "its time", "reference / time", "note")
 
 

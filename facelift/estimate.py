@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from facelift.cameras import VIEW_NAMES, canonical_rig
-from facelift.reconstruct import GSLRM
+from facelift.cameras import VIEW_NAMES
+from facelift.reconstruct.gslrm import Block
 from facelift.views import ViewGenerator
 
 if TYPE_CHECKING:
@@ -33,18 +32,19 @@ def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | N
         return None
     with torch.device("meta"):
         views = ViewGenerator(model.views.config)
-        reconstructor = GSLRM(replace(model.reconstructor.config, skip_background=False))  # at most
+        config = model.reconstructor.config
+        tokens = torch.empty(1, VIEWS * (model.size // config.patch_size) ** 2, config.width)
+        block = Block(config.width, config.head_dim)
         cells = model.size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)
         label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)
-        images = torch.empty(VIEWS, 3, model.size, model.size)
-        cameras = canonical_rig(model.size).to("meta")
         one_pass = operations(
             lambda: views.predict(
                 latents, torch.empty(1), latents[:, 0], label if views.config.image_encoder else None
             )
         )
-        work = operations(lambda: (views.autoencoder.decode(latents[0]), reconstructor(images, cameras)))
+        work = operations(lambda: views.autoencoder.decode(latents[0]))
+        work += config.layers * operations(lambda: block(tokens))
         sample = operations(lambda: _first_block(views, cells))
     work += one_pass * steps * (1 if guidance == 1.0 else 2)
 

@@ -61,7 +61,17 @@ def test_every_script_has_its_place_in_the_report(tmp_path, monkeypatch, capsys)
     assert "`benchmarks/render.py`: not measured: OSError: no disk" in text
     assert "| work | 500 ms | the same, slowly | 2 s | 4.00 | quick |" in text
     assert "quick cases only" in text and "torch " in text
+    assert "full_size" not in text
     assert capsys.readouterr().out.splitlines()[:2] == ["render.py", "zebra.py"]
+
+
+def test_scripts_with_a_table_of_their_own_are_told_as_they_print(tmp_path):
+    (tmp_path / "a.py").write_text("import sys; print('| x |', sys.argv[1])")
+    (tmp_path / "b.py").write_text("print('1 s')")
+    assert report.printed(tmp_path / "a.py", "A", ["y"]).endswith("`benchmarks/a.py`:\n\n| x | y")
+    assert report.printed(tmp_path / "b.py", "B", []).endswith("```text\n1 s\n```")
+    assert "not measured: " in report.printed(tmp_path / "c.py", "C", [])
+    assert all((BENCHMARKS / f"{name}.py").exists() for name in report.PRINTED)
 
 
 def test_the_projects_own_scripts_take_part():

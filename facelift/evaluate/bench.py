@@ -2,7 +2,8 @@
 
     OUT/bench.json                      every parameter, and their SHA-256
     OUT/light_0/head_000976/            images/cam_000.png ..., the six canonical views and then the orbit;
-                                        depth/depth_000.png ..., opencv_cameras.json, person.json
+                                        depth/depth_000.png ..., opencv_cameras.json, person.json,
+                                        SHA256SUMS
 
 The parameters are all that a picture depends on, down to each person's nose: the seeds, what the generator
 samples from them, cameras, resolution and renderer. Their checksum is written in this file; a generator or
@@ -14,29 +15,28 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.errors import UserError
-from facelift.evaluate.sets import CAMERAS_FILE
 from facelift.formats.files import atomic_path, explain
 from facelift.split import BENCH_SEEDS, folder_name
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
-from facelift.synth.layout import DEPTH_SCALE
-from facelift.synth.light import sample_lighting
+from facelift.synth.head import Head
+from facelift.synth.layout import Contents, Files
+from facelift.synth.light import METERED, Lighting, irradiance, sample_lighting
+from facelift.synth.opengl import Renderer
 from facelift.synth.person import Person, sample_person
+from facelift.synth.renderers import open_renderer
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ BENCH_HEADS_V1 = Bench(
     size=512,
     renderer="cycles",
     samples=32,
-    checksum="005b1b53de84e6dc6153fafaacba028281b49209a6f1be535b47e84e9d890960",
+    checksum="e808cefd87ab6535e10283ed00efe3babe7d92ab836b70e515307b0704394924",
 )
 
 
@@ -99,7 +99,7 @@ def people_of(bench: Bench, assets: Assets) -> dict[str, Person]:
         person = sample_person(seed, assets)
         for light in range(bench.lights):
             rng = np.random.Generator(np.random.PCG64([seed, light]))
-            lit = replace(person, lighting=sample_lighting(rng)) if light else person
+            lit = _lit(person, sample_lighting(rng)) if light else person
             people[f"light_{light}/{folder_name(seed)}"] = lit
     return dict(sorted(people.items()))
 
@@ -149,19 +149,36 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
         out.mkdir(parents=True, exist_ok=True)
         _write_or_agree(out / "bench.json", json.dumps({"checksum": checksum, **found}, indent=1) + "\n")
         missing = [name for name in people if not (out / name).exists()]
+        contents = Contents("orbit", len(cameras), bench.size, "depth", bench.renderer, bench.samples)
         if missing:
-            with _open_renderer(bench) as renderer:
+            traced = bench.renderer != "opengl"
+            with (
+                Renderer() as renderer,
+                open_renderer(bench.renderer, bench.samples) if traced else nullcontext() as artist,
+            ):
                 for name in track(missing, "heads", console=Console(stderr=True)):
-                    rgba, depth = renderer.render(build_scene(people[name], opened), cameras)
-                    _write_sample(out / name, rgba, depth, cameras, people[name])
+                    scene = build_scene(people[name], opened)
+                    drawing = renderer.draw(scene, cameras)  # the depth is always OpenGL's
+                    if artist is not None:
+                        drawing = replace(drawing, rgba=artist.render(scene, cameras)[0])
+                    head = Head(people[name], cameras, drawing, landmarks=None)
+                    _write_files(out / name, contents.encode(Path(name).name, head))
     except OSError as error:
         raise UserError(f"Cannot write {out}: {explain(error)}.") from error
     return [out / name for name in people]
 
 
-def _open_renderer(bench: Bench) -> AbstractContextManager[Any]:
-    module = import_module(f"facelift.synth.{bench.renderer}")
-    return module.Renderer(bench.samples) if bench.renderer == "cycles" else module.Renderer()
+def _lit(person: Person, lighting: Lighting) -> Person:
+    """The person under another light, exposed so that the face gets as much of it as of the person's own."""
+    exposure = person.lighting.exposure * _metered(person.lighting) / _metered(lighting)
+    return replace(person, lighting=replace(lighting, exposure=round(exposure, 4)))
+
+
+def _metered(lighting: Lighting) -> float:
+    """Mean light on a face that looks ahead, before exposure and without shadows."""
+    light = lighting.light()
+    lamps = np.maximum(METERED @ light.directions.T, 0) @ light.colors
+    return float((irradiance(light.environment, METERED) + lamps).mean())
 
 
 def _write_or_agree(path: Path, text: str) -> None:
@@ -172,24 +189,13 @@ def _write_or_agree(path: Path, text: str) -> None:
         raise UserError(f"{path.parent} holds another set: give another folder, or delete it.")
 
 
-def _write_sample(
-    folder: Path, rgba: NDArray[np.uint8], depth: NDArray[np.float32], cameras: Cameras, person: Person
-) -> None:
+def _write_files(folder: Path, files: Files) -> None:
     """Write one head beside its place, then rename it there."""
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    for name in ("images", "depth"):
-        (aside / name).mkdir(parents=True)
-    frames = []
-    for i, (w2c, lens) in enumerate(zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)):
-        name = f"images/cam_{i:03d}.png"
-        steps = np.minimum(np.rint(depth[i] * DEPTH_SCALE), 65535).astype(np.uint16)
-        cv2.imwrite(str(aside / name), cv2.cvtColor(rgba[i], cv2.COLOR_RGBA2BGRA))
-        cv2.imwrite(str(aside / f"depth/depth_{i:03d}.png"), steps)
-        place = dict(zip(("fx", "fy", "cx", "cy"), lens, strict=True))
-        frames.append({"w": cameras.width, "h": cameras.height, **place, "w2c": w2c, "file_path": name})
-    (aside / CAMERAS_FILE).write_text(json.dumps({"id": folder.name, "frames": frames}, indent=1))
-    (aside / "person.json").write_text(person.to_json())
+    for name, data in files.items():
+        (aside / name).parent.mkdir(parents=True, exist_ok=True)
+        (aside / name).write_bytes(data)
     aside.rename(folder)
 
 

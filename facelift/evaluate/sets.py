@@ -6,7 +6,8 @@ A set is one of these, or a folder of several, as `light_0/` and `light_1/` of t
     HEAD/                           all views of a head in one folder (FaceLift's "gslrm"), where the six are
                                     known by their cameras; or the six alone (FaceLift's "mvdiffusion")
 
-Heads that were trained on (`facelift.split`) are left out. The same HEAD in several parts is one person.
+Heads that were trained on (`facelift.split`) are left out, and so are heads in shards. The same HEAD in
+several parts is one person.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig
 from facelift.errors import UserError
 from facelift.split import seed_of
+from facelift.synth.layout import CAMERAS_FILE, depth_name
 from facelift.train.data import HeadFolder, Views
-
-CAMERAS_FILE = "opencv_cameras.json"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _folders(root: Path) -> Iterator[_Some]:
         except UserError:
             continue
         for name in folder.heads:
-            if held_out or seed_of(name) is None:
+            if (root / name).is_dir() and (held_out or seed_of(name) is None):
                 _check_cameras(root / name)
                 yield _Some(folder, name, [*range(folder.count(name))])
 
@@ -203,8 +203,7 @@ def _frames(head: Path) -> list[dict[str, Any]]:
 
 def _files(head: Path) -> list[tuple[Path, Path]]:
     """(image, depth) of each view; the depth need not be there."""
-    images = [head / frame["file_path"] for frame in _frames(head)]
-    return [(image, head / "depth" / image.name.replace("cam", "depth")) for image in images]
+    return [(head / frame["file_path"], head / depth_name(i)) for i, frame in enumerate(_frames(head))]
 
 
 def _check_cameras(head: Path) -> None:
