@@ -72,7 +72,7 @@ BENCH_HEADS_V1 = Bench(
     size=512,
     renderer="cycles",
     samples=32,
-    checksum="e808cefd87ab6535e10283ed00efe3babe7d92ab836b70e515307b0704394924",
+    checksum="206546b65b62b38838f4e44e3d449bc48e83749a335e5650771d1cf0d467c15d",
 )
 
 
