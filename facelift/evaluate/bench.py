@@ -30,8 +30,8 @@ from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
 from facelift.split import BENCH_SEEDS, folder_name
 from facelift.synth.assets import Assets
-from facelift.synth.build import build_scene
-from facelift.synth.head import Head
+from facelift.synth.folders import write_files
+from facelift.synth.head import draw_person
 from facelift.synth.layout import Contents, Files
 from facelift.synth.light import METERED, Lighting, irradiance, sample_lighting
 from facelift.synth.opengl import Renderer
@@ -157,12 +157,8 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
                 open_renderer(bench.renderer, bench.samples) if traced else nullcontext() as artist,
             ):
                 for name in track(missing, "heads", console=Console(stderr=True)):
-                    scene = build_scene(people[name], opened)
-                    drawing = renderer.draw(scene, cameras)  # the depth is always OpenGL's
-                    if artist is not None:
-                        drawing = replace(drawing, rgba=artist.render(scene, cameras)[0])
-                    head = Head(people[name], cameras, drawing, landmarks=None)
-                    _write_files(out / name, contents.encode(Path(name).name, head))
+                    head = draw_person(people[name], opened, renderer, cameras, artist)
+                    _write_head(out / name, contents.encode(Path(name).name, head))
     except OSError as error:
         raise UserError(f"Cannot write {out}: {explain(error)}.") from error
     return [out / name for name in people]
@@ -189,13 +185,11 @@ def _write_or_agree(path: Path, text: str) -> None:
         raise UserError(f"{path.parent} holds another set: give another folder, or delete it.")
 
 
-def _write_files(folder: Path, files: Files) -> None:
+def _write_head(folder: Path, files: Files) -> None:
     """Write one head beside its place, then rename it there."""
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    for name, data in files.items():
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        (aside / name).write_bytes(data)
+    write_files(aside, files)
     aside.rename(folder)
 
 

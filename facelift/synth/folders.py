@@ -41,7 +41,7 @@ class Folders:
             if self._is_whole(folder):
                 yield False
                 continue
-            _write(aside, draw(seed))
+            write_files(aside, draw(seed))
             if folder.exists():
                 folder.rename(old)
             aside.rename(folder)
@@ -65,7 +65,8 @@ class Folders:
         return self.contents.check(str(folder), lambda name: (folder / name).read_bytes())
 
 
-def _write(folder: Path, files: Files) -> None:
+def write_files(folder: Path, files: Files) -> None:
+    """Write files below a folder, which is made."""
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

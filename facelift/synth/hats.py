@@ -13,7 +13,7 @@ import numpy as np
 from facelift.synth.assets import Assets, Ints
 from facelift.synth.groom import to_base
 from facelift.synth.light import Triple
-from facelift.synth.meshes import smooth_normals
+from facelift.synth.meshes import smooth_normals, triangles
 from facelift.synth.scene import Floats
 
 # Where each kind sits: height above the ears (z = 0.3), and its rise from there per decimetre ahead.
@@ -83,7 +83,7 @@ def _lifted(assets: Assets, kind: str) -> tuple[Ints, Ints, Floats]:
     above = mesh.vertices[:, 1] - height - rise * (mesh.vertices[:, 2] - 0.3)
     quads = mesh.faces[mesh.groups["body"]]
     quads = quads[(above[quads] > -0.3).all(axis=1) & (above[quads] > -0.05).any(axis=1)]
-    used, index = np.unique(np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]]), return_inverse=True)
+    used, index = np.unique(triangles(quads), return_inverse=True)
     rolled = ROLL * (above < EDGE) if kind == "beanie" else 0.04 * (above / 0.5).clip(0, 1)
     lift = (THICK + rolled).astype(np.float32)[used]
     return used.astype(np.int32), index.reshape(-1, 3).astype(np.int32), lift

@@ -31,7 +31,14 @@ class Head:
 def draw_head(
     seed: int, assets: Assets, renderer: Renderer, cameras: Cameras, artist: AnyRenderer | None = None
 ) -> Head:
-    """The person of that seed, drawn from every camera; the same seed gives the same head.
+    """The person of that seed from every camera; the same seed gives the same head; see `draw_person`."""
+    return draw_person(sample_person(seed, assets), assets, renderer, cameras, artist)
+
+
+def draw_person(
+    person: Person, assets: Assets, renderer: Renderer, cameras: Cameras, artist: AnyRenderer | None = None
+) -> Head:
+    """One person, drawn from every camera.
 
     Args:
         renderer: OpenGL's, which knows all ground truth to the pixel.
@@ -40,7 +47,6 @@ def draw_head(
     Raises:
         UserError: if an asset that the person uses is not there, or cannot be read.
     """
-    person = sample_person(seed, assets)
     scene = build_scene(person, assets)
     drawing = renderer.draw(scene, cameras)
     if artist is not None:

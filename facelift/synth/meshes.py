@@ -39,18 +39,18 @@ def make_template(mesh: Mesh, drawn: NDArray[np.bool_], shaded: NDArray[np.bool_
 
     `shaded` (F,) are the quads that smooth normals are made from, by default those that are drawn.
     """
-    corners = _triangles(mesh.faces[drawn])
-    pairs = corners.astype(np.int64) * len(mesh.uvs) + _triangles(mesh.face_uvs[drawn])
+    corners = triangles(mesh.faces[drawn])
+    pairs = corners.astype(np.int64) * len(mesh.uvs) + triangles(mesh.face_uvs[drawn])
     unique, inverse = np.unique(pairs, return_inverse=True)
     return Template(
         (unique // len(mesh.uvs)).astype(np.int32),
         mesh.uvs[unique % len(mesh.uvs)],
         inverse.reshape(-1, 3).astype(np.int32),
-        corners if shaded is None else _triangles(mesh.faces[shaded]),
+        corners if shaded is None else triangles(mesh.faces[shaded]),
     )
 
 
-def _triangles(quads: Ints) -> Ints:
+def triangles(quads: Ints) -> Ints:
     """(F, 4) to (T, 3); a triangle written as a quad gives one."""
     first, second = quads[:, :3], quads[:, [0, 2, 3]]
     return np.concatenate([first, second[second[:, 1] != second[:, 2]]])
