@@ -99,7 +99,7 @@ def time_views(stages: set[str], device: torch.device, dtype: torch.dtype, repea
     model = randomly(lambda: ViewGenerator(views), device, dtype)
     latents = torch.randn(1, VIEWS, 4, CELLS, CELLS, device=device)
     if "unet" in stages:
-        arguments = latents, latents.new_zeros(1), latents[:, 0], latents.new_zeros(1, VIEWS, 2048)
+        arguments = latents, latents.new_zeros(1), latents[:, :1], latents.new_zeros(1, VIEWS, 2048)
         ours = seconds(lambda: model.predict(*arguments), device, repeats)
         report("U-Net, one pass over six views", ours)
         if plain:
@@ -193,7 +193,7 @@ def memory_plan(dtype: torch.dtype) -> None:
         def predict(batch: int) -> Callable[[], object]:
             latents = torch.empty(batch, VIEWS, 4, CELLS, CELLS)
             return lambda: views.predict(
-                latents, torch.empty(batch), latents[:, 0], torch.empty(batch, VIEWS, 2048)
+                latents, torch.empty(batch), latents[:, :1], torch.empty(batch, VIEWS, 2048)
             )
 
         stages: dict[str, tuple[nn.Module, Callable[[], object]]] = {

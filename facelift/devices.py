@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal, TypeVar
 
 import torch
+from llvmlite.binding import get_host_cpu_features
 from torch import nn
 
 from facelift.errors import UserError
@@ -23,8 +25,10 @@ RESERVE = 3 << 29
 
 
 def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str]) -> torch.dtype:
-    """What to compute in; "auto" is the model's own choice for the device."""
+    """What to compute in; "auto" is the model's own choice for the device, if that has it in hardware."""
     name = by_device.get(device.type, "float32") if dtype == "auto" else dtype
+    if dtype == "auto" and name == "bfloat16" and device.type == "cpu" and not cpu_has_bfloat16():
+        name = "float32"
     if name not in ("float32", "bfloat16", "float16"):
         raise UserError(f"There is no precision {name!r}: choose float32, bfloat16 or float16.")
     if (
@@ -34,6 +38,19 @@ def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str
     ):
         name = "float16"  # a GPU from before 2020
     return getattr(torch, name)
+
+
+@cache
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16; one that imitates it is several times slower than float32."""
+    features = get_host_cpu_features()
+    return any(features.get(name, False) for name in ("avx512bf16", "amx-bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
+    """The context in which models compute, in `dtype`; None is bfloat16 where the device has it."""
+    dtype = dtype or choose_dtype("auto", device, {"cpu": "bfloat16", "cuda": "bfloat16"})
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def hold(model: Model, dtype: torch.dtype) -> Model:

@@ -40,7 +40,7 @@ def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | N
         label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)
         one_pass = operations(
             lambda: views.predict(
-                latents, torch.empty(1), latents[:, 0], label if views.config.image_encoder else None
+                latents, torch.empty(1), latents[:, :1], label if views.config.image_encoder else None
             )
         )
         work = operations(lambda: views.autoencoder.decode(latents[0]))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facelift import hub, weights
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig, turntable_rig
-from facelift.devices import DType, Memory, choose_dtype, choose_memory, hold, resident
+from facelift.devices import DType, Memory, autocast, choose_dtype, choose_memory, hold, resident
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
 from facelift.formats.mp4 import write_mp4
@@ -23,6 +23,7 @@ from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.align import Matting
 from facelift.reconstruct import GSLRM
+from facelift.reconstruct.draft import draft
 from facelift.reconstruct.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
@@ -179,8 +180,9 @@ class FaceLift:
             image = portrait.image.to(self.device)
         with timings("views"), self.autocast():
             sliced = self.memory != "fast"
+            drafts = draft(self.reconstructor, image) if self.views.config.drafts else None
             views = self.views.generate(
-                image, seed, steps, guidance, eta, scheduler, sliced, progress=progress
+                image, seed, steps, guidance, eta, scheduler, sliced, drafts, progress
             ).float()
             if self.settings.keep_portrait:
                 views[0] = image  # the first view is the input: its every pixel is known
@@ -208,4 +210,4 @@ class FaceLift:
 
     def autocast(self) -> torch.autocast:
         """The context in which the models compute."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return autocast(self.device, self.dtype)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras, canonical_rig
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.reconstruct.draft import draft
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
 from facelift.render import render
@@ -129,6 +130,32 @@ def test_background_patches_have_no_gaussians_but_a_white_shirt_has():
 def test_images_and_cameras_must_agree():
     with pytest.raises(ValueError, match="cameras"):
         untrained()(views_of_a_square(), canonical_rig(32))
+
+
+def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
+    """A stand-in for GS-LRM that finds one green ball on the subject's left, which is world x > 0."""
+
+    class Stub(torch.nn.Linear):
+        def reconstruct(self, images, cameras):
+            given.append((images, cameras))
+            ball = torch.tensor([[0.5, 0.0, 0.0]])
+            green = (torch.tensor([[0.0, 1.0, 0.0]]) - 0.5) / SH_C0
+            return Gaussians(
+                ball, torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.1), torch.ones(1), green
+            )
+
+    given = []
+    portrait = torch.rand(3, 64, 64)
+    views = draft(Stub(1, 1), portrait)
+    (images, cameras), *more = given
+    assert not more and torch.equal(images, portrait[None])
+    torch.testing.assert_close(cameras.w2c, canonical_rig(64).w2c[:1])
+    assert torch.equal(views[0], portrait)
+    ink = 1 - views[1:, 0]
+    columns = (ink.sum(dim=1) * (torch.arange(64) + 0.5)).sum(dim=1) / ink.sum(dim=(1, 2))
+    front_right, right, back, left, front_left = columns.tolist()
+    assert abs(right - 32) < 1 and abs(left - 32) < 1, "nearer or farther, but in the middle"
+    assert back < 26 and front_right > 37 and front_left > 37, "on the left from behind, on the right before"
 
 
 def test_refinement_recovers_colors_that_were_lost():

@@ -14,6 +14,7 @@ from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.data import HeadFolder
+from facelift.train.loop import Muon, orthogonalized
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_reconstructor, load_views, save_model
 
@@ -61,6 +62,23 @@ VIEWS = {
     "guidance": 1.0,
     "eta": 0.0,
 }
+
+
+def test_orthogonalized_keeps_the_singular_vectors():
+    for shape in ((8, 40), (40, 8)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+        values = u.T @ orthogonalized(matrix) @ vh.T
+        torch.testing.assert_close(values, torch.diag(values.diag()), atol=1e-4, rtol=0)
+        assert values.diag().min() > 0.65 and values.diag().max() < 1.25
+
+
+def test_muon_moves_convolutions_by_their_rate():
+    weight = torch.nn.Parameter(torch.zeros(4, 6, 3, 3))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    Muon([weight], lr=0.1, weight_decay=0.0).step()
+    assert (weight * weight.grad).sum() < 0, "downhill"
+    assert abs(weight.square().mean().sqrt() - 0.2 * 0.1) < 0.004, "as far as AdamW would"
 
 
 @pytest.fixture

@@ -102,6 +102,19 @@ def test_a_seed_decides_the_views():
     assert not torch.equal(first, other)
 
 
+def test_each_view_is_conditioned_on_its_draft(monkeypatch):
+    model, drafts = tiny(drafts=True), torch.rand(6, 3, 32, 32)
+    seen = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda *a: seen.append(a[2]) or predict(*a))
+    model.generate(drafts[0], steps=1, guidance=1.0, drafts=drafts)
+    torch.testing.assert_close(seen[0][0], model.autoencoder.encode(drafts))
+    with pytest.raises(ValueError, match="drafts"):
+        model.generate(drafts[0])
+    with pytest.raises(ValueError, match="drafts"):
+        tiny().generate(drafts[0], drafts=drafts)
+
+
 def test_guidance_of_one_is_the_conditional_prediction_in_one_pass(monkeypatch):
     model, portrait = tiny(), torch.rand(3, 32, 32)
     passes = []

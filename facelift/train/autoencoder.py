@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from facelift.devices import autocast
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
@@ -55,7 +56,7 @@ class AutoencoderTask:
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         images = self._images(rng, batch).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             mean, logvar = (x.float() for x in self.model.posterior(images))
             decoded = self.model.decode(sample_posterior(mean, logvar) * self.model.scaling_factor).float()
         pixels = (decoded - images).abs().mean()

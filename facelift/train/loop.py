@@ -194,29 +194,52 @@ class _Run:
             write_png(folder / f"{self.step:07d}.png", self.task.picture(self.average))
 
 
-class Muon(torch.optim.Muon):
-    """torch's Muon, for convolutions as well: each is the matrix of its output channels by all the rest."""
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every update is made orthogonal (Jordan et al., 2024), for weights of two or more axes.
 
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
-        self.trained = list(parameters)
-        self.matrices = [nn.Parameter(_as_matrix(p.detach())) for p in self.trained]  # they share memory
-        super().__init__(self.matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    A convolution counts as the matrix of its output channels by all the rest. Steps are as large as AdamW's
+    at the same rate (Liu et al., "Muon is Scalable for LLM Training", 2025). torch's own works in bfloat16,
+    which many CPUs have to imitate, and knows no convolutions.
+    """
 
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for parameter, matrix in zip(self.trained, self.matrices, strict=True):
-            matrix.grad = None if parameter.grad is None else _as_matrix(parameter.grad)
-        super().step()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["mean"] = torch.zeros_like(parameter)
+                mean = state["mean"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonalized(parameter.grad.lerp(mean, group["momentum"]).flatten(1))
+                size = group["lr"] * 0.2 * math.sqrt(max(update.shape))
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(update.view(parameter.shape), alpha=size)
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter in self.trained:
-            parameter.grad = None
 
+def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
+    """About the orthogonal matrix nearest to `matrix`: all its singular values become 0.7 to 1.2.
 
-def _as_matrix(weight: Tensor) -> Tensor:
-    """A view of (out, ...) as (out, rest), whichever memory format a convolution has."""
-    if weight.ndim == 4:
-        weight = weight.movedim(1, -1) if weight.is_contiguous(memory_format=torch.channels_last) else weight
-    return weight.flatten(1)
+    Newton-Schulz iteration with Jordan's coefficients. A step multiplies the matrix by a polynomial of its
+    Gram matrix; the polynomials commute, so that they are gathered on the small side and applied once.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp_min(1e-7)
+    gram = wide @ wide.T
+    identity = torch.eye(len(gram), device=gram.device)
+    factor = identity
+    for _ in range(steps):
+        polynomial = 3.4445 * identity - 4.775 * gram + 2.0315 * gram @ gram
+        factor = polynomial @ factor
+        gram = polynomial @ gram @ polynomial
+    result = factor @ wide
+    return result if matrix.shape[0] <= matrix.shape[1] else result.T
 
 
 def _optimizers(model: nn.Module, config: LoopConfig) -> Iterator[tuple[torch.optim.Optimizer, float]]:

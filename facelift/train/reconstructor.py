@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras
+from facelift.devices import autocast
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
+from facelift.reconstruct.draft import draft
 from facelift.render import render
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder, Views
@@ -32,6 +36,8 @@ class ReconstructorTraining:
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
     imagined_steps: of the sampling then.
+    alone: how often the front view comes alone, as for a draft (`facelift.reconstruct.draft`); what it cannot
+        show is asked of nobody, so that only the direct losses remain.
     """
 
     canonical: str
@@ -47,6 +53,7 @@ class ReconstructorTraining:
     generator: str | None = None
     imagined: float = 0.5
     imagined_steps: int = 2
+    alone: float = 0.0
 
 
 class ReconstructorTask:
@@ -59,29 +66,35 @@ class ReconstructorTask:
         if training.start:
             self.model.load_state_dict(load_reconstructor(Path(training.start)).state_dict())
         self.model.to(device)
+        self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
         self.generator = load_views(Path(training.generator)).to(device) if training.generator else None
         self.cache: dict[str, Tensor] = {}
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
-        totals: dict[str, float] = {}
+        totals: dict[str, list[float]] = {}
         for _ in range(batch):
             head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
             losses = self._losses(head, rng, rendered=step >= self.training.render_from)
             (torch.stack([*losses.values()]).sum() / batch).backward()
             for name, loss in losses.items():
-                totals[name] = totals.get(name, 0.0) + loss.item() / batch
-        return totals
+                totals.setdefault(name, []).append(loss.item())
+        return {name: fmean(values) for name, values in totals.items()}
 
     def _losses(self, head: str, rng: torch.Generator, rendered: bool) -> dict[str, Tensor]:
         light = random_photometry(rng)
-        views = self.inputs.load(head, depth=True)
-        imagined = self.generator is not None and bool(torch.rand((), generator=rng) < self.training.imagined)
+        alone = bool(torch.rand((), generator=rng) < self.training.alone)
+        views = self.inputs.load(head, [0] if alone else None, depth=True)
+        imagined = (
+            self.generator is not None
+            and not alone
+            and bool(torch.rand((), generator=rng) < self.training.imagined)
+        )
         images = light(self._imagined(head, views.images[0]) if imagined else views.images).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             predicted = self.model(images, views.cameras.to(self.device))
         depth, alpha = geometry_losses(predicted, views, self.model.config)
         losses = {"depth": self.training.geometry * depth, "alpha": 0.1 * self.training.geometry * alpha}
-        if rendered:
+        if rendered and not alone:
             truth, cameras = self._targets(head, rng, front=imagined)
             image = render(predicted.activated(self.training.clamp), cameras.to(self.device)).image
             losses["image"] = self.training.image * (image - light(truth).to(self.device)).square().mean()
@@ -92,9 +105,11 @@ class ReconstructorTask:
         """(6, 3, H, W): the front view and what the generator makes of it, once for each head."""
         assert self.generator is not None
         if head not in self.cache:
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with autocast(self.device):
+                portrait = front.to(self.device)
+                drafts = draft(self.first, portrait) if self.generator.config.drafts else None
                 views = self.generator.generate(
-                    front.to(self.device), seed=self.heads.index(head), steps=self.training.imagined_steps
+                    portrait, self.heads.index(head), self.training.imagined_steps, drafts=drafts
                 )
             self.cache[head] = views.half().cpu()
         return torch.cat([front[None], self.cache[head][1:].float()])
@@ -134,7 +149,7 @@ class ReconstructorTask:
                 self.others.load(head, [*range(min(6, self.others.count(head)))]),
             )
             assert isinstance(model, GSLRM)
-            with torch.autocast(self.device.type, torch.bfloat16):
+            with autocast(self.device):
                 gaussians = model.reconstruct(inputs.images.to(self.device), inputs.cameras.to(self.device))
             rendered = render(gaussians, others.cameras.to(self.device)).image.cpu().clamp(0, 1)
             rows += [torch.cat([*others.images], dim=2), torch.cat([*rendered], dim=2)]

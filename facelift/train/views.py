@@ -7,17 +7,19 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from facelift.devices import autocast
+from facelift.reconstruct.draft import draft
 from facelift.train.augment import random_framing, random_photometry
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
 from facelift.views.generator import ViewGenerator
-from facelift.weights import load_views, save_model
+from facelift.weights import load_reconstructor, load_views, save_model
 
 LEAST_NOISE = 0.1  # variance below which the sample's weight does not rise
 
@@ -27,6 +29,8 @@ class ViewsTraining:
     """Attributes:
     data: folder of heads, canonical rig.
     autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
+    reconstructor: folder of a trained reconstructor that knows the front view alone; with it each view is
+        conditioned on its draft (`facelift.reconstruct.draft`), without it on the portrait.
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
@@ -35,6 +39,7 @@ class ViewsTraining:
 
     data: str
     autoencoder: str
+    reconstructor: str | None = None
     drop_condition: float = 0.05
     snr_gamma: float | None = None
     variants: int = 4
@@ -44,11 +49,15 @@ class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
+        self.reconstructor = (
+            load_reconstructor(Path(training.reconstructor)).to(device) if training.reconstructor else None
+        )
         self.generator = load_views(Path(training.autoencoder)).to(device)
+        self.generator.config = replace(self.generator.config, drafts=self.reconstructor is not None)
         channels_last(self.generator)
         self.model = _Trained(self.generator)
         self.model.requires_grad_(True)
-        self.cache: dict[int, Tensor] = {}
+        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         latents, condition = self._batch(rng, batch)
@@ -60,7 +69,7 @@ class ViewsTask:
         noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
         clean = scheduler.config.prediction_type == "sample"
         target = latents if clean else scheduler.get_velocity(latents, noise, timesteps.to(self.device))
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
         losses = (predicted.float() - target).square().mean(dim=(1, 2, 3, 4))
         (losses * self._weights(timesteps).to(self.device)).mean().backward()
@@ -69,22 +78,31 @@ class ViewsTask:
         return shown | ({"early": losses[early.to(self.device)].mean().item()} if early.any() else {})
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
-        """Latents (B, 6, C, h, w) and the portrait's (B, C, h, w), dropped for some."""
+        """Latents (B, 6, C, h, w) and their condition (B, 1 or 6, C, h, w), dropped for some."""
         drawn = torch.randint(len(self.folder) * self.training.variants, (batch,), generator=rng)
-        latents = torch.stack([self._latents(int(i)) for i in drawn]).to(self.device, torch.float32)
+        latents, condition = (
+            torch.stack(parts).to(self.device, torch.float32)
+            for parts in zip(*(self._latents(int(i)) for i in drawn), strict=True)
+        )
         kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
-        return latents, latents[:, 0] * kept.to(self.device)[:, None, None, None]
+        return latents, condition * kept.to(self.device)[:, None, None, None, None]
 
     @torch.no_grad()
-    def _latents(self, index: int) -> Tensor:
-        """(6, C, h, w) of one head in one of its lights and framings, encoded once."""
+    def _latents(self, index: int) -> tuple[Tensor, Tensor]:
+        """(6, C, h, w) of one head in one of its lights and framings, and its condition, encoded once."""
         if index not in self.cache:
             rng = draws(0, index)
             images = self.folder.load(self.folder.heads[index // self.training.variants]).images
             images = random_framing(rng)(random_photometry(rng)(images)).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                self.cache[index] = self.generator.autoencoder.encode(images).half()
+            with autocast(self.device):
+                drafts = self._drafts(images[0])
+                condition = self.generator.autoencoder.encode(images[:1] if drafts is None else drafts)
+                latents = self.generator.autoencoder.encode(images)
+            self.cache[index] = latents.half(), condition.half()
         return self.cache[index]
+
+    def _drafts(self, portrait: Tensor) -> Tensor | None:
+        return None if self.reconstructor is None else draft(self.reconstructor, portrait)
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         scheduler = self.generator.scheduler
@@ -103,8 +121,9 @@ class ViewsTask:
         rows = []
         for head in self.folder.heads[:: max(1, len(self.folder) // 3)][:3]:
             truth = self.folder.load(head).images
-            with torch.autocast(self.device.type, torch.bfloat16):
-                views = self._with(model).generate(truth[0].to(self.device)).float().cpu()
+            with autocast(self.device):
+                portrait = truth[0].to(self.device)
+                views = self._with(model).generate(portrait, drafts=self._drafts(portrait)).float().cpu()
             rows += [torch.cat([*truth], dim=2), torch.cat([*views], dim=2)]
         return torch.cat(rows, dim=1)
 

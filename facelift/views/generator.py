@@ -29,6 +29,7 @@ class ViewGeneratorConfig:
 
     Attributes:
         image_size: side of the square views in pixels.
+        drafts: the condition of each view is a draft of it (`facelift.reconstruct.draft`), not the portrait.
         any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
@@ -53,6 +54,7 @@ class ViewGeneratorConfig:
     steps: int = 50
     guidance: float = 3.0
     eta: float = 1.0
+    drafts: bool = False
     any_size: bool = False
     image_encoder: dict[str, Any] | None = None
     image_noise: dict[str, Any] = field(default_factory=dict)
@@ -88,14 +90,15 @@ class ViewGenerator(nn.Module):
         Args:
             noisy: (B, 6, C, h, w) noisy latents of the six views.
             timesteps: (B,) of the diffusion.
-            condition: (B, C, h, w) latent of the portrait, the same for all six views; zeros drop it.
+            condition: (B, 1, C, h, w) latent of the portrait, the same for all six views, or (B, 6, C, h, w)
+                latents of their drafts; zeros drop it.
             label: (B, 6, D) embedding of the portrait, for a model that has one; zeros drop it.
 
         Returns:
             (B, 6, C, h, w) what the scheduler's prediction type asks for (v for ours).
         """
         batch = len(noisy)
-        inputs = torch.cat([noisy, condition[:, None].expand_as(noisy)], dim=2).flatten(0, 1)
+        inputs = torch.cat([noisy, condition.expand_as(noisy)], dim=2).flatten(0, 1)
         output = self.unet(
             inputs,
             timesteps.repeat_interleave(VIEWS),
@@ -114,6 +117,7 @@ class ViewGenerator(nn.Module):
         eta: float | None = None,
         scheduler: Scheduler = "ddim",
         sliced: bool = True,
+        drafts: Tensor | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
         """Imagine the six canonical views of a prepared portrait.
@@ -129,6 +133,7 @@ class ViewGenerator(nn.Module):
                 2022), which needs fewer steps, by default 20, and adds no noise between them.
             sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise
                 each all at once, which takes more memory.
+            drafts: (6, 3, S, S) of the views, for a model that was made for them.
             progress: wraps the steps, to show them.
 
         Returns:
@@ -136,7 +141,10 @@ class ViewGenerator(nn.Module):
 
         Raises:
             UserError: eta is asked of a scheduler that has none.
+            ValueError: drafts are missing, or the model knows none.
         """
+        if (drafts is not None) != self.config.drafts:
+            raise ValueError("drafts belong to a view generator that was trained with them, and only to that")
         sampler, steps, eta = self.sampling(scheduler, steps, eta)
         guidance = self.config.guidance if guidance is None else guidance
         device = portrait.device
@@ -150,8 +158,8 @@ class ViewGenerator(nn.Module):
             with resident(self.image_embedding, device):
                 label = self.image_embedding(portrait, draw(VIEWS, self.image_embedding.dim))[None]
         with resident(self.autoencoder, device):
-            condition = self.autoencoder.encode(portrait[None])
-        latents = draw(1, VIEWS, *condition.shape[1:])
+            condition = self.autoencoder.encode(portrait[None] if drafts is None else drafts)[None]
+        latents = draw(1, VIEWS, *condition.shape[2:])
 
         sampler.set_timesteps(steps)
         with resident(self.unet, device):
