@@ -19,6 +19,10 @@ def test_precision_is_the_models_choice_unless_asked(monkeypatch):
     by_device = {"cpu": "float32", "cuda": "bfloat16"}
     assert choose_dtype("auto", CPU, by_device) == torch.float32
     assert choose_dtype("float16", CPU, by_device) == torch.float16
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda has=has: has)
+        assert choose_dtype("auto", CPU, {"cpu": "bfloat16"}) == dtype, "imitating bfloat16 takes longer"
+        assert choose_dtype("bfloat16", CPU, {}) == torch.bfloat16, "but who asks for it gets it"
     for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported, **_: supported)
         assert choose_dtype("auto", CUDA, by_device) == dtype

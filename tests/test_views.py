@@ -21,7 +21,7 @@ from facelift.views.unet import FrontViewAttention, build_unet
 SHARED = Path(__file__).parents[2] / "shared/golden"  # the U-Net's golden file is too large to carry
 
 
-def tiny(**sampling):
+def tiny(drafts=False, **sampling):
     blocks = 2
     config = ViewGeneratorConfig(
         image_size=32,
@@ -36,7 +36,7 @@ def tiny(**sampling):
         unet={
             "sample_size": 8,
             "in_channels": 8,
-            "out_channels": 4,
+            "out_channels": 5 if drafts else 4,
             "block_out_channels": (32, 32),
             "down_block_types": ("CrossAttnDownBlock2D",) * blocks,
             "up_block_types": ("CrossAttnUpBlock2D",) * blocks,
@@ -44,7 +44,12 @@ def tiny(**sampling):
             "cross_attention_dim": 16,
             "attention_head_dim": 2,
         },
-        scheduler={"prediction_type": "v_prediction", "clip_sample": False, "timestep_spacing": "trailing"},
+        scheduler={
+            "prediction_type": "sample" if drafts else "v_prediction",
+            "clip_sample": False,
+            "timestep_spacing": "trailing",
+        },
+        drafts=drafts,
         **({"steps": 2, "guidance": 1.0, "eta": 0.0} | sampling),
     )
     torch.manual_seed(0)
@@ -108,7 +113,13 @@ def test_each_view_is_conditioned_on_its_draft(monkeypatch):
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda *a: seen.append(a[2]) or predict(*a))
     model.generate(drafts[0], steps=1, guidance=1.0, drafts=drafts)
-    torch.testing.assert_close(seen[0][0], model.autoencoder.encode(drafts))
+    latents = model.autoencoder.encode(drafts)
+    torch.testing.assert_close(seen[0][0], latents)
+    torch.nn.init.zeros_(model.unet.conv_out.weight)
+    model.unet.conv_out.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.0, 50.0])
+    copied = model.generate(drafts[0], guidance=1.0, drafts=drafts)
+    expected = model.autoencoder.decode(latents).clamp(0, 1)
+    torch.testing.assert_close(copied, expected, atol=1e-4, rtol=0)  # a draft may be kept as it is
     with pytest.raises(ValueError, match="drafts"):
         model.generate(drafts[0])
     with pytest.raises(ValueError, match="drafts"):

@@ -7,13 +7,14 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from facelift.devices import autocast
+from facelift.errors import UserError
 from facelift.reconstruct.draft import draft
 from facelift.train.augment import random_framing, random_photometry
 from facelift.train.data import HeadFolder
@@ -29,8 +30,8 @@ class ViewsTraining:
     """Attributes:
     data: folder of heads, canonical rig.
     autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
-    reconstructor: folder of a trained reconstructor that knows the front view alone; with it each view is
-        conditioned on its draft (`facelift.reconstruct.draft`), without it on the portrait.
+    reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that works
+        from drafts (`facelift.reconstruct.draft`).
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
@@ -49,11 +50,12 @@ class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
-        self.reconstructor = (
-            load_reconstructor(Path(training.reconstructor)).to(device) if training.reconstructor else None
-        )
         self.generator = load_views(Path(training.autoencoder)).to(device)
-        self.generator.config = replace(self.generator.config, drafts=self.reconstructor is not None)
+        self.reconstructor = None
+        if self.generator.config.drafts:
+            if training.reconstructor is None:
+                raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
+            self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         self.model = _Trained(self.generator)
         self.model.requires_grad_(True)

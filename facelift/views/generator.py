@@ -30,6 +30,8 @@ class ViewGeneratorConfig:
     Attributes:
         image_size: side of the square views in pixels.
         drafts: the condition of each view is a draft of it (`facelift.reconstruct.draft`), not the portrait.
+            The U-Net predicts the clean sample, and has one more output channel than the latents: how much of
+            the draft stays, in each cell. What the draft has right need not pass through a narrow network.
         any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
@@ -69,6 +71,8 @@ class ViewGenerator(nn.Module):
     def __init__(self, config: ViewGeneratorConfig) -> None:
         super().__init__()
         self.config = config
+        if config.drafts and config.scheduler.get("prediction_type") != "sample":
+            raise ValueError("a view generator with drafts predicts the clean sample")
         self.autoencoder = Autoencoder(
             config.autoencoder, config.fold, config.scaling_factor, config.components
         )
@@ -104,8 +108,11 @@ class ViewGenerator(nn.Module):
             timesteps.repeat_interleave(VIEWS),
             encoder_hidden_states=self.prompts.to(inputs).repeat(batch, 1, 1),
             class_labels=None if label is None else label.flatten(0, 1),
-        ).sample
-        return output.unflatten(0, (batch, VIEWS))
+        ).sample.unflatten(0, (batch, VIEWS))
+        if self.config.drafts:
+            drawn, kept = output.split([noisy.shape[2], 1], dim=2)
+            output = drawn + kept.sigmoid() * condition
+        return output
 
     @torch.no_grad()
     def generate(
