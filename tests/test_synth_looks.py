@@ -1,19 +1,23 @@
 """What people wear on their heads: combed hair, beards, glasses, hats; and the contact sheet."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from facelift.cameras import canonical_rig
 from facelift.errors import UserError
-from facelift.synth import glasses, groom, hats, regions
+from facelift.synth import glasses, groom, hats, mouth, paint, patterns, regions
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene, shape
 from facelift.synth.glasses import Glasses
 from facelift.synth.hats import Hat
 from facelift.synth.meshes import smooth_normals
-from facelift.synth.person import sample_person
+from facelift.synth.opengl import Renderer
+from facelift.synth.person import ETHNICITIES, MOODS, expression, sample_person
+from facelift.synth.scene import part_id
 
 MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 EYE_LINE = 7.28
@@ -60,7 +64,7 @@ def test_combed_hair_hides_no_eye(makehuman):
     for name in makehuman.names("hair/*/*.mhclo"):
         for flipped in (False, True):
             placed = groom.worn_proxy(makehuman, name, flipped).fit(makehuman.base.vertices)
-            lifted, cut = groom.comb(makehuman, name, 7.5, 1.0, flipped)
+            lifted, cut = groom.comb(makehuman, name, 7.5, 1.0, 1.0, flipped)
             assert not cut.any()
             combed = placed + lifted
             before = (np.abs(placed[:, 0]) < groom.FACE_WIDTH[0]) & (placed[:, 2] > groom.FACE_DEPTH[1])
@@ -69,6 +73,18 @@ def test_combed_hair_hides_no_eye(makehuman):
             behind = placed[:, 2] < groom.FACE_DEPTH[0]
             np.testing.assert_array_equal(combed[behind], placed[behind])
     assert min(lowest) < 7.5, "some have a fringe"
+
+
+def test_voluminous_hair_stands_farther_off_the_skull_and_hangs_the_same(makehuman):
+    skin = makehuman.base.vertices[makehuman.base.members("body")]
+    for name in ("hair/afro01/afro01.mhclo", "hair/long01/long01.mhclo"):
+        flat, full = (groom.comb(makehuman, name, 7.0, 1.0, volume, False)[0] for volume in (1.0, 1.6))
+        placed = makehuman.proxy(name).fit(makehuman.base.vertices)
+        crown = np.flatnonzero(placed[:, 1] > 8.0)[::5]
+        off = [np.linalg.norm((placed + x)[crown, None] - skin[None], axis=2).min(1) for x in (flat, full)]
+        assert (off[1] > off[0]).mean() > 0.95
+        hanging = placed[:, 1] < groom.HANGING
+        np.testing.assert_array_equal(flat[hanging], full[hanging])
 
 
 def test_mirrored_hair_is_the_mirror_image(makehuman):
@@ -98,22 +114,88 @@ def test_glasses_sit_before_the_eyes_and_outside_the_head(makehuman, bodies):
 
 
 def test_a_hat_leaves_no_hair_above_its_seat(makehuman):
-    import dataclasses
-
     person = sample_person(2, makehuman)
-    bare = dataclasses.replace(person, hair="hair/long01/long01.mhclo", glasses=None, turn=(0.0, 0.0, 0.0))
+    bare = replace(person, hair="hair/long01/long01.mhclo", glasses=None, turn=(0.0, 0.0, 0.0))
     top = {}
     for kind in (None, "beanie", "cap", "fedora"):
         hat = None
         if kind is not None:
             hat = Hat(kind, hats.FEDORAS[0] if kind == "fedora" else None, (0.2, 0.2, 0.2))
-        scene = build_scene(dataclasses.replace(bare, hat=hat), makehuman)
+        scene = build_scene(replace(bare, hat=hat), makehuman)
         parts = {part.name: part for part in reversed(scene.parts)}  # of a cap, the crown
         heights = {name: part.vertices[part.faces.ravel(), 2].max() for name, part in parts.items()}
         top[kind] = heights["hair"]
         if kind is not None:
             assert heights["hat"] > heights["skin"] > heights["hair"]
     assert max(top["beanie"], top["cap"], top["fedora"]) < top[None] - 0.1
+
+
+def test_upper_teeth_end_at_the_lip_and_the_tongue_goes_with_the_jaw(makehuman):
+    upper, tongue = (makehuman.base.members(f"helper-{name}") for name in ("upper-teeth", "tongue"))
+    for seed in range(3):
+        person = sample_person(seed, makehuman)
+        still = {name: w for name, w in person.targets.items() if not name.startswith("expression/")}
+        opened = still | {"expression/units/caucasian/mouth-open": 0.6}
+        rest, wide = (shape(replace(person, targets=targets), makehuman) for targets in (still, opened))
+        assert rest[mouth.UPPER_LIP, 1] - rest[upper, 1].min() == pytest.approx(mouth.SHOWN, abs=1e-5)
+        np.testing.assert_array_equal(wide[upper], rest[upper])
+        fallen = rest[tongue, 1] - wide[tongue, 1]
+        assert fallen.min() > 0.05, "an open mouth shows what is below the palate"
+        jaws = mouth.jaw(rest, makehuman) - mouth.jaw(wide, makehuman)
+        assert fallen.mean() == pytest.approx(jaws[1], abs=0.02)
+
+
+def test_every_mood_is_made_of_units_that_every_ethnicity_has(makehuman):
+    assert sum(MOODS.values()) == pytest.approx(1)
+    for mood in MOODS:
+        units = expression(mood, 0.5, 1.0)
+        assert bool(units) == (mood != "neutral")
+        for ethnicity in ETHNICITIES:
+            for unit, weight in units.items():
+                assert 0 <= weight <= 1, mood
+                assert len(makehuman.target(f"expression/units/{ethnicity}/{unit}").indices)
+
+
+def test_eyes_that_blink_are_shut(makehuman):
+    shut = {f"expression/units/caucasian/{unit}": w for unit, w in expression("blink", 0.4, 0.0).items()}
+    try:
+        renderer = Renderer()
+    except UserError as error:
+        pytest.skip(str(error))
+    with renderer:
+        for seed in range(3):
+            person = replace(sample_person(seed, makehuman), glasses=None, turn=(0.0, 0.0, 0.0))
+            still = {name: w for name, w in person.targets.items() if not name.startswith("expression/")}
+            seen = []
+            for targets in (still, still | shut):
+                scene = build_scene(replace(person, targets=targets), makehuman)
+                drawing = renderer.draw(scene, canonical_rig(256)[[0]])
+                seen.append((drawing.parts == part_id("eyes")).sum())
+            assert seen[0] > 30 and seen[1] < 0.15 * seen[0], seed
+
+
+@pytest.mark.parametrize("kind", patterns.KINDS)
+def test_patterns_repeat_and_cover_a_share_of_the_cloth(kind):
+    pattern = patterns.Pattern(kind, (1.0, 0.0, 0.0), 0.4, 0.0, 0.8)
+    amount = patterns.draw_pattern(pattern, 160, 40.0)
+    assert amount.shape == (160, 160) and amount.min() == 0 and 0.4 < amount.max() <= 0.8 + 1e-6
+    assert 0.03 < amount.mean() / 0.8 < 0.7
+    if kind != "blots":
+        np.testing.assert_allclose(amount[32:], amount[:-32], atol=1e-3)
+
+
+def test_a_pattern_spares_a_tie_and_keeps_the_folds(makehuman):
+    person = sample_person(0, makehuman)
+    suit = "clothes/male_elegantsuit01/male_elegantsuit01.mhclo"
+    pattern = patterns.Pattern("stripes", (1.0, 1.0, 1.0), 0.5, 0.0, 1.0)
+    plain, striped = (
+        paint.clothes(replace(person, clothes=suit, clothes_pattern=worn), makehuman).astype(int)
+        for worn in (None, pattern)
+    )
+    changed = np.abs(striped - plain).max(axis=2) > 8
+    assert 0.2 < changed.mean() < 0.7
+    light = plain[..., :3].mean(axis=2) > 150  # the shirt
+    assert light.any() and not changed[light].any()
 
 
 def test_whoever_wears_what_is_kept_in_the_record(makehuman):

@@ -137,7 +137,7 @@ def test_depth_of_one_view_lies_on_the_surface_of_the_others(heads):
             z = surface @ w2c[2, :3] + w2c[2, 3]
             assert (z > around.min(0) - 0.01).mean() > 0.995
             same = (np.abs(around - z) < 0.02).any(0)
-            assert same.sum() > 500 if (i, j) == (3, 2) else same.mean() > 0.3
+            assert same.sum() > 100 if (i, j) == (3, 2) else same.mean() > 0.3
             gap = np.linalg.norm(points[j, row, column] - surface, axis=1)[same]
             assert np.median(gap) < 0.01, "a pixel is 0.01 wide there"
 

@@ -72,7 +72,7 @@ BENCH_HEADS_V1 = Bench(
     size=512,
     renderer="cycles",
     samples=32,
-    checksum="206546b65b62b38838f4e44e3d449bc48e83749a335e5650771d1cf0d467c15d",
+    checksum="0eba18c5edfa3508d771190a8bac23f920aae5bc6b75653247b6d6858319a9ee",
 )
 
 

@@ -13,6 +13,7 @@ from facelift.cameras import FOV_DEGREES, RADIUS
 from facelift.synth import glasses, groom, hats, meshes, paint
 from facelift.synth.assets import Assets, Ints, Pixels
 from facelift.synth.light import Triple
+from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
 from facelift.synth.scene import Floats, Part, Scene
@@ -107,9 +108,9 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     ]
     if person.hair is not None:
         proxy = groom.worn_proxy(assets, person.hair, person.hair_flipped)
-        lifted, cut = groom.comb(
-            assets, person.hair, person.hair_fringe, person.hair_length, person.hair_flipped
-        )
+        fringe, length = person.hair_fringe, person.hair_length
+        volume = person.hair_volume if person.hat is None else min(person.hair_volume, 1.0)
+        lifted, cut = groom.comb(assets, person.hair, fringe, length, volume, person.hair_flipped)
         hair = proxy.fit(body) + cut + lifted @ groom.to_base(body, assets)[:3]
         template = meshes.proxy_template(assets, person.hair, person.hair_flipped)
         grown = part("hair", hair, template, paint.hair(person.hair, person, assets))
@@ -149,11 +150,23 @@ def bust(part: Part) -> Part:
 
 
 def shape(person: Person, assets: Assets) -> Floats:
-    """The base mesh with the person's targets applied: (19158, 3), decimetres."""
+    """The base mesh with the person's targets applied: (19158, 3), decimetres.
+
+    Faces are shaped at rest first: their lips move over the teeth, and the teeth do not move with them.
+    """
     body = assets.base.vertices.copy()
-    for name, weight in person.targets.items():
-        target = assets.target(name)
-        body[target.indices] += np.float32(weight) * target.offsets
+
+    def apply(expression: bool) -> None:
+        for name, weight in person.targets.items():
+            if name.startswith("expression/") == expression:
+                target = assets.target(name)
+                body[target.indices] += np.float32(weight) * target.offsets
+
+    apply(expression=False)
+    set_teeth(body, assets)
+    rest = jaw(body, assets)
+    apply(expression=True)
+    drop_tongue(body, assets, jaw(body, assets) - rest)
     return body
 
 

@@ -61,7 +61,7 @@ def sample_glasses(rng: np.random.Generator) -> Glasses:
         size=(round(float(width), 4), round(float(width * rng.uniform(0.66, 0.95)), 4)),
         square=round(float(rng.uniform(2.0, 5.0)), 3),
         rise=round(float(rng.uniform(-0.01, 0.04)), 4),
-        rim=round(float(rng.uniform(0.008, 0.013) if metal else rng.uniform(0.013, 0.024)), 4),
+        rim=round(float(rng.uniform(0.008, 0.013) if metal else rng.uniform(0.012, 0.019)), 4),
         half_rim=bool(metal and rng.random() < 0.25),
         color=tuple(round(float(c), 3) for c in (greys if metal else plastic)),  # type: ignore[arg-type]
         gloss=0.3 if metal else 0.2,

@@ -27,11 +27,16 @@ FACE_WIDTH, FACE_DEPTH = (0.5, 0.72), (0.85, 1.05)
 KEPT = 0.07
 # Below this height hair hangs, and can be longer or shorter.
 HANGING = 6.9
+# The middle of the skull, and the thickest that hair on it is taken to be.
+SKULL, THICK = np.array([0, 7.5, 0.4], np.float32), 0.25
 # Depth of the nape's skin.
 NAPE = -0.45
 
 LAYERS = 6
 """Shells of a beard, from the skin outwards."""
+
+STRAND = 8
+"""Texels of the skin that a hair of a beard is long, seen from ahead."""
 
 
 def to_base(body: Floats, assets: Assets) -> Floats:
@@ -41,12 +46,15 @@ def to_base(body: Floats, assets: Assets) -> Floats:
     return np.linalg.lstsq(known, body[list(STEADY)], rcond=None)[0].astype(np.float32)
 
 
-def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool) -> tuple[Floats, Floats]:
+def comb(
+    assets: Assets, name: str, fringe: float, length: float, volume: float, flipped: bool
+) -> tuple[Floats, Floats]:
     """How far combing moves each vertex of a hair proxy on the base mesh, with the head and straight up.
 
     Args:
         fringe: height (dm on the base mesh) that hair before the face is lifted to; eyes are at 7.28.
         length: factor on what hangs below the ears.
+        volume: factor on how far hair stands off the skull.
         flipped: whether the proxy is mirrored.
 
     Returns:
@@ -54,18 +62,18 @@ def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool)
         cut: (V, 3), which does not, for hair hangs down however the head is turned.
     """
 
-    def fit() -> tuple[Floats, Floats]:
+    def fit() -> tuple[Floats, Floats, Floats]:
         proxy = worn_proxy(assets, name, flipped)
         placed = proxy.fit(assets.base.vertices)
-        return placed, _forehead(assets, placed)
+        return placed, _forehead(assets, placed), _thickness(assets, placed)
 
-    placed, forehead = assets.cached(("combed", name, flipped), fit)
+    placed, forehead, thickness = assets.cached(("combed", name, flipped), fit)
     cut = np.zeros_like(placed)
     cut[:, 1] = (1 - length) * np.maximum(HANGING - placed[:, 1], 0)
     # Shorter hair does not reach over the back, but lies on the neck.
     behind = np.maximum(NAPE - placed[:, 2], 0)
     cut[:, 2] = np.minimum(0.18 * cut[:, 1].clip(0), behind)
-    moved = placed + cut
+    moved = placed + cut + (volume - 1) * thickness
     before = 1 - _ramp(np.abs(placed[:, 0]), *FACE_WIDTH)
     before *= _ramp(placed[:, 2], *FACE_DEPTH)
     low = np.minimum(moved[:, 1] - fringe, 0)
@@ -73,6 +81,17 @@ def comb(assets: Assets, name: str, fringe: float, length: float, flipped: bool)
     ahead = np.maximum(forehead + 0.05 - moved[:, 2], 0)
     moved[:, 2] += ahead * before * (low < 0)
     return moved - placed - cut, cut
+
+
+def _thickness(assets: Assets, places: Floats) -> Floats:
+    """(V, 3) by how much hair at these places (V, 3) stands off the skull; nothing where it hangs below."""
+    skin = assets.base.vertices[assets.base.members("body")]
+    skin = skin[skin[:, 1] > HANGING]
+    apart = np.array([np.linalg.norm(skin - place, axis=1).min() for place in places], np.float32)
+    away = places - SKULL
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    away[:, 2] *= 1 - 0.8 * _ramp(places[:, 2], *FACE_DEPTH)  # a fringe is no visor
+    return away * (np.minimum(apart, THICK) * _ramp(places[:, 1], HANGING, HANGING + 0.4))[:, None]
 
 
 def _forehead(assets: Assets, places: Floats) -> Floats:
@@ -158,23 +177,27 @@ def beard_texture(assets: Assets, style: str, color: Triple, density: float, see
     size = 1024
     mask = regions.on_texels(assets, size, regions.BEARDS[style])
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
-    rows, columns = mask.shape
-    grain = np.asarray(
-        Image.fromarray(rng.random((rows // 2, columns // 2), np.float32)).resize((columns, rows))
-    )
-    grain = _ranked(grain + 0.35 * rng.random(grain.shape, np.float32))
-    shade = (0.6 + 0.8 * rng.random((rows // 2, columns // 2), np.float32)).clip(0, 1.4)
-    shade = np.asarray(Image.fromarray(shade).resize((columns, rows)))
+    grain, shade = _strands(rng, *mask.shape), 0.75 + 0.5 * _strands(rng, *mask.shape)
     tiles = []
     for layer in range(LAYERS):
         depth = (layer + 0.5) / LAYERS
         # Near the skin a dense beard covers all of it; of its tips one in eight is seen.
-        alive = density * mask * (1.25 - 1.1 * depth)
-        alpha = ((alive - grain) * 6 + 0.5).clip(0, 1)
+        alive = density * mask * (1.3 - 1.15 * depth)
+        alpha = ((alive - grain) * 4 + 0.5).clip(0, 1)
         tone = shade * (0.65 + 0.45 * depth)
         rgb = (255 * np.array(color) * tone[..., None]).clip(0, 255)
         tiles.append(np.concatenate([rgb, 255 * alpha[..., None]], axis=2).astype(np.uint8))
     return np.concatenate([np.concatenate(tiles[:3], axis=1), np.concatenate(tiles[3:], axis=1)], axis=0)
+
+
+def _strands(rng: np.random.Generator, rows: int, columns: int) -> Floats:
+    """(rows, columns) noise, about even over 0 to 1, in strands a texel wide.
+
+    They run along the rows, for in a skin's texture a face lies on its side.
+    """
+    coarse = Image.fromarray(rng.random((rows, columns // STRAND + 1), np.float32))
+    grown = coarse.resize((columns, rows), Image.Resampling.BICUBIC, box=(0, 0, columns / STRAND, rows))
+    return _ranked(np.asarray(grown))
 
 
 def _ranked(values: Floats) -> Floats:

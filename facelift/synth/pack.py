@@ -99,7 +99,7 @@ def _write(path: Path, assets: Assets, size: int) -> None:
 
 def _archive(arrays: Arrays) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

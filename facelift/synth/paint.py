@@ -12,11 +12,15 @@ from PIL import Image
 from facelift.synth import groom, regions
 from facelift.synth.assets import Assets, Mesh, Pixels
 from facelift.synth.light import Triple
+from facelift.synth.patterns import Pattern, draw_pattern
 from facelift.synth.person import Person, _triple
 from facelift.synth.scene import Floats
 
 # Where a cheek is in a skin's texture: rows and columns, as shares of its side.
 CHEEK = (0.459, 0.485, 0.85, 0.88)
+
+# Above this height (decimetres, on the base mesh) clothes are seen.
+CHEST = 4.5
 
 SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
@@ -50,7 +54,7 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     """The head's part of the skin (h, w, 3), 0 to 255, with its freckles, stubble, make-up."""
     rng = np.random.Generator(np.random.PCG64([person.seed, 2]))
     out = rgb.astype(np.float32)
-    shape = out.shape[:2]
+    shape = out.shape[0], out.shape[1]
 
     def mask(region: regions.Region) -> Floats:
         return regions.on_texels(assets, SKIN_SIZE, region)[..., None]
@@ -90,9 +94,10 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
         tint(person.makeup.lids, person.makeup.lid_strength * mask(regions.lids))
         shade((1.0, 0.75, 0.78), person.makeup.blush * mask(regions.cheeks))
     if person.beard is not None and person.beard.shadow > 0:
-        grain = rng.random(shape, np.float32)[..., None]
+        # Below hair that covers it the skin is dark all over, or light would shine through as specks.
+        grain = 0.0 if person.beard.length > 0 else rng.random(shape, np.float32)[..., None] - 0.5
         amount = person.beard.shadow * mask(regions.BEARDS[person.beard.style])
-        tint(0.6 * beard_color(person), (amount * (0.35 + 0.55 * grain)).clip(0, 1))
+        tint(0.6 * beard_color(person), (amount * (0.6 + 0.55 * grain)).clip(0, 1))
     return out
 
 
@@ -161,13 +166,45 @@ def clothes(person: Person, assets: Assets) -> Pixels:
     """The clothes with another hue, saturation and brightness, or plain where they have no texture."""
     path = assets.diffuse(assets.proxy(person.clothes).material)
     if path is None:
-        return flat(person.clothes_color)
-    hue, saturation, value = person.clothes_shift
-    levels = np.arange(256)
-    tables = np.stack([(levels + 256 * hue) % 256, levels * saturation, levels * value]).clip(0, 255)
-    hsv = Image.fromarray(assets.texture(path, CLOTHES_SIZE)).convert("RGB").convert("HSV")
-    rgb = hsv.point(tables.astype(np.uint8).reshape(-1).tolist()).convert("RGBA")
-    return np.asarray(rgb)
+        dyed = flat(person.clothes_color)
+    else:
+        hue, saturation, value = person.clothes_shift
+        levels = np.arange(256)
+        tables = np.stack([(levels + 256 * hue) % 256, levels * saturation, levels * value]).clip(0, 255)
+        hsv = Image.fromarray(assets.texture(path, CLOTHES_SIZE)).convert("RGB").convert("HSV")
+        dyed = np.asarray(hsv.point(tables.astype(np.uint8).reshape(-1).tolist()).convert("RGBA"))
+    return (
+        dyed if person.clothes_pattern is None else _patterned(dyed, person.clothes_pattern, person, assets)
+    )
+
+
+def _patterned(dyed: Pixels, pattern: Pattern, person: Person, assets: Assets) -> Pixels:
+    """The pattern on the main cloth alone: collars and ties stay as they are, and so do folds."""
+    main, folds, scale = assets.cached(("cloth", person.clothes), lambda: _cloth(assets, person.clothes))
+    size = (CLOTHES_SIZE, CLOTHES_SIZE)
+    amount = (draw_pattern(pattern, CLOTHES_SIZE, scale) * main)[..., None]
+    out = np.asarray(Image.fromarray(dyed).resize(size)).astype(np.float32)
+    out[..., :3] += amount * (255 * np.array(pattern.color, np.float32) * folds[..., None] - out[..., :3])
+    return out.clip(0, 255).astype(np.uint8)
+
+
+def _cloth(assets: Assets, name: str) -> tuple[Floats, Floats, float]:
+    """Of clothes: where the main cloth is, 0 to 1, and the light and dark of its folds, about 1, both
+    (CLOTHES_SIZE, CLOTHES_SIZE); texels per decimetre."""
+    proxy = assets.proxy(name)
+    mesh, places = proxy.mesh, proxy.fit(assets.base.vertices)
+    upper = (places[mesh.faces, 1] > CHEST).all(axis=1)
+    corners, uvs = places[mesh.faces[upper, :2]], mesh.uvs[mesh.face_uvs[upper, :2]]
+    sides, spans = (np.linalg.norm(x[:, 0] - x[:, 1], axis=1) for x in (corners, uvs))
+    scale = CLOTHES_SIZE * float(np.median(spans / sides.clip(1e-6)))
+    image = Image.fromarray(plain(assets, proxy.material, CLOTHES_SIZE)).convert("RGB")
+    pixels = np.asarray(image.resize((CLOTHES_SIZE, CLOTHES_SIZE)), np.float32)
+    middle = (uvs.mean(axis=1) * [1, -1] + [0, 1]) * CLOTHES_SIZE
+    column, row = middle.astype(int).clip(0, CLOTHES_SIZE - 1).T
+    color = np.median(pixels[row, column], axis=0)
+    away = np.linalg.norm(pixels - color, axis=2)
+    folds = (pixels.mean(axis=2) + 20) / (color.mean() + 20)
+    return ((70 - away) / 30).clip(0, 1), folds, scale
 
 
 def _curve(image: Image.Image, tables: NDArray[np.float64]) -> Pixels:

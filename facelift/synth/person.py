@@ -17,6 +17,7 @@ from facelift.synth.assets import Assets
 from facelift.synth.glasses import Glasses, sample_glasses
 from facelift.synth.hats import Hat, sample_hat
 from facelift.synth.light import Lighting, Panel, Triple, sample_lighting
+from facelift.synth.patterns import Pattern, sample_pattern
 
 ETHNICITIES = ("caucasian", "asian", "african")
 
@@ -31,16 +32,16 @@ OPPOSITES = {
 }
 # Standard deviation of the sliders of each folder of detail targets; 1 is MakeHuman's own limit.
 SPREAD = {
-    "cheek": 0.3,
-    "chin": 0.28,
-    "ears": 0.3,
-    "eyebrows": 0.22,
-    "eyes": 0.25,
-    "forehead": 0.25,
-    "head": 0.22,
-    "mouth": 0.24,
-    "neck": 0.2,
-    "nose": 0.28,
+    "cheek": 0.36,
+    "chin": 0.33,
+    "ears": 0.34,
+    "eyebrows": 0.27,
+    "eyes": 0.3,
+    "forehead": 0.3,
+    "head": 0.24,
+    "mouth": 0.3,
+    "neck": 0.22,
+    "nose": 0.35,
 }
 # They move or tilt a whole feature out of place, which the turn of the head or the asymmetry does better.
 LEFT_OUT = (
@@ -86,6 +87,8 @@ HAIR_SHARES = {
 }
 BALD_SHARE = (0.02, 1.0)
 DARK_EYES = ("brown", "brownlight")
+# Clothes that come with stripes and get no other pattern.
+STRIPED = ("female_elegantsuit01", "male_casualsuit03", "male_casualsuit05")
 
 
 # Sliders that are not drawn about zero: faces look up at a camera, not sternly past it.
@@ -110,6 +113,19 @@ SKIN_TONES = (
 SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
 # Linear albedo of the skin that exposure is set for.
 USUAL_SKIN = 0.36
+
+MOODS = {
+    "neutral": 0.36,
+    "smile": 0.2,
+    "laugh": 0.1,
+    "open": 0.08,
+    "surprise": 0.06,
+    "raised": 0.06,
+    "frown": 0.07,
+    "lids": 0.04,
+    "blink": 0.03,
+}
+"""Expressions, and the share of people who are met with each."""
 
 BEARD_STYLES = {"full": 0.5, "goatee": 0.22, "moustache": 0.16, "chin strap": 0.12}
 
@@ -171,12 +187,14 @@ class Person:
         hair: proxy, None for the bald.
         hair_fringe: height to which hair before the face is combed, decimetres on the base mesh.
         hair_length: factor on what hangs below the ears.
+        hair_volume: factor on how far it stands off the skull.
         hair_flipped: whether the hair is mirrored.
         scalp: how much of the shaved hair that the skins show on the head is left, 0 to 1.
         beard: None for women and the clean-shaven.
         glasses, hat: None for most.
         hair_color, brow_color, clothes_color: sRGB; the clothes' is used where they have no texture.
         clothes_shift: hue added (turns), factors on saturation and value.
+        clothes_pattern: None for those without, and for clothes that come with stripes.
         turn: yaw, pitch and roll of the head in degrees: to the subject's left, up, to the subject's left.
         gaze: yaw and pitch of the eyes in degrees.
         arms: how far the arms are lowered from MakeHuman's pose, in degrees.
@@ -209,6 +227,7 @@ class Person:
     hair: str | None
     hair_fringe: float
     hair_length: float
+    hair_volume: float
     hair_flipped: bool
     scalp: float
     beard: Beard | None
@@ -219,6 +238,7 @@ class Person:
     clothes: str
     clothes_color: Triple
     clothes_shift: Triple
+    clothes_pattern: Pattern | None
     turn: Triple
     gaze: tuple[float, float]
     arms: float
@@ -233,7 +253,8 @@ class Person:
         lighting = values["lighting"]
         panels = tuple(Panel(**panel) for panel in lighting["panels"])
         values["lighting"] = Lighting(**{**lighting, "panels": panels})
-        for name, kind in (("makeup", Makeup), ("beard", Beard), ("glasses", Glasses), ("hat", Hat)):
+        kinds = {"makeup": Makeup, "beard": Beard, "glasses": Glasses, "hat": Hat, "clothes_pattern": Pattern}
+        for name, kind in kinds.items():
             if values[name] is not None:
                 values[name] = kind(**values[name])
         return cls(**values)
@@ -265,6 +286,9 @@ def sample_person(seed: int, assets: Assets) -> Person:
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
     eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
+    clothes = _sample_clothes(rng, assets, is_male)
+    plain = _striped(clothes) or rng.random() < 0.45
+    pattern = None if plain else sample_pattern(rng)
     return Person(
         seed=seed,
         male=male,
@@ -290,8 +314,9 @@ def sample_person(seed: int, assets: Assets) -> Person:
         lash_strength=round(float(rng.uniform(0.4, 0.6) if is_male else rng.uniform(0.55, 0.9)), 3),
         teeth=_pick(rng, assets.names("teeth/*/*.mhclo")),
         hair=_sample_hair(rng, assets, is_male, age, ethnicity),
-        hair_fringe=round(min(max(rng.normal(7.52, 0.05), 7.43), 7.65), 3),
+        hair_fringe=round(min(max(rng.normal(7.55, 0.05), 7.48), 7.67), 3),
         hair_length=round(float(rng.uniform(0.4, 1.1)), 3),
+        hair_volume=round(float(rng.uniform(0.9, 1.6)), 3),
         hair_flipped=bool(rng.random() < 0.5),
         scalp=round(float(rng.choice([rng.uniform(0, 0.2), rng.uniform(0.6, 1)])), 3),
         beard=_sample_beard(rng, age, ethnicity) if is_male else None,
@@ -299,10 +324,11 @@ def sample_person(seed: int, assets: Assets) -> Person:
         hat=sample_hat(rng, assets) if rng.random() < 0.06 else None,
         hair_color=hair_color,
         brow_color=brow_color,
-        clothes=_sample_clothes(rng, assets, is_male),
+        clothes=clothes,
         clothes_color=_triple(rng.uniform(0.05, 0.9, 3) * 0.5 + rng.uniform(0.02, 0.35)),
         clothes_shift=_triple([rng.uniform(0, 1), rng.uniform(0.1, 1.1), rng.uniform(0.5, 0.95)]),
-        turn=_triple(rng.normal(0, [7, 4, 3]).clip([-15, -9, -8], [15, 9, 8]) if turned else np.zeros(3)),
+        clothes_pattern=pattern,
+        turn=_triple(rng.normal(0, [7, 4, 3]).clip([-14, -8, -8], [14, 8, 8]) if turned else np.zeros(3)),
         gaze=_pair(rng.normal(0, [4, 2]).clip(-10, 10)),
         arms=round(float(rng.uniform(10, 26)), 2),
         lighting=replace(lighting, exposure=round(exposure, 4)),
@@ -322,7 +348,7 @@ def sample_shape(
     """Weights of the macro targets, the detail sliders and the asymmetry."""
     weights: dict[str, float] = defaultdict(float)
     old = min(max((age - 25) / 65, 0.0), 1.0)
-    fat = float(np.clip(rng.normal(0, 0.35), -0.8, 0.9))
+    fat = float(np.clip(rng.normal(0, 0.45), -0.9, 1.0))
     sexes = {"female": 1 - male, "male": male}
     ages = {"young": 1 - old, "old": old}
     fatness = {"minweight": max(-fat, 0), "averageweight": 1 - abs(fat), "maxweight": max(fat, 0)}
@@ -337,7 +363,7 @@ def sample_shape(
     for stem, (low, high) in sliders.items():
         # The two sides of a face are nearly, not quite, alike: the left's value is drawn once for both.
         spread = SPREAD[stem.split("/")[0]]
-        value = float(np.clip(rng.normal(MEANS.get(stem, 0.0), spread), -0.75, 0.75))
+        value = float(np.clip(rng.normal(MEANS.get(stem, 0.0), spread), -0.85, 0.85))
         for side in ("l-", "r-") if "/*" in stem else ("",):
             own = value + (rng.normal(0, 0.06) if side else 0.0)
             weights[(high if own > 0 else low).replace("*", side)] = abs(own)
@@ -371,51 +397,8 @@ def _sliders(assets: Assets) -> tuple[dict[str, tuple[str, str]], dict[str, list
 
 def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str) -> dict[str, float]:
     """Weights of expression units: mostly near neutral, else one mood."""
-    moods = {
-        "neutral": 0.38,
-        "smile": 0.2,
-        "laugh": 0.1,
-        "open": 0.08,
-        "surprise": 0.06,
-        "raised": 0.06,
-        "frown": 0.07,
-        "lids": 0.05,
-    }
-    mood = list(moods)[int(rng.choice(len(moods), p=list(moods.values())))]
-    strength = float(rng.uniform(0.35, 1.0))
-    units: dict[str, float] = defaultdict(float)
-
-    def both(unit: str, weight: float) -> None:
-        for side in ("left", "right"):
-            units[unit.replace("*", side)] = weight
-
-    if mood == "smile":
-        units["mouth-corner-puller"] = 0.65 * strength
-        units["mouth-elevation"] = 0.2 * strength
-        units["mouth-parling"] = float(rng.choice([0.0, 0.5])) * strength
-        both("eye-*-slit", 0.25 * strength)
-    elif mood == "laugh":
-        units["mouth-corner-puller"] = 0.6 * strength
-        units["mouth-parling"] = 0.7 * strength
-        units["mouth-upward-retraction"] = 0.2 * strength
-        units["mouth-open"] = float(rng.uniform(0.0, 0.2)) * strength
-        both("eye-*-slit", 0.25 * strength)
-    elif mood == "open":
-        units["mouth-open"] = 0.4 * strength
-        units["mouth-parling"] = 0.3 * strength
-    elif mood == "surprise":
-        both("eyebrows-*-up", 0.8 * strength)
-        both("eye-*-opened-up", 0.7 * strength)
-        units["mouth-open"] = 0.5 * strength
-    elif mood == "raised":
-        both("eyebrows-*-up", 0.8 * strength)
-        both("eye-*-opened-up", 0.5 * strength)
-    elif mood == "frown":
-        both("eyebrows-*-down", 0.5 * strength)
-        units["mouth-depression"] = 0.4 * strength
-        units["mouth-compression"] = 0.4 * strength
-    elif mood == "lids":
-        both("eye-*-closure", 0.45 * strength)
+    mood = list(MOODS)[int(rng.choice(len(MOODS), p=list(MOODS.values())))]
+    units = defaultdict(float, expression(mood, float(rng.uniform(0.35, 1.0)), float(rng.uniform(0, 1))))
     # Nobody's face is quite at rest, nor quite even.
     for unit, spread in (
         ("mouth-open", 0.03),
@@ -431,6 +414,51 @@ def _sample_expression(rng: np.random.Generator, assets: Assets, ethnicity: str)
         units[unit] += abs(float(rng.normal(0, spread)))
     folder = f"expression/units/{ethnicity}"
     return {f"{folder}/{unit}": round(weight, 4) for unit, weight in units.items()}
+
+
+def expression(mood: str, strength: float, parted: float) -> dict[str, float]:
+    """Weights of the expression units of one of MOODS.
+
+    Args:
+        strength: 0 to 1.
+        parted: 0 to 1, how far the lips are apart, for a mood that leaves it open.
+    """
+    units: dict[str, float] = {}
+
+    def both(unit: str, weight: float) -> None:
+        for side in ("left", "right"):
+            units[unit.replace("*", side)] = weight * strength
+
+    def mouth(**weights: float) -> None:
+        for unit, weight in weights.items():
+            units[f"mouth-{unit.replace('_', '-')}"] = weight * strength
+
+    if mood == "smile":
+        mouth(corner_puller=0.65, elevation=0.2, parling=0.5 * (parted > 0.5))
+        both("eye-*-slit", 0.25)
+    elif mood == "laugh":
+        mouth(corner_puller=0.6, parling=0.7, upward_retraction=0.2, open=0.35 * parted)
+        both("eye-*-slit", 0.25)
+    elif mood == "open":
+        mouth(open=0.25 + 0.4 * parted, parling=0.3)
+    elif mood == "surprise":
+        mouth(open=0.5)
+        both("eyebrows-*-up", 0.6)
+        both("eyebrows-*-inner-up", 0.7)
+        both("eye-*-opened-up", 0.7)
+    elif mood == "raised":
+        both("eyebrows-*-up", 0.6)
+        both("eyebrows-*-inner-up", 0.7)
+        both("eye-*-opened-up", 0.5)
+    elif mood == "frown":
+        mouth(depression=0.5, compression=0.4)
+        both("eyebrows-*-down", 0.8)
+    elif mood == "lids":
+        both("eye-*-closure", 0.45)
+    elif mood == "blink":
+        # Shut is shut, however strong the rest of a face.
+        both("eye-*-closure", 1 / strength)
+    return units
 
 
 def _sample_skin(
@@ -492,11 +520,11 @@ def _sample_beard(rng: np.random.Generator, age: float, ethnicity: Triple) -> Be
     if kind == "stubble":
         style = style if rng.random() < 0.3 else "full"
         return Beard(style, 0.0, 1.0, round(float(strength * rng.uniform(0.3, 0.8)), 3))
-    length = rng.uniform(0.03, 0.1) if rng.random() < 0.7 else rng.uniform(0.1, 0.22)
-    density = round(min(rng.uniform(0.6, 1.0) * (0.4 + 0.6 * strength), 1.0), 3)
+    length = rng.uniform(0.02, 0.08) if rng.random() < 0.7 else rng.uniform(0.08, 0.18)
+    density = round(min(rng.uniform(0.75, 1.0) * (0.5 + 0.5 * strength), 1.0), 3)
     if style == "moustache":
-        length = min(length, 0.06)
-    return Beard(style, round(float(length), 4), density, round(0.75 * density, 3))
+        length, density = min(length, 0.06), max(density, 0.8)
+    return Beard(style, round(float(length), 4), density, density)
 
 
 def _sample_eyes(rng: np.random.Generator, assets: Assets, ethnicity: Triple) -> tuple[str, str]:
@@ -543,7 +571,12 @@ def _sample_clothes(rng: np.random.Generator, assets: Assets, is_male: bool) -> 
     """Clothes for the sex; hats are left out, since they would cut through most hair."""
     names = [name for name in assets.names("clothes/*/*.mhclo") if "fedora" not in name]
     fitting = [name for name in names if name.split("/")[1].startswith("male" if is_male else "female")]
-    return _pick(rng, fitting or names)
+    # Twice the chance for what can have any pattern.
+    return _pick(rng, [name for name in fitting or names for _ in range(1 if _striped(name) else 2)])
+
+
+def _striped(clothes: str) -> bool:
+    return clothes.split("/")[1] in STRIPED
 
 
 def _pick(rng: np.random.Generator, names: list[str]) -> str:
