@@ -187,18 +187,25 @@ class FaceLift:
             if self.settings.keep_portrait:
                 views[0] = image  # the first view is the input: its every pixel is known
         with timings("reconstruction"):
-            gaussians = self.reconstruct(views)
+            gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             steps = self.settings.refinement if refinement is None else refinement
-            gaussians = refine(gaussians, views, self._rig(views), steps)
+            gaussians = refine(gaussians, views, self._rig(views), steps, imagined=True)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
-    def reconstruct(self, views: Tensor) -> Gaussians:
-        """Stage 2 alone: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES, to Gaussians."""
+    def reconstruct(self, views: Tensor, refinement: int | None = None) -> Gaussians:
+        """Stage 2 alone: six true views become Gaussians.
+
+        Args:
+            views: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
+            refinement: as in `__call__`.
+        """
         views = views.to(self.device)
         with self.autocast(), resident(self.reconstructor, self.device):
-            return self.reconstructor.reconstruct(views, self._rig(views))
+            gaussians = self.reconstructor.reconstruct(views, self._rig(views))
+        steps = self.settings.refinement if refinement is None else refinement
+        return refine(gaussians, views, self._rig(views), steps)
 
     def _check_size(self, size: int) -> None:
         cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)

@@ -51,7 +51,7 @@ class Settings:
     """
 
     keep_portrait: bool = True
-    refinement: int = 40
+    refinement: int = 60
     dtype: dict[str, str] = field(default_factory=lambda: {"cpu": "bfloat16", "cuda": "bfloat16"})
     license: str = "apache-2.0"
 

@@ -31,7 +31,8 @@ class ViewGeneratorConfig:
         image_size: side of the square views in pixels.
         drafts: the condition of each view is a draft of it (`facelift.reconstruct.draft`), not the portrait.
             The U-Net predicts the clean sample, and has one more output channel than the latents: how much of
-            the draft stays, in each cell. What the draft has right need not pass through a narrow network.
+            the draft stays, in each cell. What it has right need not pass through a narrow network. The front
+            view, which is known, is its own draft.
         any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
@@ -112,6 +113,7 @@ class ViewGenerator(nn.Module):
         if self.config.drafts:
             drawn, kept = output.split([noisy.shape[2], 1], dim=2)
             output = drawn + kept.sigmoid() * condition
+            output = torch.cat([condition[:, :1], output[:, 1:]], dim=1)
         return output
 
     @torch.no_grad()
