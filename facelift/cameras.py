@@ -59,13 +59,9 @@ class Cameras:
         return self.c2w[:, :3, 3]
 
     def resized(self, size: int) -> Cameras:
-        """The same cameras with an image of size x size pixels; the field of view stays."""
-        factor = torch.tensor(
-            [size / self.width, size / self.height] * 2,
-            dtype=self.intrinsics.dtype,
-            device=self.intrinsics.device,
-        )
-        return Cameras(self.w2c, self.intrinsics * factor, size, size)
+        """The same cameras with an image of `size` pixels across; the field of view stays."""
+        factor = size / self.width
+        return Cameras(self.w2c, self.intrinsics * factor, size, round(self.height * factor))
 
     def to(self, device: torch.device | str) -> Cameras:
         return Cameras(self.w2c.to(device), self.intrinsics.to(device), self.width, self.height)

@@ -83,9 +83,9 @@ def views_of_a_square(size=64):
     return images
 
 
-def untrained():
+def untrained(**changes):
     torch.manual_seed(0)
-    model = GSLRM(MINI)
+    model = GSLRM(replace(MINI, **changes))
     model.init_weights()
     torch.nn.init.zeros_(model.pixel_head.weight)
     return model.eval()
@@ -125,6 +125,24 @@ def test_background_patches_have_no_gaussians_but_a_white_shirt_has():
     assert len(model(corner, cameras).distance) == 6 * 1 * 64
     corner[:, :, :10, 50:] = 0.2  # two white patches lie between them
     assert len(model(corner, cameras).distance) == 6 * 4 * 64
+
+
+def test_the_margin_goes_on_below_the_frame():
+    images, cameras = views_of_a_square(), canonical_rig(64)
+    images[:, :, 50:] = images[:, :, 49:50]  # the square reaches the bottom of the frame
+    images[:, :, -1] = torch.tensor([0.9, 0.1, 0.1])[:, None]
+    plain, continued = untrained(), untrained(margin=16)
+    with torch.no_grad():
+        inside, more = plain(images, cameras), continued(images, cameras)
+    below = more.pixel % (40 * 32) >= 32 * 32
+    assert below.sum() > 0 and len(more.pixel) - below.sum() == len(inside.pixel)
+    points = more.means[more.learned :][below]
+    view = more.pixel[below] // (40 * 32)
+    seen = torch.einsum("nij,nj->ni", cameras.w2c[view, :3, :3], points) + cameras.w2c[view, :3, 3]
+    rows = seen[:, 1] / seen[:, 2] * cameras.intrinsics[0, 1] + cameras.intrinsics[0, 3]
+    assert rows.min() > 64 and rows.max() < 80, "each lies on its own ray"
+    colors = 0.5 + SH_C0 * more.sh0[more.learned :][below]
+    assert (colors[:, 0] > colors[:, 1] + 0.5).all(), "in the colours of the last row"
 
 
 def test_images_and_cameras_must_agree():

@@ -7,7 +7,7 @@ the transformer each token becomes the Gaussians of its patch, placed along thos
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class GSLRMConfig:
         grid: Gaussians along the side of a patch; None is one a pixel.
         residual_color: colour is the input pixel plus what the network adds.
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
+        margin: pixels by which the views are continued at the bottom, repeating their last row: the bust goes
+            on below the frame, and is seen there from above.
         half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
         skip_background: patches of pure white around the head get no token and no Gaussians.
     """
@@ -46,6 +48,7 @@ class GSLRMConfig:
     residual_color: bool = False
     footprint_scale: bool = False
     skip_background: bool = False
+    margin: int = 0
     half_width: float = 0.91
     floor: float = -1.0
 
@@ -67,7 +70,8 @@ class GaussianBatch:
         means, log_scales, sh0: (N, 3) each.
         quats: (N, 4) wxyz, not normalised.
         opacity_logits: (N,).
-        pixel: (N - learned,) index of each Gaussian's cell in the flattened (view, row, column) grid.
+        pixel: (N - learned,) index of each Gaussian's cell in the flattened (view, row, column) grid, whose
+            last rows are the margin's.
         distance: (N - learned,) along its unit ray, world units.
         learned: how many Gaussians belong to no pixel.
     """
@@ -163,6 +167,8 @@ class GSLRM(nn.Module):
             raise ValueError(
                 f"images are {tuple(images.shape[-2:])}, cameras {(cameras.height, cameras.width)}"
             )
+        images = F.pad(images, (0, 0, 0, config.margin), mode="replicate")
+        cameras = replace(cameras, height=cameras.height + config.margin)
         if config.skip_background:
             kept = self._foreground(images)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -162,6 +162,8 @@ class ReconstructorTask:
 def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
     """How far each Gaussian is from the surface that its ray meets, and its opacity from the coverage there.
 
+    Nothing is known of the margin.
+
     Returns:
         depth: mean smooth L1 of the distance along the ray, in world units, over covered cells, divided by
             its knee of 0.02 so that it is a plain L1 in knees beyond it.
@@ -171,8 +173,10 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     side = config.patch_size // config.gaussians_per_side
     z = views.depth.masked_fill(views.depth == 0, float("inf"))
     z = -F.max_pool2d(-z[:, None], side)[:, 0]  # the nearest surface within the cell
-    coverage = F.avg_pool2d(views.alpha, side).flatten()
-    cells = views.cameras.resized(z.shape[-1])
+    below = (0, 0, 0, config.margin // side)
+    z = F.pad(z, below, value=float("inf"))
+    coverage = F.pad(F.avg_pool2d(views.alpha, side), below, value=float("nan")).flatten()
+    cells = replace(views.cameras.resized(z.shape[-1]), height=z.shape[-2])
     _, directions = cells.rays()
     along = (directions * cells.w2c[:, None, None, 2, :3]).sum(-1)  # z-depth of one unit along the ray
 
@@ -181,5 +185,7 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     covered = truth.isfinite() & (coverage[index].to(device) > 0.25)
     depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
     opacity = predicted.opacity_logits[predicted.learned :]
-    alpha = F.binary_cross_entropy_with_logits(opacity, coverage[index].to(device).clamp(0.0, 0.98))
+    target = coverage[index].to(device).clamp(0.0, 0.98)
+    known = target.isfinite()
+    alpha = F.binary_cross_entropy_with_logits(opacity[known], target[known])
     return depth, alpha
