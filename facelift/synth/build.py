@@ -146,7 +146,7 @@ def bust(part: Part) -> Part:
     )
     for plane in planes:
         part = meshes.clip(part, plane)
-    return part
+    return meshes.compact(part)
 
 
 def shape(person: Person, assets: Assets) -> Floats:

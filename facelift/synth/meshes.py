@@ -173,3 +173,14 @@ def clip(part: Part, plane: Floats) -> Part:
     return replace(
         part, vertices=vertices, normals=normals, uvs=uvs, faces=np.concatenate(faces).astype(np.int32)
     )
+
+
+def compact(part: Part) -> Part:
+    """The part without the vertices that no face has."""
+    used = np.zeros(len(part.vertices), bool)
+    used[part.faces] = True
+    if used.all():
+        return part
+    index = (np.cumsum(used) - 1).astype(np.int32)
+    vertices, normals, uvs = (x[used] for x in (part.vertices, part.normals, part.uvs))
+    return replace(part, vertices=vertices, normals=normals, uvs=uvs, faces=index[part.faces])

@@ -45,6 +45,17 @@ def on_texels(assets: Assets, size: int, region: Region) -> Floats:
     return assets.cached(("mask", region.__name__, size), make)
 
 
+def extent(assets: Assets, size: int, region: Region) -> tuple[slice, slice]:
+    """Rows and columns of the head's texels beyond which a region is nothing."""
+
+    def look() -> tuple[slice, slice]:
+        inside = on_texels(assets, size, region) > 1e-3
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    return assets.cached(("extent", region.__name__, size), look)
+
+
 def _rasterize(assets: Assets, size: int) -> Floats:
     mesh = assets.base
     rows, columns = crop(size)
