@@ -76,11 +76,11 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
         here = regions.extent(assets, SKIN_SIZE, region)
         darken(here, factors, mask(region)[here] * (amount if isinstance(amount, float) else amount[here]))
 
-    # Shaved hair that the textures show on every head: paler under fair hair, gone from the bald.
+    # Shaved hair that the textures show on every head: gone from the bald; below hair nearly as dark as that,
+    # lest skin show through its gaps.
     tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
-    own = (0.5 * np.array(person.hair_color) + 0.5 * tone).astype(np.float32)
-    keep = person.scalp if person.hair is None else 0.5
-    tint(regions.scalp, keep * own + (1 - keep) * tone, 0.75)
+    grown = 0.5 * person.scalp if person.hair is None else 0.75
+    tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, 0.75)
 
     if person.blemishes > 0.05:
         blotches = _noise(rng, shape, 18)[..., None]
