@@ -90,7 +90,8 @@ float highlight(vec3 n, vec3 v, vec3 l, float nl, float nv, float f0, float spre
     float nh = dot(n, h);
     float a = min(roughness * roughness + 0.5 * spread, 1.0);
     float d = nh * nh * (a * a - 1.0) + 1.0;
-    float fresnel = f0 + max(1.0 - roughness - f0, 0.0) * pow(1.0 - max(dot(v, h), 0.0), 5.0);
+    float u = 1.0 - max(dot(v, h), 0.0);
+    float fresnel = f0 + max(1.0 - roughness - f0, 0.0) * u * u * u * u * u;
     return nl * a * a / (d * d) * 0.5 / mix(2.0 * nl * nv, nl + nv, a) * fresnel;
 }
 
@@ -105,7 +106,8 @@ float mirrored(float nv, float f0) {
 // The highlight along a hair, after Kajiya and Kay.
 float strand(vec3 t, vec3 v, vec3 l) {
     float th = dot(t, normalize(l + v));
-    return pow(max(1.0 - th * th, 0.0), 4.0 / pow(roughness, 4.0));
+    float r = roughness * roughness;
+    return pow(max(1.0 - th * th, 0.0), 4.0 / (r * r));
 }
 
 // The normal of a surface that is a little lower where its texture is darker: pores, creases, folds
