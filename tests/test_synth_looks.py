@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,6 +86,21 @@ def test_voluminous_hair_stands_farther_off_the_skull_and_hangs_the_same(makehum
         assert (off[1] > off[0]).mean() > 0.95
         hanging = placed[:, 1] < groom.HANGING
         np.testing.assert_array_equal(flat[hanging], full[hanging])
+
+
+def test_no_skull_comes_through_tight_hair(makehuman):
+    person = sample_person(20040, makehuman)  # a broad skull
+    person = replace(person, hair="hair/ponytail01/ponytail01.mhclo", hair_volume=0.9, hat=None)
+    try:
+        renderer = Renderer()
+    except UserError as error:
+        pytest.skip(str(error))
+    with renderer:
+        parts = renderer.draw(build_scene(person, makehuman), canonical_rig(512)[[3]]).parts[0]
+    hair = parts[:280] == part_id("hair")  # down to the ears
+    bare = np.pad(~hair, 1, constant_values=True).astype(np.uint8)
+    cv2.floodFill(bare, None, (0, 0), 0)  # all but what hair goes around
+    assert hair.sum() > 5000 and bare.sum() == 0
 
 
 def test_mirrored_hair_is_the_mirror_image(makehuman):

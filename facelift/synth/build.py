@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import glasses, groom, hats, meshes, paint
+from facelift.synth import glasses, groom, hats, meshes, paint, regions
 from facelift.synth.assets import Assets, Ints, Pixels
 from facelift.synth.light import Triple
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
@@ -34,6 +34,9 @@ LOOK = {
     "beard": (0.7, 0.05),
     "hat": (0.9, 0.03),
 }
+# How far skin retreats under what covers it, in decimetres.
+UNDER_CLOTHES, UNDER_HAIR = 0.1, 0.06
+
 CARDS = ("brows", "lashes", "hair", "beard")
 
 # A head is a bust: what lies beyond, none of the canonical views sees and no reconstruction can know.
@@ -95,10 +98,13 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         )
 
     skin = meshes.skin_template(assets, person.clothes)
-    body_in_clothes = meshes.tucked(body, skin.corners, assets.proxy(person.clothes).hidden)
+    depth = np.zeros(len(body), np.float32)
+    depth[assets.proxy(person.clothes).hidden] = UNDER_CLOTHES
+    if person.hair is not None:
+        depth += UNDER_HAIR * regions.vertex_mask(assets, regions.scalp) ** 2
     eyes = paint.eyes(person, assets)
     parts = [
-        part("skin", body_in_clothes, skin, paint.skin(person, assets)),
+        part("skin", meshes.tucked(body, skin.corners, depth), skin, paint.skin(person, assets)),
         part("eyes", assets.proxy(EYES).fit(body), meshes.opaque_template(assets, EYES, eyes), eyes),
         worn("brows", person.brows, paint.brows(person, assets)),
         worn("lashes", person.lashes, paint.lashes(person, assets)),
@@ -146,7 +152,7 @@ def bust(part: Part) -> Part:
     )
     for plane in planes:
         part = meshes.clip(part, plane)
-    return part
+    return meshes.compact(part)
 
 
 def shape(person: Person, assets: Assets) -> Floats:

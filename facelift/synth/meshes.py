@@ -13,9 +13,6 @@ from facelift.synth.scene import Floats, Part
 # No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
 WAIST = 1.2
 
-# How far skin retreats under clothes, in decimetres.
-TUCK = 0.1
-
 
 @dataclass(frozen=True)
 class Template:
@@ -113,11 +110,9 @@ def smooth_normals(vertices: Floats, corners: Ints) -> Floats:
     return (summed / np.maximum(length, 1e-12)).astype(np.float32)
 
 
-def tucked(vertices: Floats, corners: Ints, covered: Ints) -> Floats:
-    """The body with its covered vertices drawn in, lest skin come through a tight collar."""
-    out = vertices.copy()
-    out[covered] -= TUCK * smooth_normals(vertices, corners)[covered]
-    return out
+def tucked(vertices: Floats, corners: Ints, depth: Floats) -> Floats:
+    """The body (V, 3) drawn in by as much as `depth` (V,) says, lest skin come through what it wears."""
+    return vertices - depth[:, None] * smooth_normals(vertices, corners)
 
 
 def fluffed(vertices: Floats, normals: Floats, middle: Floats) -> Floats:
@@ -173,3 +168,14 @@ def clip(part: Part, plane: Floats) -> Part:
     return replace(
         part, vertices=vertices, normals=normals, uvs=uvs, faces=np.concatenate(faces).astype(np.int32)
     )
+
+
+def compact(part: Part) -> Part:
+    """The part without the vertices that no face has."""
+    used = np.zeros(len(part.vertices), bool)
+    used[part.faces] = True
+    if used.all():
+        return part
+    index = (np.cumsum(used) - 1).astype(np.int32)
+    vertices, normals, uvs = (x[used] for x in (part.vertices, part.normals, part.uvs))
+    return replace(part, vertices=vertices, normals=normals, uvs=uvs, faces=index[part.faces])

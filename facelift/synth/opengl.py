@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from facelift.cameras import Cameras
 from facelift.errors import UserError
@@ -41,6 +42,9 @@ _WRAP = {
 # Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
 _SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 
+# What lies in folds of the skin takes light from little else, and teeth have as many faces as all the skin.
+_ENCLOSED = ("eyes", "brows", "lashes", "teeth", "tongue")
+
 
 class Renderer:
     """An OpenGL context that draws scenes; a context manager, or call `close`.
@@ -51,9 +55,17 @@ class Renderer:
 
     def __init__(self) -> None:
         self._gl = _context()
-        self._shade = self._gl.program(vertex_shader=shaders.VERTEX, fragment_shader=shaders.FRAGMENT)
-        self._shade["albedo"], self._shade["surroundings"] = 0, 1
-        self._tile = self._gl.program(shaders.TILE_VERTEX, fragment_shader=shaders.TILE_FRAGMENT)
+        self._shade = {
+            kind: self._gl.program(
+                vertex_shader=shaders.VERTEX, fragment_shader=shaders.FRAGMENT.replace("KIND", kind)
+            )
+            for kind in shaders.KINDS
+        }
+        self._depth = {
+            kind: self._gl.program(vertex_shader=shaders.DEPTH_VERTEX, fragment_shader=fragment)
+            for kind, fragment in shaders.DEPTH_FRAGMENTS.items()
+        }
+        _set(self._shade, albedo=0, surroundings=1)
         self._gather = self._gl.program(vertex_shader=shaders.GATHER, varyings=["ambient", "lit"])
         self._atlas = self._gl.depth_texture((TILE * TILES, TILE * TILES))
         self._atlas.compare_func = ""
@@ -86,8 +98,8 @@ class Renderer:
         depth = np.empty(shape, np.float32)
         matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
         for i in range(len(cameras)):
-            self._shade["clip_from_world"].write(matrices[i].T.tobytes())
-            self._shade["eye"] = tuple(eyes[i])
+            _set(self._shade, clip_from_world=matrices[i].T, eye=eyes[i])
+            _set(self._depth, clip_from_world=matrices[i].T)
             self._draw(target)
             target.output.read_into(rgba[i], components=4, attachment=0)
             target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
@@ -104,7 +116,7 @@ class Renderer:
             self._target = None
         for thing in (self._tiles, self._atlas, self._screen):
             thing.release()
-        for program in (self._shade, self._tile, self._gather, self._box):
+        for program in (*self._shade.values(), *self._depth.values(), self._gather, self._box):
             program.release()
         self._gl.release()
 
@@ -117,22 +129,33 @@ class Renderer:
         self.close()
 
     def _draw(self, target: _Target) -> None:
-        target.fine.use()
-        target.fine.clear()
-        self._gl.enable_only(self._gl.DEPTH_TEST)
-        self._surroundings.use(1)
         # Rows run downwards in the images, so what OpenGL holds for up is down and windings are mirrored.
         self._gl.front_face = "cw"
+        self._gl.enable_only(self._gl.DEPTH_TEST)
+        self._surroundings.use(1)
+        # First what is nearest, which is cheap to find, and then nothing is shaded but that.
+        target.nearest.use()
+        target.nearest.clear()
+        _set(self._depth, dithered=True)
         for mesh in self._meshes:
             mesh.texture.use(0)
-            self._shade["cut"] = mesh.part.alpha
-            self._shade["strands"] = mesh.part.name == "hair"
-            self._shade["wrap"] = _WRAP.get(mesh.part.name, (0.0, 0.0, 0.0))
-            self._shade["shelter"] = _SHELTER.get(mesh.part.name, 1.0)
-            self._shade["roughness"] = max(mesh.part.roughness, 0.05)
-            self._shade["specular"] = mesh.part.specular
-            self._shade["part"] = part_id(mesh.part.name) / 255
+            mesh.outline.render()
+        target.fine.use()
+        target.fine.clear()
+        self._gl.depth_func = "=="
+        for mesh in reversed(self._meshes):  # where two are level, the first one is seen
+            name = mesh.part.name
+            mesh.texture.use(0)
+            _set(
+                {"": self._shade[mesh.kind]},
+                wrap=_WRAP.get(name, (0.0, 0.0, 0.0)),
+                shelter=_SHELTER.get(name, 1.0),
+                roughness=max(mesh.part.roughness, 0.05),
+                specular=mesh.part.specular,
+                part=part_id(name) / 255,
+            )
             mesh.array.render()
+        self._gl.depth_func = "<"
         target.output.use()
         self._gl.enable_only(self._gl.NOTHING)
         target.color.use(0)
@@ -146,7 +169,7 @@ class Renderer:
         self._forget()
         # Opaque surfaces first: they hide most of the hair's fragments before those are shaded.
         for part in sorted(scene.parts, key=lambda part: part.alpha):
-            self._meshes.append(_Mesh.upload(self._gl, part, self._shade, self._tile, self._gather))
+            self._meshes.append(_Mesh.upload(self._gl, part, self._shade, self._depth, self._gather))
         self._set_light(scene.light)
         self._gather_light(scene)
         self._scene = scene
@@ -155,11 +178,15 @@ class Renderer:
         lamps = len(light.directions)
         if lamps > MAX_LAMPS:
             raise ValueError(f"a scene may have {MAX_LAMPS} lamps, this one has {lamps}")
-        self._shade["directions"].write(_padded(light.directions, MAX_LAMPS).tobytes())
-        self._shade["colors"].write(_padded(light.colors, MAX_LAMPS).tobytes())
-        self._shade["spreads"].write(_padded(light.spreads, MAX_LAMPS).tobytes())
-        self._shade["exposure"] = float(light.exposure)
-        self._shade["lamps"] = self._gather["lamps"] = lamps
+        _set(
+            self._shade,
+            directions=_padded(light.directions, MAX_LAMPS),
+            colors=_padded(light.colors, MAX_LAMPS),
+            spreads=_padded(light.spreads, MAX_LAMPS),
+            exposure=light.exposure,
+            lamps=lamps,
+        )
+        self._gather["lamps"] = lamps
         self._gather["radiance"].write(_shares(light.environment, _ambient_rays()).tobytes())
         if self._surroundings is not None:
             self._surroundings.release()
@@ -178,12 +205,13 @@ class Renderer:
         self._tiles.use()
         self._tiles.clear()
         self._gl.enable_only(self._gl.DEPTH_TEST)
+        _set(self._depth, dithered=False)
+        blocking = [mesh for mesh in self._meshes if mesh.part.name not in _ENCLOSED]
         for i, matrix in enumerate(tiles):
             self._tiles.viewport = (TILE * (i % TILES), TILE * (i // TILES), TILE, TILE)
-            self._tile["tile"].write(matrix.T.tobytes())
-            for mesh in self._meshes:
+            _set(self._depth, clip_from_world=matrix.T)
+            for mesh in blocking:
                 mesh.texture.use(0)
-                self._tile["cut"] = mesh.part.alpha
                 mesh.outline.render()
         count = AMBIENT_RAYS + MAX_LAMPS * LAMP_RAYS
         self._gather["rays"].write(_padded(rays, count).tobytes())
@@ -191,7 +219,7 @@ class Renderer:
         self._gather["texel"] = 2 * radius / TILE
         self._atlas.use(0)
         for mesh in self._meshes:
-            self._gather["strands"] = mesh.part.name == "hair"
+            self._gather["strands"] = mesh.kind == "STRANDS"
             mesh.points.transform(mesh.light, mode=self._gl.POINTS)
 
     def _forget(self) -> None:
@@ -230,6 +258,7 @@ class _Mesh:
     """One part on the GPU: `array` to shade, `outline` for its shape alone, `points` to gather light at."""
 
     part: Part
+    kind: str
     texture: Any
     light: Any
     array: Any
@@ -238,19 +267,24 @@ class _Mesh:
     buffers: tuple[Any, Any]
 
     @staticmethod
-    def upload(gl: Any, part: Part, shade: Any, tile: Any, gather: Any) -> _Mesh:
-        texture = gl.texture(part.texture.shape[1::-1], 4, _premultiplied(part).tobytes())
+    def upload(gl: Any, part: Part, shade: Any, depth: Any, gather: Any) -> _Mesh:
+        kind = "STRANDS" if part.name == "hair" else "CARD" if part.alpha else "SOLID"
+        pixels = _premultiplied(part.texture) if part.alpha else part.texture
+        texture = gl.texture(pixels.shape[1::-1], 4, np.ascontiguousarray(pixels))
         texture.build_mipmaps()
         uvs = part.uvs * [1, -1] + [0, 1]
-        interleaved = np.concatenate([part.vertices, part.normals, _tangents(part), uvs], axis=1)
+        tangents = _tangents(part) if kind == "STRANDS" else np.zeros_like(part.normals)
+        interleaved = np.concatenate([part.vertices, part.normals, tangents, uvs], axis=1)
         vertices = gl.buffer(interleaved.astype(np.float32).tobytes())
         faces = gl.buffer(part.faces.astype(np.int32).tobytes())
         light = gl.buffer(reserve=len(part.vertices) * 8 * 4)
         surface = (vertices, "3f 3f 3f 2f", "position", "normal", "tangent", "uv")
-        array = gl.vertex_array(shade, [surface, (light, "4f 4f", "ambient", "lit")], faces)
-        outline = gl.vertex_array(tile, [(vertices, "3f 24x 2f", "position", "uv")], faces)
+        # Attributes that a program makes no use of are not errors.
+        lit = [surface, (light, "4f 4f", "ambient", "lit")]
+        array = gl.vertex_array(shade[kind], lit, faces, skip_errors=True)
+        outline = gl.vertex_array(depth[kind], [surface], faces, skip_errors=True)
         points = gl.vertex_array(gather, [(vertices, "3f 3f 20x", "position", "normal")])
-        return _Mesh(part, texture, light, array, outline, points, (vertices, faces))
+        return _Mesh(part, kind, texture, light, array, outline, points, (vertices, faces))
 
     def release(self) -> None:
         for thing in (self.array, self.outline, self.points, self.light, *self.buffers, self.texture):
@@ -259,11 +293,13 @@ class _Mesh:
 
 @dataclass(frozen=True)
 class _Target:
-    """The framebuffers of one image size: twice as large to draw in, and as large as the image to read."""
+    """The framebuffers of one image size: twice as large to draw in, first the depth alone, then all; and as
+    large as the image to read."""
 
     color: Any
     depth: Any
     surface: Any
+    nearest: Any
     fine: Any
     output: Any
 
@@ -279,23 +315,28 @@ class _Target:
                 gl.renderbuffer((width, height), 4),
             ]
         )
-        return _Target(color, depth, surface, gl.framebuffer([color, surface], depth), output)
+        nearest, fine = gl.framebuffer([], depth), gl.framebuffer([color, surface], depth)
+        fine.depth_mask = False
+        return _Target(color, depth, surface, nearest, fine, output)
 
     def release(self) -> None:
-        fine = self.fine, self.color, self.surface, self.depth
+        fine = self.nearest, self.fine, self.color, self.surface, self.depth
         for thing in (self.output, *self.output.color_attachments, *fine):
             thing.release()
 
 
-def _premultiplied(part: Part) -> NDArray[np.uint8]:
-    """The texture as it is filtered: colour times alpha, or what is transparent would bleed into hair."""
-    texture = part.texture.copy()
-    if part.alpha:
-        alpha = texture[..., 3:].astype(np.uint16)
-        texture[..., :3] = (texture[..., :3] * alpha + 127) // 255
-    else:
-        texture[..., 3] = 255
-    return texture
+def _premultiplied(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A card's texture as it is filtered: colour times alpha, or what is clear would bleed into hair."""
+    return np.asarray(Image.fromarray(texture).convert("RGBa"))
+
+
+def _set(programs: dict[str, Any], **uniforms: Any) -> None:
+    """Give these uniforms to all programs that have them: floats, but Python's whole numbers and bools."""
+    for name, value in uniforms.items():
+        data = np.asarray(value, np.int32 if isinstance(value, int) else np.float32).tobytes()
+        for program in programs.values():
+            if name in program:
+                program[name].write(data)
 
 
 def _tangents(part: Part) -> Floats:

@@ -22,6 +22,9 @@ CHEEK = (0.459, 0.485, 0.85, 0.88)
 # Above this height (decimetres, on the base mesh) clothes are seen.
 CHEST = 4.5
 
+# Half the side of what a mole darkens, texels.
+MOLE = 6
+
 SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
 
@@ -59,45 +62,53 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     def mask(region: regions.Region) -> Floats:
         return regions.on_texels(assets, SKIN_SIZE, region)[..., None]
 
-    def tint(color: ArrayLike, amount: Floats) -> None:
-        nonlocal out
-        out += amount * (255 * np.asarray(color, np.float32) - out)
+    def tint(region: regions.Region, color: ArrayLike, amount: float | Floats) -> None:
+        """Bring the region nearer to a colour; `amount` is of all texels, or a number."""
+        here = regions.extent(assets, SKIN_SIZE, region)
+        share = mask(region)[here] * (amount if isinstance(amount, float) else amount[here])
+        out[here] += share.clip(0, 1) * (255 * np.asarray(color, np.float32) - out[here])
 
-    def shade(factors: Triple, amount: Floats) -> None:
-        nonlocal out
-        out *= 1 - amount * (1 - np.asarray(factors, np.float32))
+    def darken(here: tuple[slice, slice], factors: Triple, share: Floats) -> None:
+        out[here] *= 1 - share.clip(0, 1) * (1 - np.asarray(factors, np.float32))
 
-    # Shaved hair that the textures show on every head: paler under fair hair, gone from the bald.
-    scalp = mask(regions.scalp)
+    def shade(region: regions.Region, factors: Triple, amount: float | Floats) -> None:
+        """Multiply the region by a colour, as `tint`."""
+        here = regions.extent(assets, SKIN_SIZE, region)
+        darken(here, factors, mask(region)[here] * (amount if isinstance(amount, float) else amount[here]))
+
+    # Shaved hair that the textures show on every head: gone from the bald; below hair nearly as dark as that,
+    # lest skin show through its gaps.
     tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
-    own = (0.5 * np.array(person.hair_color) + 0.5 * tone).astype(np.float32)
-    keep = person.scalp if person.hair is None else 0.5
-    tint(keep * own + (1 - keep) * tone, 0.75 * scalp)
+    grown = 0.5 * person.scalp if person.hair is None else 0.75
+    tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, 0.75)
 
     if person.blemishes > 0.05:
         blotches = _noise(rng, shape, 18)[..., None]
-        shade((0.97, 0.86, 0.86), 0.9 * person.blemishes * blotches * mask(regions.face))
-    blood = mask(regions.cheeks) + mask(regions.nose)
-    shade((1.0, 0.8, 0.8), (0.55 * person.redness * blood).clip(0, 1))
+        shade(regions.face, (0.97, 0.86, 0.86), 0.9 * person.blemishes * blotches)
+    for blood in (regions.cheeks, regions.nose):
+        shade(blood, (1.0, 0.8, 0.8), 0.55 * person.redness)
     if person.freckles > 0:
-        spots = (_noise(rng, shape, 2) * mask(regions.freckled)[..., 0] > 1 - 0.5 * person.freckles)[
-            ..., None
-        ]
-        shade((0.86, 0.75, 0.67), _soft(spots.astype(np.float32)))
+        here = regions.extent(assets, SKIN_SIZE, regions.freckled)
+        spots = (_noise(rng, shape, 2) * mask(regions.freckled)[..., 0] > 1 - 0.5 * person.freckles)[here]
+        darken(here, (0.86, 0.75, 0.67), _soft(spots[..., None].astype(np.float32)))
     on_face = np.argwhere(mask(regions.face)[..., 0] > 0.5)
     for row, column in on_face[rng.integers(len(on_face), size=person.moles)]:
-        y, x = np.ogrid[: shape[0], : shape[1]]
+        here = slice(max(row - MOLE, 0), row + MOLE), slice(max(column - MOLE, 0), column + MOLE)
+        y, x = np.ogrid[here]
         dot = np.exp(-((y - row) ** 2 + (x - column) ** 2) / rng.uniform(0.5, 1.8))
-        shade((0.45, 0.36, 0.33), dot[..., None].astype(np.float32))
+        darken(here, (0.45, 0.36, 0.33), dot[..., None].astype(np.float32))
     if person.makeup is not None:
-        tint(person.makeup.lips, person.makeup.lip_strength * mask(regions.lips))
-        tint(person.makeup.lids, person.makeup.lid_strength * mask(regions.lids))
-        shade((1.0, 0.75, 0.78), person.makeup.blush * mask(regions.cheeks))
+        tint(regions.lips, person.makeup.lips, person.makeup.lip_strength)
+        tint(regions.lids, person.makeup.lids, person.makeup.lid_strength)
+        shade(regions.cheeks, (1.0, 0.75, 0.78), person.makeup.blush)
     if person.beard is not None and person.beard.shadow > 0:
         # Below hair that covers it the skin is dark all over, or light would shine through as specks.
         grain = 0.0 if person.beard.length > 0 else rng.random(shape, np.float32)[..., None] - 0.5
-        amount = person.beard.shadow * mask(regions.BEARDS[person.beard.style])
-        tint(0.6 * beard_color(person), (amount * (0.6 + 0.55 * grain)).clip(0, 1))
+        tint(
+            regions.BEARDS[person.beard.style],
+            0.6 * beard_color(person),
+            person.beard.shadow * (0.6 + 0.55 * grain),
+        )
     return out
 
 

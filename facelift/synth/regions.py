@@ -45,6 +45,17 @@ def on_texels(assets: Assets, size: int, region: Region) -> Floats:
     return assets.cached(("mask", region.__name__, size), make)
 
 
+def extent(assets: Assets, size: int, region: Region) -> tuple[slice, slice]:
+    """Rows and columns of the head's texels beyond which a region is nothing."""
+
+    def look() -> tuple[slice, slice]:
+        inside = on_texels(assets, size, region) > 1e-3
+        rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    return assets.cached(("extent", region.__name__, size), look)
+
+
 def _rasterize(assets: Assets, size: int) -> Floats:
     mesh = assets.base
     rows, columns = crop(size)
@@ -155,7 +166,8 @@ def chin_strap(p: Floats) -> Field:
 def _jaw(p: Floats) -> Field:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     top = 6.6 + 0.62 * (((x - 0.25) / 0.5).clip(0, 1)) ** 1.5
-    cheek = _step(-0.06, 0.16, top - y) * _step(0.28, 0.5, z)
+    # Below the jaw it ends farther ahead: the neck stays bare.
+    cheek = _step(-0.06, 0.16, top - y) * _step(0.28, 0.5, z - 0.25 * _step(6.75, 6.45, y))
     throat = _step(6.0, 6.2, y + 0.35 * (z - 1.3).clip(-1, 0.2))
     sideburn = _step(0.3, 0.38, z) * _step(0.62, 0.5, z) * _step(7.45, 7.3, y) * _step(0.6, 0.66, x)
     # The corner below the lower lip, at either side of the tuft, stays nearly bare.

@@ -13,6 +13,7 @@ TILE, TILES = 256, 8
 
 VERTEX = """
 #version 330
+invariant gl_Position;
 uniform mat4 clip_from_world;
 in vec3 position;
 in vec3 normal;
@@ -37,13 +38,15 @@ void main() {
 }
 """
 
+# What is shaded alike, each by a program of its own; cards and strands are cut where their texture is clear.
+KINDS = ("SOLID", "CARD", "STRANDS")
+
 FRAGMENT = """
 #version 330
+#define KIND
 const float GRAZING = 0.3;
 const float RELIEF = 0.004;
 uniform sampler2D albedo;
-uniform bool cut;
-uniform bool strands;
 uniform vec3 wrap;  // how far light creeps past the terminator: in skin, red travels farthest
 uniform float roughness;
 uniform float specular;
@@ -87,7 +90,8 @@ float highlight(vec3 n, vec3 v, vec3 l, float nl, float nv, float f0, float spre
     float nh = dot(n, h);
     float a = min(roughness * roughness + 0.5 * spread, 1.0);
     float d = nh * nh * (a * a - 1.0) + 1.0;
-    float fresnel = f0 + max(1.0 - roughness - f0, 0.0) * pow(1.0 - max(dot(v, h), 0.0), 5.0);
+    float u = 1.0 - max(dot(v, h), 0.0);
+    float fresnel = f0 + max(1.0 - roughness - f0, 0.0) * u * u * u * u * u;
     return nl * a * a / (d * d) * 0.5 / mix(2.0 * nl * nv, nl + nv, a) * fresnel;
 }
 
@@ -102,7 +106,8 @@ float mirrored(float nv, float f0) {
 // The highlight along a hair, after Kajiya and Kay.
 float strand(vec3 t, vec3 v, vec3 l) {
     float th = dot(t, normalize(l + v));
-    return pow(max(1.0 - th * th, 0.0), 4.0 / pow(roughness, 4.0));
+    float r = roughness * roughness;
+    return pow(max(1.0 - th * th, 0.0), 4.0 / (r * r));
 }
 
 // The normal of a surface that is a little lower where its texture is darker: pores, creases, folds
@@ -117,67 +122,88 @@ vec3 relief(vec3 n, float height) {
 
 // The normal of the surface itself, towards the eye; a card's own, for what it is shaded with is bent.
 vec3 bare() {
-    vec3 n = cut ? cross(dFdx(world), dFdy(world)) : shading_normal;
-    if (cut ? dot(n, eye - world) < 0.0 : !gl_FrontFacing) n = -n;
+#ifdef SOLID
+    vec3 n = shading_normal;
+    if (!gl_FrontFacing) n = -n;
+#else
+    vec3 n = cross(dFdx(world), dFdy(world));
+    if (dot(n, eye - world) < 0.0) n = -n;
+#endif
     return n / max(length(n), 1e-20);
 }
 
 void main() {
     vec4 texel = texture(albedo, texcoord);
     surface = vec4(0.5 + 0.5 * bare(), part);
-    if (cut) {
-        ivec2 corner = ivec2(gl_FragCoord.xy) & 1;
-        if (texel.a < 0.3 + 0.15 * float(corner.x ^ corner.y) + 0.3 * float(corner.y)) discard;
-    }
-    vec3 base = decode(texel.rgb / texel.a);
     vec3 n = normalize(shading_normal);
-    if (!cut) n = relief(n, RELIEF * sqrt(dot(base, vec3(0.33))));
+#ifdef SOLID
+    vec3 base = decode(texel.rgb);
+    n = relief(n, RELIEF * sqrt(dot(base, vec3(0.33))));
+#else
+    vec3 base = decode(texel.rgb / max(texel.a, 0.01));
+#endif
     if (!gl_FrontFacing) n = -n;
     vec3 v = normalize(eye - world);
+    float f0 = 0.08 * specular;
+    vec3 light = base * vertex_ambient.rgb;
+#ifdef STRANDS
     // Strands lie a little askew, the pale ones the other way than the dark: a highlight of many hairs.
     float pale = dot(base, vec3(0.33));
     vec3 t = normalize(along + n * (0.5 * sqrt(pale) - 0.15) + 1e-6);
-    float nv = max(dot(n, v), 0.1);
-    float f0 = 0.08 * specular;
-
     vec3 tint = specular * (vec3(0.15 + pale) + base);  // half mirrored by a hair, half coloured within it
-    float sheen = strands ? 0.0 : mirrored(nv, f0) * vertex_ambient.a;
-    vec3 light = base * vertex_ambient.rgb + sheen * mirror(reflect(-v, n));
+#else
+    float nv = max(dot(n, v), 0.1);
+    light += mirrored(nv, f0) * vertex_ambient.a * mirror(reflect(-v, n));
+#endif
     for (int i = 0; i < lamps; i++) {
         vec3 l = directions[i];
         float nl = dot(n, l);
         vec3 soft = clamp((nl + wrap) / (1.0 + wrap), 0.0, 1.0);
-        vec3 gloss = vec3(0.0);
-        if (strands) gloss = tint * strand(t, v, l) * clamp(0.5 + nl, 0.0, 1.0);
-        else if (nl > 0.0) gloss = vec3(highlight(n, v, l, nl, nv, f0, spreads[i]));
+#ifdef STRANDS
+        vec3 gloss = tint * strand(t, v, l) * clamp(0.5 + nl, 0.0, 1.0);
+#else
+        vec3 gloss = nl > 0.0 ? vec3(highlight(n, v, l, nl, nv, f0, spreads[i])) : vec3(0.0);
+#endif
         light += colors[i] * vertex_lit[i] * (base * soft + gloss);
     }
     color = vec4(encode(light * shelter * exposure), 1.0);
 }
 """.replace("MAX_LAMPS", str(MAX_LAMPS))
 
-# What each direction sees first, one tile of an atlas each.
-TILE_VERTEX = """
+# What is nearest, seen from a camera, or by each direction that light comes from (one tile of an atlas each).
+DEPTH_VERTEX = """
 #version 330
-uniform mat4 tile;
+invariant gl_Position;
+uniform mat4 clip_from_world;
 in vec3 position;
 in vec2 uv;
 out vec2 texcoord;
 void main() {
-    gl_Position = tile * vec4(position, 1.0);
+    gl_Position = clip_from_world * vec4(position, 1.0);
     texcoord = uv;
 }
 """
 
-TILE_FRAGMENT = """
+_NOTHING = """
+#version 330
+void main() {}
+"""
+
+# Cards are cut where their texture is transparent; for a camera by a threshold that differs among the four
+# subsamples of a pixel.
+_CUT = """
 #version 330
 uniform sampler2D albedo;
-uniform bool cut;
+uniform bool dithered;
 in vec2 texcoord;
 void main() {
-    if (cut && texture(albedo, texcoord).a < 0.4) discard;
+    ivec2 corner = ivec2(gl_FragCoord.xy) & 1;
+    float threshold = 0.3 + 0.15 * float(corner.x ^ corner.y) + 0.3 * float(corner.y);
+    if (texture(albedo, texcoord).a < (dithered ? threshold : 0.4)) discard;
 }
 """
+
+DEPTH_FRAGMENTS = {"SOLID": _NOTHING, "CARD": _CUT, "STRANDS": _CUT}
 
 # Light that reaches a vertex: from the surroundings, and what share of every lamp's disc. A direction that
 # is blocked still sends some light, which the blocking skin or hair has bounced.
