@@ -182,8 +182,10 @@ class FaceLift:
             sliced = self.memory != "fast"
             drafts = draft(self.reconstructor, image) if self.views.config.drafts else None
             views = self.views.generate(
-                image, seed, steps, guidance, eta, scheduler, sliced, drafts, progress
+                image, seed, steps, guidance, eta, scheduler, sliced, drafts and drafts.images, progress
             ).float()
+            if drafts is not None:  # what the photo shows need not be imagined
+                views = torch.lerp(views, drafts.images, drafts.known)
             if self.settings.keep_portrait:
                 views[0] = image  # the first view is the input: its every pixel is known
         with timings("reconstruction"):

@@ -151,20 +151,20 @@ def test_images_and_cameras_must_agree():
 
 
 def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
-    """A stand-in for GS-LRM that finds one green ball on the subject's left, which is world x > 0."""
+    """A stand-in for GS-LRM that finds a solid green ball on the subject's left, which is world x > 0."""
 
     class Stub(torch.nn.Linear):
         def reconstruct(self, images, cameras):
             given.append((images, cameras))
-            ball = torch.tensor([[0.5, 0.0, 0.0]])
-            green = (torch.tensor([[0.0, 1.0, 0.0]]) - 0.5) / SH_C0
-            return Gaussians(
-                ball, torch.tensor([[1.0, 0, 0, 0]]), torch.full((1, 3), 0.1), torch.ones(1), green
-            )
+            means = torch.tensor([[0.5, 0.0, 0.0]]).repeat(8, 1)
+            quats, scales = torch.eye(4)[:1].repeat(8, 1), torch.full((8, 3), 0.1)
+            green = (torch.tensor([[0.0, 1.0, 0.0]]).repeat(8, 1) - 0.5) / SH_C0
+            return Gaussians(means, quats, scales, torch.ones(8), green)
 
     given = []
     portrait = torch.rand(3, 64, 64)
-    views = draft(Stub(1, 1), portrait)
+    drafts = draft(Stub(1, 1), portrait)
+    views, known = drafts.images, drafts.known
     (images, cameras), *more = given
     assert not more and torch.equal(images, portrait[None])
     torch.testing.assert_close(cameras.w2c, canonical_rig(64).w2c[:1])
@@ -174,6 +174,10 @@ def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
     front_right, right, back, left, front_left = columns.tolist()
     assert abs(right - 32) < 1 and abs(left - 32) < 1, "nearer or farther, but in the middle"
     assert back < 26 and front_right > 37 and front_left > 37, "on the left from behind, on the right before"
+    assert (known[0] == 1).all() and (known[2:5] == 0).all()
+    for i, column in ((1, front_right), (5, front_left)):
+        assert known[i, 0, 32, int(column)] == 1, "the ball's middle is as good as a photo"
+        assert known[i, 0, 32, :20].max() == 0, "and where it is not, nothing is known"
 
 
 def a_sphere_of_gaussians():

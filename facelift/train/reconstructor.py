@@ -109,8 +109,13 @@ class ReconstructorTask:
                 portrait = front.to(self.device)
                 drafts = draft(self.first, portrait) if self.generator.config.drafts else None
                 views = self.generator.generate(
-                    portrait, self.heads.index(head), self.training.imagined_steps, drafts=drafts
+                    portrait,
+                    self.heads.index(head),
+                    self.training.imagined_steps,
+                    drafts=drafts and drafts.images,
                 )
+                if drafts is not None:
+                    views = torch.lerp(views.float(), drafts.images, drafts.known)
             self.cache[head] = views.half().cpu()
         return torch.cat([front[None], self.cache[head][1:].float()])
 

@@ -104,7 +104,7 @@ class ViewsTask:
         return self.cache[index]
 
     def _drafts(self, portrait: Tensor) -> Tensor | None:
-        return None if self.reconstructor is None else draft(self.reconstructor, portrait)
+        return None if self.reconstructor is None else draft(self.reconstructor, portrait).images
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         scheduler = self.generator.scheduler
