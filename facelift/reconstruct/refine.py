@@ -19,7 +19,8 @@ from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
 EPS = 0.02  # about the gradient of a Gaussian in plain sight: what is hardly seen hardly moves
-IMAGINED = 0.1  # weight of an imagined view beside the photo's
+IMAGINED = 0.3  # weight of an imagined view beside the photo's
+CAUTION = 0.3  # on the rates of shape and place then: imagined views disagree, and what chases them all frays
 ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must not turn black to mend much
 WHITE = 0.98  # what is brighter is background
 
@@ -44,8 +45,10 @@ def refine(
     weights = torch.tensor([1.0, IMAGINED if imagined else 1.0], device=views.device)
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
+        careful = {name: CAUTION if imagined else 1.0 for name in ("means", "quats", "scales")}
         optimizer = torch.optim.Adam(
-            [{"params": raw[name], "lr": rate} for name, rate in RATES.items()], eps=EPS
+            [{"params": raw[name], "lr": rate * careful.get(name, 1.0)} for name, rate in RATES.items()],
+            eps=EPS,
         )
         for shown in islice(cycle(pairs), steps):
             drawn = render(_activated(raw), cameras[shown])

@@ -78,6 +78,10 @@ class ViewGenerator(nn.Module):
             config.autoencoder, config.fold, config.scaling_factor, config.components
         )
         self.unet = build_unet(config.unet, VIEWS)
+        if config.drafts:
+            with torch.no_grad():  # at first the drafts, nearly as they are
+                nn.init.zeros_(self.unet.conv_out.weight)
+                nn.init.zeros_(self.unet.conv_out.bias)[-1] = 2.0
         self.prompts = nn.Parameter(
             torch.randn(VIEWS, config.prompt_tokens, self.unet.config.cross_attention_dim)
         )
