@@ -181,8 +181,9 @@ class FaceLift:
         with timings("views"), self.autocast():
             sliced = self.memory != "fast"
             drafts = draft(self.reconstructor, image) if self.views.config.drafts else None
+            shown = None if drafts is None else drafts.images
             views = self.views.generate(
-                image, seed, steps, guidance, eta, scheduler, sliced, drafts and drafts.images, progress
+                image, seed, steps, guidance, eta, scheduler, sliced, shown, progress
             ).float()
             if drafts is not None:  # what the photo shows need not be imagined
                 views = torch.lerp(views, drafts.images, drafts.known)

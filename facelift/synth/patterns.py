@@ -79,11 +79,11 @@ def _pinstripes(x: Floats, y: Floats, texel: float) -> Floats:
 
 def _checks(x: Floats, y: Floats, texel: float) -> Floats:
     """Gingham: bars both ways, each half as strong as where they cross."""
-    return (_bars(x, 0.25, texel) + _bars(y, 0.25, texel)) / 2
+    return 0.5 * (_bars(x, 0.25, texel) + _bars(y, 0.25, texel))
 
 
 def _plaid(x: Floats, y: Floats, texel: float) -> Floats:
-    broad = (_bars(x, 0.2, texel) + _bars(y, 0.2, texel)) / 2
+    broad = 0.5 * (_bars(x, 0.2, texel) + _bars(y, 0.2, texel))
     thin = np.maximum(_bars(x + 0.42, 0.03, texel), _bars(y + 0.42, 0.03, texel))
     return np.maximum(0.8 * broad, 0.7 * thin)
 
@@ -91,7 +91,7 @@ def _plaid(x: Floats, y: Floats, texel: float) -> Floats:
 def _cells(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
     """Place within a cell, -0.5 to 0.5, every other row of cells shifted by half; and 1 or -1 by turns."""
     row = np.rint(y)
-    x = x + 0.5 * (row % 2)
+    x = x + 0.5 * (row % np.float32(2))
     return x - np.rint(x), y - row, 1 - 2 * ((np.rint(x) + row) % 2)
 
 

@@ -108,11 +108,9 @@ class ReconstructorTask:
             with autocast(self.device):
                 portrait = front.to(self.device)
                 drafts = draft(self.first, portrait) if self.generator.config.drafts else None
+                shown = None if drafts is None else drafts.images
                 views = self.generator.generate(
-                    portrait,
-                    self.heads.index(head),
-                    self.training.imagined_steps,
-                    drafts=drafts and drafts.images,
+                    portrait, self.heads.index(head), self.training.imagined_steps, drafts=shown
                 )
                 if drafts is not None:
                     views = torch.lerp(views.float(), drafts.images, drafts.known)
