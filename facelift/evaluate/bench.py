@@ -71,8 +71,8 @@ BENCH_HEADS_V1 = Bench(
     orbit_views=24,
     size=512,
     renderer="cycles",
-    samples=32,
-    checksum="c9a6f63cef25744039dfd8743189d3180d939db6ff374e7ddb147ed60dddbc85",
+    samples=8,
+    checksum="5c98ecf41afa91e61cba2a787f6b0cf7e51ae46561ce502a538551cd0b365f4b",
 )
 
 

@@ -23,8 +23,8 @@ FEDORAS = ("clothes/fedora01/fedora.mhclo", "clothes/fedora01/fedora_cocked.mhcl
 
 # How far a knitted or sewn hat stands off the skin, decimetres; its edge is rolled.
 THICK, ROLL, EDGE = 0.09, 0.05, 0.16
-# Hair reaches this far up under a hat.
-TUCKED = 0.06
+# Hair reaches this far up under a hat; thick hair would come through higher up.
+TUCKED = 0.0
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ _SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 # What lies in folds of the skin takes light from little else, and teeth have as many faces as all the skin.
 _ENCLOSED = ("eyes", "brows", "lashes", "teeth", "tongue")
 
+# A beard's shells in the middle, a third of them, stop as much light as all do.
+_MIDDLE = (1 / 3, 2 / 3)
+
+# What comes from farther below than this (the height of a unit direction) meets skin from within.
+_FROM_BELOW = -0.35
+
 
 class Renderer:
     """An OpenGL context that draws scenes; a context manager, or call `close`.
@@ -97,10 +103,12 @@ class Renderer:
         rgba, surface = np.empty((*shape, 4), np.uint8), np.empty((*shape, 4), np.uint8)
         depth = np.empty(shape, np.float32)
         matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
+        corners = _corners(np.concatenate([part.vertices for part in scene.parts]))
         for i in range(len(cameras)):
             _set(self._shade, clip_from_world=matrices[i].T, eye=eyes[i])
             _set(self._depth, clip_from_world=matrices[i].T)
             self._draw(target)
+            self._reduce(target, _rectangle(corners, matrices[i], cameras.width, cameras.height))
             target.output.read_into(rgba[i], components=4, attachment=0)
             target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
             target.output.read_into(surface[i], components=4, attachment=2)
@@ -156,12 +164,18 @@ class Renderer:
             )
             mesh.array.render()
         self._gl.depth_func = "<"
+
+    def _reduce(self, target: _Target, rectangle: Rectangle) -> None:
+        """Box the fine image down within this rectangle (x, y, width, height); all around is nothing."""
         target.output.use()
+        target.output.clear()
+        target.output.scissor = rectangle
         self._gl.enable_only(self._gl.NOTHING)
         target.color.use(0)
         target.depth.use(1)
         target.surface.use(2)
         self._screen.render(vertices=3)
+        target.output.scissor = None
 
     def _upload(self, scene: Scene) -> None:
         if self._scene is scene:
@@ -205,14 +219,17 @@ class Renderer:
         self._tiles.use()
         self._tiles.clear()
         self._gl.enable_only(self._gl.DEPTH_TEST)
+        self._gl.front_face = "ccw"
         _set(self._depth, dithered=False)
         blocking = [mesh for mesh in self._meshes if mesh.part.name not in _ENCLOSED]
         for i, matrix in enumerate(tiles):
             self._tiles.viewport = (TILE * (i % TILES), TILE * (i // TILES), TILE, TILE)
             _set(self._depth, clip_from_world=matrix.T)
             for mesh in blocking:
+                closed = mesh.part.name == "skin" and rays[i, 2] > _FROM_BELOW
+                self._gl.enable_only(self._gl.DEPTH_TEST | (self._gl.CULL_FACE if closed else 0))
                 mesh.texture.use(0)
-                mesh.outline.render()
+                mesh.outline.render(first=mesh.blocking.start, vertices=len(mesh.blocking))
         count = AMBIENT_RAYS + MAX_LAMPS * LAMP_RAYS
         self._gather["rays"].write(_padded(rays, count).tobytes())
         self._gather["tiles"].write(_padded(tiles.transpose(0, 2, 1), count).tobytes())
@@ -255,7 +272,10 @@ def _context() -> Any:
 
 @dataclass(frozen=True)
 class _Mesh:
-    """One part on the GPU: `array` to shade, `outline` for its shape alone, `points` to gather light at."""
+    """One part on the GPU: `array` to shade, `outline` for its shape alone, `points` to gather light at.
+
+    `blocking` are the corners of its faces that stop light.
+    """
 
     part: Part
     kind: str
@@ -264,6 +284,7 @@ class _Mesh:
     array: Any
     outline: Any
     points: Any
+    blocking: range
     buffers: tuple[Any, Any]
 
     @staticmethod
@@ -284,7 +305,9 @@ class _Mesh:
         array = gl.vertex_array(shade[kind], lit, faces, skip_errors=True)
         outline = gl.vertex_array(depth[kind], [surface], faces, skip_errors=True)
         points = gl.vertex_array(gather, [(vertices, "3f 3f 20x", "position", "normal")])
-        return _Mesh(part, kind, texture, light, array, outline, points, (vertices, faces))
+        first, last = _MIDDLE if part.name == "beard" else (0, 1)
+        blocking = range(3 * round(first * len(part.faces)), 3 * round(last * len(part.faces)))
+        return _Mesh(part, kind, texture, light, array, outline, points, blocking, (vertices, faces))
 
     def release(self) -> None:
         for thing in (self.array, self.outline, self.points, self.light, *self.buffers, self.texture):
@@ -406,6 +429,27 @@ def _tile_from_world(rays: Floats, radius: float) -> Floats:
         tile[2] *= -1
         tile[3, 3] = 1
     return tiles
+
+
+def _corners(vertices: Floats) -> Floats:
+    """(8, 3) corners of the box around vertices (V, 3)."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    chosen = np.array([[i & 1, i >> 1 & 1, i >> 2] for i in range(8)], bool)
+    return np.where(chosen, high, low)
+
+
+Rectangle = tuple[int, int, int, int]
+
+
+def _rectangle(corners: Floats, clip_from_world: Floats, width: int, height: int) -> Rectangle:
+    """The pixels (x, y, width, height) within which all lies that these corners enclose."""
+    clip = np.concatenate([corners, np.ones((len(corners), 1), np.float32)], axis=1) @ clip_from_world.T
+    if clip[:, 3].min() < NEAR:  # some of it is behind the camera
+        return 0, 0, width, height
+    places = (clip[:, :2] / clip[:, 3:] + 1) / 2 * [width, height]
+    low = np.floor(places.min(axis=0)).astype(int).clip(0, [width, height])
+    high = np.ceil(places.max(axis=0)).astype(int).clip(0, [width, height])
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
 
 
 def _clip_from_world(cameras: Cameras) -> Floats:

@@ -9,7 +9,7 @@ MAX_LAMPS = 4
 
 # Directions that light is gathered from at every vertex: over the sphere, and over each lamp's own disc.
 AMBIENT_RAYS, LAMP_RAYS = 32, 8
-TILE, TILES = 256, 8
+TILE, TILES = 128, 8
 
 VERTEX = """
 #version 330
