@@ -23,7 +23,7 @@ from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.align import Matting
 from facelift.reconstruct import GSLRM
-from facelift.reconstruct.draft import draft
+from facelift.reconstruct.draft import imagine
 from facelift.reconstruct.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
@@ -179,14 +179,18 @@ class FaceLift:
             self._check_size(portrait.image.shape[-1])
             image = portrait.image.to(self.device)
         with timings("views"), self.autocast():
-            sliced = self.memory != "fast"
-            drafts = draft(self.reconstructor, image) if self.views.config.drafts else None
-            shown = None if drafts is None else drafts.images
-            views = self.views.generate(
-                image, seed, steps, guidance, eta, scheduler, sliced, shown, progress
-            ).float()
-            if drafts is not None:  # what the photo shows need not be imagined
-                views = torch.lerp(views, drafts.images, drafts.known)
+            views = imagine(
+                self.views,
+                self.reconstructor,
+                image,
+                seed=seed,
+                steps=steps,
+                guidance=guidance,
+                eta=eta,
+                scheduler=scheduler,
+                sliced=self.memory != "fast",
+                progress=progress,
+            )
             if self.settings.keep_portrait:
                 views[0] = image  # the first view is the input: its every pixel is known
         with timings("reconstruction"):

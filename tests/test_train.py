@@ -13,6 +13,8 @@ from facelift.reconstruct import GSLRM
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
+from facelift.train.augment import random_mirror
+from facelift.train.critic import Critic, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, orthogonalized
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -159,9 +161,7 @@ def test_reconstructor_sees_imagined_views_with_the_true_front(tmp_path, balls, 
     seen = []
     forward = GSLRM.forward
     monkeypatch.setattr(GSLRM, "forward", lambda self, *given: seen.append(given[0]) or forward(self, *given))
-    config = reconstructor_config(
-        tmp_path, balls, 2, generator=str(tmp_path / "views"), imagined=1.0, imagined_steps=1
-    )
+    config = reconstructor_config(tmp_path, balls, 2, generator=str(tmp_path / "views"), imagined=1.0)
     run("reconstructor", config, tmp_path / "run", device="cpu")
     trained = seen[:4]  # two steps of two heads; pictures follow
     white = torch.tensor([images[0, :, 0, 0].min() for images in trained])
@@ -213,6 +213,91 @@ def test_autoencoder_then_views(tmp_path, balls):
     assert not torch.equal(generator.prompts, trained.prompts)
     first, *_, last = (tmp_path / "views/log.txt").read_text().splitlines()
     assert loss_of(last) < loss_of(first)
+
+
+def test_a_critic_learns_what_is_true_and_points_there():
+    torch.manual_seed(0)
+    critic = Critic(channels=4, views=5, width=16)
+    true, condition, front = (
+        torch.randn(2, 5, 4, 8, 8),
+        torch.zeros(2, 5, 4, 8, 8),
+        torch.zeros(2, 1, 4, 8, 8),
+    )
+    imagined = (0.3 * true).requires_grad_(True)  # an average: all of it is there, but weaker
+    optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        critic_loss(critic, true, imagined, condition, front).backward()
+        optimizer.step()
+    assert imagined.grad is None, "the critic's lesson is not the generator's"
+    optimizer.zero_grad()
+    deception_loss(critic, true, imagined, condition, front).backward()
+    assert all(p.grad is None for p in critic.parameters()), "nor the other way round"
+    assert imagined.grad is not None
+    towards = -(imagined.grad * (true - imagined.detach())).sum()
+    assert towards > 0.3 * imagined.grad.norm() * (true - imagined.detach()).norm()
+
+
+@pytest.mark.training
+def test_views_learn_past_an_adversary(tmp_path, balls):
+    torch.manual_seed(0)
+    clean = VIEWS | {"scheduler": VIEWS["scheduler"] | {"prediction_type": "sample"}}
+    save_model(ViewGenerator(ViewGeneratorConfig(**clean)), tmp_path / "start")
+    first = load_views(tmp_path / "start")
+    for steps, learnt in ((2, False), (5, True)):
+        config = write_config(
+            tmp_path / "views.yaml",
+            training={
+                "data": f"{balls}/canonical",
+                "autoencoder": str(tmp_path / "start"),
+                "adversary": 0.7,
+                "adversary_first": 2,
+            },
+            loop={
+                "batch": 2,
+                "lr": 3e-3,
+                "rates": {"critic": 4.0},
+                "warmup": 1,
+                "max_steps": steps,
+                "ema": 0,
+            },
+        )
+        run("views", config, tmp_path / "run", device="cpu")  # the second time it goes on
+        trained = load_views(tmp_path / "run/views")
+        assert trained.config.steps == 1
+        assert learnt != torch.equal(first.unet.conv_in.weight, trained.unet.conv_in.weight)
+
+
+def test_an_adversary_needs_a_model_of_clean_samples(tmp_path, balls):
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "start")
+    training = {"data": f"{balls}/canonical", "autoencoder": str(tmp_path / "start"), "adversary": 0.7}
+    with pytest.raises(UserError, match="clean sample"):
+        run("views", write_config(tmp_path / "views.yaml", training=training), tmp_path / "run", device="cpu")
+
+
+def test_a_mirrored_head_is_seen_from_the_other_side():
+    """Seen by the six cameras, a ball's mirror image is what the mirrored views show."""
+    ball = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    rig = canonical_rig(32)
+
+    def drawn(points):
+        pixels = torch.full((6, 3, 32, 32), 1.0)
+        seen = torch.einsum("vij,pj->vpi", rig.w2c[:, :3, :3], points) + rig.w2c[:, None, :3, 3]
+        places = (
+            seen[..., :2] / seen[..., 2:] * rig.intrinsics[:, None, :2] + rig.intrinsics[:, None, 2:]
+        ).long()
+        for view in range(6):
+            pixels[view, :, places[view, :, 1], places[view, :, 0]] = 0.0
+        return pixels
+
+    points = 0.3 * ball / ball.norm(dim=1, keepdim=True)
+    mirrors = [random_mirror(torch.Generator().manual_seed(seed)) for seed in range(4)]
+    images = drawn(points)
+    mirrored = drawn(points * torch.tensor([-1.0, 1.0, 1.0]))
+    made = [mirror(images) for mirror in mirrors]
+    assert any(torch.equal(m, images) for m in made)
+    others = [m for m in made if not torch.equal(m, images)]
+    assert others and all((m - mirrored).abs().mean() < 0.01 for m in others)
 
 
 def loss_of(line: str) -> float:

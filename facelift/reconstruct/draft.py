@@ -8,6 +8,7 @@ generator that is shown the draft need not learn how pixels move when a head tur
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from facelift.cameras import VIEW_NAMES, canonical_rig
 from facelift.devices import resident
 from facelift.reconstruct.gslrm import GSLRM
 from facelift.render import render
+from facelift.views.generator import ViewGenerator
 
 SHOWN = [VIEW_NAMES.index(name) for name in ("front_right", "front_left")]
 NEIGHBOURHOOD = 5  # pixels
@@ -33,6 +35,24 @@ class Draft:
 
     images: Tensor
     known: Tensor
+
+
+@torch.no_grad()
+def imagine(generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **sampling: Any) -> Tensor:
+    """Stage 1: the six views of a portrait, from a draft of them if the generator works from one.
+
+    Args:
+        portrait: (3, S, S) RGB in [0, 1] on white.
+        sampling: as `ViewGenerator.generate` takes it.
+
+    Returns:
+        (6, 3, S, S) RGB in [0, 1], in the order of VIEW_NAMES.
+    """
+    if not generator.config.drafts:
+        return generator.generate(portrait, **sampling).float()
+    drafts = draft(reconstructor, portrait)
+    views = generator.generate(portrait, drafts=drafts.images, **sampling).float()
+    return torch.lerp(views, drafts.images, drafts.known)  # what the photo shows need not be imagined
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facelift.cameras import VIEW_NAMES
+
 
 def random_photometry(
     rng: torch.Generator, exposure: float = 0.35, balance: float = 0.12
@@ -52,3 +54,21 @@ def random_framing(
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
     return frame
+
+
+def random_mirror(rng: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """Every other time the mirror image of a head, whose left views are the first head's right ones.
+
+    Returns:
+        A function from the six canonical images (6, 3, H, W) to the same.
+    """
+    if torch.rand(1, generator=rng) < 0.5:
+        return lambda images: images
+    order = [MIRRORED_VIEWS.index(name) for name in VIEW_NAMES]
+    return lambda images: images[order].flip(-1)
+
+
+# Which view of the mirror image each of VIEW_NAMES becomes.
+MIRRORED_VIEWS = [
+    name.replace("left", "?").replace("right", "left").replace("?", "right") for name in VIEW_NAMES
+]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from facelift.formats.files import atomic_path
 from facelift.formats.png import write_png
@@ -28,6 +29,7 @@ class LoopConfig:
     batch: samples a step.
     lr: peak learning rate of AdamW.
     muon_lr: of Muon on the weights of hidden layers (Jordan et al., 2024); 0 leaves them to AdamW.
+    rates: factors on both, for the parameters whose names begin so.
     warmup: steps over which the rate rises.
     cooldown: the last fraction of the time box, over which the rate falls to a twentieth.
     betas, weight_decay: of AdamW.
@@ -42,6 +44,7 @@ class LoopConfig:
     batch: int = 8
     lr: float = 1e-3
     muon_lr: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
     warmup: int = 100
     cooldown: float = 0.25
     betas: tuple[float, float] = (0.9, 0.99)
@@ -154,7 +157,7 @@ class _Run:
         if norm.isfinite():
             for optimizer, peak in self.optimizers:
                 for group in optimizer.param_groups:
-                    group["lr"] = peak * rate
+                    group["lr"] = peak * rate * group["factor"]
                 optimizer.step()
         for optimizer, _ in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -202,10 +205,8 @@ class Muon(torch.optim.Optimizer):
     which many CPUs have to imitate, and knows no convolutions.
     """
 
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, groups: ParamsT, lr: float, weight_decay: float, momentum: float = 0.95) -> None:
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -247,11 +248,20 @@ def _optimizers(model: nn.Module, config: LoopConfig) -> Iterator[tuple[torch.op
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = {n: p for n, p in trained.items() if config.muon_lr and p.ndim in (2, 4) and "block" in n}
     if hidden:
-        yield Muon(hidden.values(), config.muon_lr, config.weight_decay), config.muon_lr
-    rest = [p for name, p in trained.items() if name not in hidden]
+        yield Muon(_groups(hidden, config.rates), config.muon_lr, config.weight_decay), config.muon_lr
+    rest = _groups({name: p for name, p in trained.items() if name not in hidden}, config.rates)
     yield (
         torch.optim.AdamW(
             rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         ),
         config.lr,
     )
+
+
+def _groups(parameters: dict[str, nn.Parameter], rates: dict[str, float]) -> list[dict[str, Any]]:
+    """The parameters by the factor on their rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        factor = next((f for beginning, f in rates.items() if name.startswith(beginning)), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    return [{"params": members, "factor": factor} for factor, members in groups.items()]

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras
 from facelift.devices import autocast
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
-from facelift.reconstruct.draft import draft
+from facelift.reconstruct.draft import imagine
 from facelift.render import render
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder, Views
+from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
 
 
@@ -35,7 +36,6 @@ class ReconstructorTraining:
     generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
-    imagined_steps: of the sampling then.
     alone: how often the front view comes alone, as for a draft (`facelift.reconstruct.draft`); what it cannot
         show is asked of nobody, so that only the direct losses remain.
     """
@@ -52,7 +52,6 @@ class ReconstructorTraining:
     start: str | None = None
     generator: str | None = None
     imagined: float = 0.5
-    imagined_steps: int = 2
     alone: float = 0.0
 
 
@@ -66,8 +65,10 @@ class ReconstructorTask:
         if training.start:
             self.model.load_state_dict(load_reconstructor(Path(training.start)).state_dict())
         self.model.to(device)
-        self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
-        self.generator = load_views(Path(training.generator)).to(device) if training.generator else None
+        self.generator: ViewGenerator | None = None
+        if training.generator:
+            self.generator = load_views(Path(training.generator)).to(device)
+            self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
         self.cache: dict[str, Tensor] = {}
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
@@ -106,14 +107,12 @@ class ReconstructorTask:
         assert self.generator is not None
         if head not in self.cache:
             with autocast(self.device):
-                portrait = front.to(self.device)
-                drafts = draft(self.first, portrait) if self.generator.config.drafts else None
-                shown = None if drafts is None else drafts.images
-                views = self.generator.generate(
-                    portrait, self.heads.index(head), self.training.imagined_steps, drafts=shown
+                views = imagine(
+                    self.generator,
+                    self.first,
+                    front.to(self.device),
+                    seed=self.heads.index(head),
                 )
-                if drafts is not None:
-                    views = torch.lerp(views.float(), drafts.images, drafts.known)
             self.cache[head] = views.half().cpu()
         return torch.cat([front[None], self.cache[head][1:].float()])
 

@@ -7,7 +7,7 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct.draft import draft
-from facelift.train.augment import random_framing, random_photometry
+from facelift.train.augment import random_framing, random_mirror, random_photometry
+from facelift.train.critic import Critic, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
-from facelift.views.generator import ViewGenerator
+from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
 
 LEAST_NOISE = 0.1  # variance below which the sample's weight does not rise
@@ -35,7 +36,11 @@ class ViewsTraining:
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
-    variants: how many lights and framings of each head there are; their latents are kept in memory.
+    variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
+        memory.
+    adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull towards
+        the true one. If there is one, a single step from pure noise is what is trained.
+    adversary_first: steps in which the critic alone learns.
     """
 
     data: str
@@ -44,6 +49,8 @@ class ViewsTraining:
     drop_condition: float = 0.05
     snr_gamma: float | None = None
     variants: int = 4
+    adversary: float = 0.0
+    adversary_first: int = 120
 
 
 class ViewsTask:
@@ -57,11 +64,19 @@ class ViewsTask:
                 raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
-        self.model = _Trained(self.generator)
+        critic = None
+        if training.adversary:
+            if self.generator.config.scheduler.get("prediction_type") != "sample":
+                raise UserError("An adversary is for a view generator that predicts the clean sample.")
+            critic = Critic(self.generator.autoencoder.latent_channels, VIEWS - 1)
+            self.generator.config = replace(self.generator.config, steps=1)
+        self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        if self.model.critic is not None:
+            return self._contest(self.model.critic, step, batch, rng)
         latents, condition = self._batch(rng, batch)
         timesteps = torch.randint(
             self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng
@@ -79,6 +94,28 @@ class ViewsTask:
         shown = {"loss": losses.mean().item()}
         return shown | ({"early": losses[early.to(self.device)].mean().item()} if early.any() else {})
 
+    def _contest(self, critic: Critic, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        """One step from pure noise, towards the true views and past the critic, which learns beside it."""
+        latents, condition = self._batch(rng, batch)
+        noise = torch.randn(latents.shape, generator=rng).to(self.device)
+        last = torch.full((batch,), self.generator.scheduler.config.num_train_timesteps - 1)
+        learns = step >= self.training.adversary_first
+        with torch.set_grad_enabled(learns), autocast(self.device):
+            imagined = self.generator.predict(noise, last.to(self.device), condition)[:, 1:].float()
+        true, given = latents[:, 1:], (condition.expand_as(latents)[:, 1:], latents[:, :1])
+        error = imagined - true
+        shown = {"error": error.square().mean().item()}
+        if learns:
+            seen = imagined.detach().requires_grad_(True)
+            deception = deception_loss(critic, true, seen, *given)
+            (pull,) = torch.autograd.grad(deception, seen)
+            towards = 2 * error.detach() / error.numel()
+            imagined.backward(towards + self.training.adversary * towards.norm() / pull.norm() * pull)
+            shown["deception"] = deception.item()
+        loss = critic_loss(critic, true, imagined, *given)
+        loss.backward()
+        return shown | {"critic": loss.item()}
+
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
         """Latents (B, 6, C, h, w) and their condition (B, 1 or 6, C, h, w), dropped for some."""
         drawn = torch.randint(len(self.folder) * self.training.variants, (batch,), generator=rng)
@@ -95,11 +132,12 @@ class ViewsTask:
         if index not in self.cache:
             rng = draws(0, index)
             images = self.folder.load(self.folder.heads[index // self.training.variants]).images
-            images = random_framing(rng)(random_photometry(rng)(images)).to(self.device)
+            images = random_mirror(rng)(random_framing(rng)(random_photometry(rng)(images))).to(self.device)
             with autocast(self.device):
                 drafts = self._drafts(images[0])
                 condition = self.generator.autoencoder.encode(images[:1] if drafts is None else drafts)
-                latents = self.generator.autoencoder.encode(images)
+                others = self.generator.autoencoder.encode(images[1:])
+                latents = torch.cat([condition[:1], others])  # the first view is its own draft
             self.cache[index] = latents.half(), condition.half()
         return self.cache[index]
 
@@ -142,8 +180,8 @@ class ViewsTask:
 
 
 class _Trained(nn.Module):
-    """The part of a view generator that is trained: all but the autoencoder."""
+    """The part of a view generator that is trained, all but the autoencoder; and its critic."""
 
-    def __init__(self, generator: ViewGenerator) -> None:
+    def __init__(self, generator: ViewGenerator, critic: Critic | None = None) -> None:
         super().__init__()
-        self.unet, self.prompts = generator.unet, generator.prompts
+        self.unet, self.prompts, self.critic = generator.unet, generator.prompts, critic
