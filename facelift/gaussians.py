@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -53,6 +53,11 @@ class Gaussians:
         kept = kept[~((x.abs() > 0.6) & (y.abs() > 0.6) & (z < -0.6))]
         x, y, z = kept.means.unbind(-1)
         return kept[(x.abs() < half_width) & (y.abs() < half_width) & (z > floor) & (z < 1.0)]
+
+    def shortened(self, aspect: float) -> Gaussians:
+        """No needles: the longest axis is at most `aspect` times the middle one."""
+        middle = self.scales.median(dim=-1, keepdim=True).values
+        return replace(self, scales=torch.minimum(self.scales, aspect * middle))
 
     def transformed(self, rotation: Tensor, translation: Tensor, scale: float = 1.0) -> Gaussians:
         """Similarity transform x -> scale * rotation @ x + translation; rotation (3, 3), translation (3,)."""

@@ -179,7 +179,7 @@ class FaceLift:
             self._check_size(portrait.image.shape[-1])
             image = portrait.image.to(self.device)
         with timings("views"), self.autocast():
-            views = imagine(
+            views, known = imagine(
                 self.views,
                 self.reconstructor,
                 image,
@@ -197,7 +197,7 @@ class FaceLift:
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             steps = self.settings.refinement if refinement is None else refinement
-            gaussians = refine(gaussians, views, self._rig(views), steps, imagined=True)
+            gaussians = refine(gaussians, views, self._rig(views), steps, known)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()

@@ -112,3 +112,11 @@ def test_indexing_and_length():
     gaussians = random_gaussians(5)
     assert len(gaussians) == 5 and len(gaussians[1:3]) == 2
     assert torch.equal(gaussians[torch.tensor([4])].means, gaussians.means[4:])
+
+
+def test_needles_are_shortened():
+    scales = torch.tensor([[0.01, 0.5, 0.02], [0.01, 0.02, 0.03], [0.4, 0.1, 0.4]])
+    gaussians = Gaussians(torch.zeros(3, 3), torch.eye(4)[:3], scales, torch.ones(3), torch.zeros(3, 3))
+    expected = torch.tensor([[0.01, 0.08, 0.02], [0.01, 0.02, 0.03], [0.4, 0.1, 0.4]])
+    torch.testing.assert_close(gaussians.shortened(4.0).scales, expected)
+    assert torch.equal(gaussians.shortened(4.0).means, gaussians.means)

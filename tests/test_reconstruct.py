@@ -1,6 +1,7 @@
 """GS-LRM against the outputs of FaceLift's own code, and what `mini` changes."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.reconstruct.draft import draft
+from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
+from facelift.reconstruct.draft import UNKNOWN, draft
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
 from facelift.render import render
@@ -157,27 +159,58 @@ def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
         def reconstruct(self, images, cameras):
             given.append((images, cameras))
             means = torch.tensor([[0.5, 0.0, 0.0]]).repeat(8, 1)
-            quats, scales = torch.eye(4)[:1].repeat(8, 1), torch.full((8, 3), 0.1)
+            quats, scales = torch.eye(4)[:1].repeat(8, 1), torch.full((8, 3), 0.04)
             green = (torch.tensor([[0.0, 1.0, 0.0]]).repeat(8, 1) - 0.5) / SH_C0
             return Gaussians(means, quats, scales, torch.ones(8), green)
 
     given = []
-    portrait = torch.rand(3, 64, 64)
+    portrait = torch.rand(3, 256, 256)
     drafts = draft(Stub(1, 1), portrait)
     views, known = drafts.images, drafts.known
     (images, cameras), *more = given
     assert not more and torch.equal(images, portrait[None])
-    torch.testing.assert_close(cameras.w2c, canonical_rig(64).w2c[:1])
+    torch.testing.assert_close(cameras.w2c, canonical_rig(256).w2c[:1])
     assert torch.equal(views[0], portrait)
-    ink = 1 - views[1:, 0]
-    columns = (ink.sum(dim=1) * (torch.arange(64) + 0.5)).sum(dim=1) / ink.sum(dim=(1, 2))
+    ink = ((views[1:, 1] - views[1:, 0]) > 0.5).float()
+    columns = (ink.sum(dim=1) * (torch.arange(256) + 0.5)).sum(dim=1) / ink.sum(dim=(1, 2))
     front_right, right, back, left, front_left = columns.tolist()
-    assert abs(right - 32) < 1 and abs(left - 32) < 1, "nearer or farther, but in the middle"
-    assert back < 26 and front_right > 37 and front_left > 37, "on the left from behind, on the right before"
-    assert (known[0] == 1).all() and (known[2:5] == 0).all()
+    assert abs(right - 128) < 2 and abs(left - 128) < 2, "nearer or farther, but in the middle"
+    assert back < 104 and front_right > 148 and front_left > 148, (
+        "on the left from behind, on the right before"
+    )
+    assert (known[0] == 1).all()
     for i, column in ((1, front_right), (5, front_left)):
-        assert known[i, 0, 32, int(column)] == 1, "the ball's middle is as good as a photo"
-        assert known[i, 0, 32, :20].max() == 0, "and where it is not, nothing is known"
+        assert known[i, 0, 128, int(column)] == 1, "the ball's middle is as good as a photo"
+    assert known[3, 0, 128, int(back)] == 0, "from behind, who knows what is before it"
+    for i in range(1, 6):
+        assert known[i, 0, :64].min() == 1 and views[i, :, :64].min() == 1, "nothing is above the ball"
+    unknown = (views[1:] - torch.tensor(UNKNOWN)[:, None, None]).abs().amax(dim=1) < 0.05
+    assert unknown[1, :, 132:].sum() < 0.1 * unknown[1, :, :128].sum(), "its shadow lies behind the ball"
+    assert not (known[1:, 0] > 0)[unknown].any()
+
+
+def test_what_a_view_rules_out():
+    """A ball at the world's centre, by its definition: what the front camera sees, and what it hides."""
+    rig, radius = canonical_rig(128), 0.4
+    _, directions = rig[[0]].rays()
+    across = torch.linalg.cross(directions[0], rig[0].positions[0].expand_as(directions[0]), dim=-1)
+    hit = across.norm(dim=-1) < radius
+    distance = 2.7 * (directions[0] @ torch.tensor([0.0, 1.0, 0.0]))
+    along = distance - (radius**2 - across.norm(dim=-1) ** 2).clamp_min(0).sqrt()
+    depth = torch.where(hit, along * directions[0, ..., 1], torch.inf)
+    nearest = nearest_matter(depth, rig[[0]], rig[1:])[:, 0]
+    assert nearest.shape == (5, 128, 128)
+    limb = 2.7 * math.tan(math.asin(radius / 2.7))  # where the shadow's edge crosses the plane y = 0
+    right = nearest[1, 64]  # seen from world x < 0; the face's side is on the right
+    assert abs(right[64] - (2.7 - limb)) < 0.06
+    edge = right.isfinite().nonzero().max() + 0.5
+    focal = rig.intrinsics[1, 0]
+    seen = 64 + focal * radius / (2.7**2 - radius**2) ** 0.5
+    assert abs(edge - seen) < 4, "up to the ball's foremost point, nothing before it"
+    assert right[:32].isfinite().any(), "and anything may be behind"
+    assert nearest[:, :20].isinf().all(), "nothing is above"
+    through = nearest[2, 64, 64]  # from behind: up to the box's end
+    assert abs(through - (2.7 - HALF_DEPTH)) < 0.06
 
 
 def a_sphere_of_gaussians():
@@ -215,9 +248,14 @@ def test_refinement_trusts_the_photo_more_than_imagined_views():
     true, cameras = a_sphere_of_gaussians(), canonical_rig(32)
     views = render(true, cameras).image
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue
-    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, steps=60, imagined=True)
+    known = torch.zeros(6, 1, 32, 32)
+    known[0] = 1
+    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known)
     errors = _errors(refined, cameras, lies)
     assert errors[0] < errors[1:].min() / 2
+    known[3] = 1
+    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known)
+    assert _errors(surer, cameras, lies)[3] < errors[3]
 
 
 def _errors(gaussians, cameras, views):

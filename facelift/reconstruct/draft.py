@@ -1,36 +1,43 @@
 """A draft of the six views: what the portrait alone tells of them, by geometry.
 
 Ours, not in the paper. GS-LRM is given just the front view, and what it makes of that is drawn from all six
-cameras: the face lies where each camera sees it, and what the portrait does not show is missing. A small view
-generator that is shown the draft need not learn how pixels move when a head turns, only what is missing.
+cameras: the face lies where each camera sees it, what the front camera looks past is empty, and the rest is
+marked as unknown. A small view generator that is shown the draft need not learn how pixels move when a head
+turns, nor where its outline can be, only what is missing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.cameras import VIEW_NAMES, canonical_rig
+from facelift.cameras import canonical_rig
 from facelift.devices import resident
+from facelift.gaussians import Gaussians
+from facelift.reconstruct.carve import nearest_matter
 from facelift.reconstruct.gslrm import GSLRM
 from facelift.render import render
 from facelift.views.generator import ViewGenerator
 
-SHOWN = [VIEW_NAMES.index(name) for name in ("front_right", "front_left")]
+UNKNOWN = (0.4, 0.5, 0.7)  # a colour for what the portrait does not tell, which few people wear
+GROWN = 1.25  # Gaussians of one view have gaps when seen from aside
 NEIGHBOURHOOD = 5  # pixels
-CLOSED, LOOSE = 0.95, 0.9  # opacity around a pixel at which a surface is known, and at which it is not
+CLOSED, LOOSE = 0.95, 0.8  # opacity around a pixel at which a surface is known, and at which it is not
+SEEN = 0.1  # opacity from which the front camera sees a surface
+SLACK, TOLERANCE = 0.03, 0.1  # of depths, in world units: what may be there already, what counts as there
 
 
 @dataclass(frozen=True)
 class Draft:
     """Attributes:
     images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait itself.
-    known: (6, 1, S, S) in [0, 1], where the draft may stand as it is: in the front view everywhere, and in
-        the two half-profiles where Gaussians lie close. Farther round, it is seen through from behind.
+        UNKNOWN shows through wherever something may be.
+    known: (6, 1, S, S) in [0, 1], where the draft may stand as it is: in the front view everywhere; in the
+        others where nothing can be, and where Gaussians lie close with nothing before them.
     """
 
     images: Tensor
@@ -38,7 +45,9 @@ class Draft:
 
 
 @torch.no_grad()
-def imagine(generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **sampling: Any) -> Tensor:
+def imagine(
+    generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **sampling: Any
+) -> tuple[Tensor, Tensor]:
     """Stage 1: the six views of a portrait, from a draft of them if the generator works from one.
 
     Args:
@@ -46,13 +55,17 @@ def imagine(generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **
         sampling: as `ViewGenerator.generate` takes it.
 
     Returns:
-        (6, 3, S, S) RGB in [0, 1], in the order of VIEW_NAMES.
+        views: (6, 3, S, S) RGB in [0, 1], in the order of VIEW_NAMES.
+        known: (6, 1, S, S) in [0, 1], 1 where they are the photo's and not imagined.
     """
     if not generator.config.drafts:
-        return generator.generate(portrait, **sampling).float()
+        views = generator.generate(portrait, **sampling).float()
+        known = torch.zeros_like(views[:, :1])
+        known[0] = 1
+        return views, known
     drafts = draft(reconstructor, portrait)
     views = generator.generate(portrait, drafts=drafts.images, **sampling).float()
-    return torch.lerp(views, drafts.images, drafts.known)  # what the photo shows need not be imagined
+    return torch.lerp(views, drafts.images, drafts.known), drafts.known
 
 
 @torch.no_grad()
@@ -66,11 +79,28 @@ def draft(reconstructor: GSLRM, portrait: Tensor) -> Draft:
     rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
     with resident(reconstructor, portrait.device):
         gaussians = reconstructor.reconstruct(portrait[None], rig[[0]])
-    drawn = render(gaussians, rig[1:])
-    images = torch.cat([portrait[None], drawn.image.clamp(0, 1)])
-    opacity = F.avg_pool2d(drawn.alpha, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
-    closed = ((opacity - LOOSE) / (CLOSED - LOOSE)).clamp(0, 1)
-    known = torch.zeros_like(images[:, :1])
-    known[0] = 1
-    known[SHOWN] = closed[[i - 1 for i in SHOWN]]
-    return Draft(images, known)
+    drawn = render(replace(gaussians, scales=GROWN * gaussians.scales), rig[1:], background=0.0)
+    nearest = nearest_matter(_front_depth(gaussians, portrait), rig[[0]], rig[1:])
+    empty = nearest.isinf()
+    behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN)[:, None, None])
+    images = (drawn.image + (1 - drawn.alpha) * behind).clamp(0, 1)
+
+    closed = ((_around(drawn.alpha) - LOOSE) / (CLOSED - LOOSE)).clamp(0, 1)
+    before = drawn.depth / drawn.alpha.clamp_min(1e-6) > nearest + TOLERANCE
+    alone = empty & (drawn.alpha < SEEN)
+    known = torch.where(alone, 1.0, closed * ~before)
+    known = known * (2 * _around(known) - 1).clamp(0, 1)  # a pixel is as sure as those around it
+    return Draft(torch.cat([portrait[None], images]), torch.cat([torch.ones_like(known[:1]), known]))
+
+
+def _front_depth(gaussians: Gaussians, portrait: Tensor) -> Tensor:
+    """(S, S) z-depth of the nearest that the front camera sees around a pixel; infinite where nothing is."""
+    rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
+    front = render(gaussians, rig[[0]])
+    depth = torch.where(front.alpha > SEEN, front.depth / front.alpha.clamp_min(1e-6), torch.inf)
+    return -F.max_pool2d(-depth, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0, 0] - SLACK
+
+
+def _around(values: Tensor) -> Tensor:
+    """The mean of a pixel's neighbourhood."""
+    return F.avg_pool2d(values, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)

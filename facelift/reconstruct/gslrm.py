@@ -34,6 +34,7 @@ class GSLRMConfig:
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
         margin: pixels by which the views are continued at the bottom, repeating their last row: the bust goes
             on below the frame, and is seen there from above.
+        aspect: no Gaussian is longer than so many times its middle axis; None sets no bound.
         half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
         skip_background: patches of pure white around the head get no token and no Gaussians.
     """
@@ -49,6 +50,7 @@ class GSLRMConfig:
     footprint_scale: bool = False
     skip_background: bool = False
     margin: int = 0
+    aspect: float | None = None
     half_width: float = 0.91
     floor: float = -1.0
 
@@ -193,11 +195,9 @@ class GSLRM(nn.Module):
 
     def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
         """The finished head: what `forward` predicts, activated and filtered."""
-        return (
-            self(images, cameras)
-            .activated()
-            .filtered(half_width=self.config.half_width, floor=self.config.floor)
-        )
+        gaussians = self(images, cameras).activated()
+        gaussians = gaussians.filtered(half_width=self.config.half_width, floor=self.config.floor)
+        return gaussians.shortened(self.config.aspect) if self.config.aspect else gaussians
 
     def _foreground(self, images: Tensor) -> Tensor:
         """Indices of the patches that are not white, or lie between two such in their row (a white shirt)."""

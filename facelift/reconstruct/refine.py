@@ -19,14 +19,14 @@ from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
 EPS = 0.02  # about the gradient of a Gaussian in plain sight: what is hardly seen hardly moves
-IMAGINED = 0.3  # weight of an imagined view beside the photo's
+IMAGINED = 0.3  # weight of what is imagined beside what the photo shows
 CAUTION = 0.3  # on the rates of shape and place then: imagined views disagree, and what chases them all frays
 ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must not turn black to mend much
 WHITE = 0.98  # what is brighter is background
 
 
 def refine(
-    gaussians: Gaussians, views: Tensor, cameras: Cameras, steps: int, imagined: bool = False
+    gaussians: Gaussians, views: Tensor, cameras: Cameras, steps: int, known: Tensor | None = None
 ) -> Gaussians:
     """Fit every field of the Gaussians to an even number of views.
 
@@ -35,14 +35,16 @@ def refine(
         views: (V, 3, H, W) RGB in [0, 1] on white.
         cameras: of the views.
         steps: of Adam; each renders two of the views, in turn.
-        imagined: only the first view is true; each step renders it and one of the others, which counts less.
+        known: (V, 1, H, W) in [0, 1] where the views are true; what is imagined counts less, and each step
+            renders the first view, which is all true, and one of the others. None is true everywhere.
     """
     if steps == 0:
         return gaussians
     empty = (views.amin(dim=1, keepdim=True) > WHITE).float()
     count = len(views)
+    imagined = known is not None
     pairs = [[0, i] for i in range(1, count)] if imagined else [[i, i + 1] for i in range(0, count, 2)]
-    weights = torch.tensor([1.0, IMAGINED if imagined else 1.0], device=views.device)
+    weights = torch.ones_like(empty) if known is None else IMAGINED + (1 - IMAGINED) * known
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
         careful = {name: CAUTION if imagined else 1.0 for name in ("means", "quats", "scales")}
@@ -53,10 +55,10 @@ def refine(
         for shown in islice(cycle(pairs), steps):
             drawn = render(_activated(raw), cameras[shown])
             spilled = drawn.alpha * empty[shown]  # what hangs over the outline must vanish, not turn white
-            error = ((drawn.image - views[shown]).square() + spilled.square()).sum(dim=(1, 2, 3))
+            error = weights[shown] * ((drawn.image - views[shown]).square() + spilled.square())
             moved = (SH_C0 * (raw["sh0"] - gaussians.sh0)).square().sum()
             optimizer.zero_grad()
-            ((weights * error).sum() + ANCHOR * moved).backward()
+            (error.sum() + ANCHOR * moved).backward()
             optimizer.step()
     return _activated({name: x.detach() for name, x in raw.items()})
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 NUDGE = 0.05  # of latents, whose standard deviation is about 1
-STIFFNESS = 10.0
+STIFFNESS = 0.5
 
 
 class Critic(nn.Module):

@@ -107,7 +107,7 @@ class ReconstructorTask:
         assert self.generator is not None
         if head not in self.cache:
             with autocast(self.device):
-                views = imagine(
+                views, _ = imagine(
                     self.generator,
                     self.first,
                     front.to(self.device),

@@ -38,6 +38,7 @@ class ViewsTraining:
         vanish where all is noise and the portrait alone decides.
     variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
         memory.
+    levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
     adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull towards
         the true one. If there is one, a single step from pure noise is what is trained.
     adversary_first: steps in which the critic alone learns.
@@ -49,6 +50,7 @@ class ViewsTraining:
     drop_condition: float = 0.05
     snr_gamma: float | None = None
     variants: int = 4
+    levels: int | None = None
     adversary: float = 0.0
     adversary_first: int = 120
 
@@ -78,9 +80,8 @@ class ViewsTask:
         if self.model.critic is not None:
             return self._contest(self.model.critic, step, batch, rng)
         latents, condition = self._batch(rng, batch)
-        timesteps = torch.randint(
-            self.generator.scheduler.config.num_train_timesteps, (batch,), generator=rng
-        )
+        levels = self._timesteps()
+        timesteps = levels[torch.randint(len(levels), (batch,), generator=rng)]
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         scheduler = self.generator.scheduler
         noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
@@ -140,6 +141,12 @@ class ViewsTask:
                 latents = torch.cat([condition[:1], others])  # the first view is its own draft
             self.cache[index] = latents.half(), condition.half()
         return self.cache[index]
+
+    def _timesteps(self) -> Tensor:
+        """Those that are trained."""
+        sampler, steps, _ = self.generator.sampling("ddim", self.training.levels, None)
+        sampler.set_timesteps(steps if self.training.levels else sampler.config.num_train_timesteps)
+        return sampler.timesteps
 
     def _drafts(self, portrait: Tensor) -> Tensor | None:
         return None if self.reconstructor is None else draft(self.reconstructor, portrait).images
