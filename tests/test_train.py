@@ -17,6 +17,7 @@ from facelift.train.augment import random_mirror
 from facelift.train.critic import Critic, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, orthogonalized
+from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_reconstructor, load_views, save_model
 
@@ -266,6 +267,19 @@ def test_views_learn_past_an_adversary(tmp_path, balls):
         trained = load_views(tmp_path / "run/views")
         assert trained.config.steps == 1
         assert learnt != torch.equal(first.unet.conv_in.weight, trained.unet.conv_in.weight)
+
+
+def test_levels_are_those_of_a_sampling_or_all(tmp_path, balls):
+    leading = VIEWS["scheduler"] | {"timestep_spacing": "leading", "steps_offset": 1}  # as FaceLift's own
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "trailing")
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS | {"scheduler": leading})), tmp_path / "leading")
+
+    def trained(name, levels):
+        training = ViewsTraining(f"{balls}/canonical", str(tmp_path / name), levels=levels)
+        return ViewsTask(training, torch.device("cpu")).timesteps.tolist()
+
+    assert trained("leading", None) == trained("trailing", None) == list(range(1000))
+    assert trained("trailing", 2) == [999, 499]
 
 
 def test_an_adversary_needs_a_model_of_clean_samples(tmp_path, balls):

@@ -94,8 +94,7 @@ def colored(gaussians: Gaussians, portrait: Tensor) -> Gaussians:
 def rendered(gaussians: Gaussians, cameras: Cameras) -> Answer:
     """Gaussians as the cameras see them, with depth."""
     drawn = render(gaussians, cameras)
-    depth = drawn.depth[:, 0] / drawn.alpha[:, 0].clamp_min(1e-6)
-    return Answer(drawn.image.cpu(), drawn.alpha.cpu(), depth.cpu())
+    return Answer(drawn.image.cpu(), drawn.alpha.cpu(), drawn.mean_depth[:, 0].cpu())
 
 
 def billboard(portrait: Tensor, alpha: Tensor, cameras: Cameras) -> Answer:

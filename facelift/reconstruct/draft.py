@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.cameras import canonical_rig
+from facelift.cameras import Cameras, canonical_rig
 from facelift.devices import resident
 from facelift.gaussians import Gaussians
 from facelift.reconstruct.carve import nearest_matter
@@ -80,24 +80,23 @@ def draft(reconstructor: GSLRM, portrait: Tensor) -> Draft:
     with resident(reconstructor, portrait.device):
         gaussians = reconstructor.reconstruct(portrait[None], rig[[0]])
     drawn = render(replace(gaussians, scales=GROWN * gaussians.scales), rig[1:], background=0.0)
-    nearest = nearest_matter(_front_depth(gaussians, portrait), rig[[0]], rig[1:])
+    nearest = nearest_matter(_surface(gaussians, rig[[0]]), rig[[0]], rig[1:])
     empty = nearest.isinf()
     behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN)[:, None, None])
     images = (drawn.image + (1 - drawn.alpha) * behind).clamp(0, 1)
 
     closed = ((_around(drawn.alpha) - LOOSE) / (CLOSED - LOOSE)).clamp(0, 1)
-    before = drawn.depth / drawn.alpha.clamp_min(1e-6) > nearest + TOLERANCE
+    before = drawn.mean_depth > nearest + TOLERANCE
     alone = empty & (drawn.alpha < SEEN)
     known = torch.where(alone, 1.0, closed * ~before)
     known = known * (2 * _around(known) - 1).clamp(0, 1)  # a pixel is as sure as those around it
     return Draft(torch.cat([portrait[None], images]), torch.cat([torch.ones_like(known[:1]), known]))
 
 
-def _front_depth(gaussians: Gaussians, portrait: Tensor) -> Tensor:
-    """(S, S) z-depth of the nearest that the front camera sees around a pixel; infinite where nothing is."""
-    rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
-    front = render(gaussians, rig[[0]])
-    depth = torch.where(front.alpha > SEEN, front.depth / front.alpha.clamp_min(1e-6), torch.inf)
+def _surface(gaussians: Gaussians, camera: Cameras) -> Tensor:
+    """(S, S) z-depth of the nearest that the camera sees around a pixel; infinite where nothing is."""
+    front = render(gaussians, camera)
+    depth = torch.where(front.alpha > SEEN, front.mean_depth, torch.inf)
     return -F.max_pool2d(-depth, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0, 0] - SLACK
 
 

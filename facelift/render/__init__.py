@@ -38,6 +38,11 @@ class Rendering:
     alpha: Tensor
     depth: Tensor
 
+    @property
+    def mean_depth(self) -> Tensor:
+        """(N, 1, H, W) mean depth of what each pixel shows, 0 where nothing is."""
+        return self.depth / self.alpha.clamp_min(1e-6)
+
 
 def render(
     gaussians: Gaussians,

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from facelift.cameras import VIEW_NAMES
 
+THE_OTHER_WAY_ROUND = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]  # the views go round the head from the front
+
 
 def random_photometry(
     rng: torch.Generator, exposure: float = 0.35, balance: float = 0.12
@@ -64,11 +66,4 @@ def random_mirror(rng: torch.Generator) -> Callable[[Tensor], Tensor]:
     """
     if torch.rand(1, generator=rng) < 0.5:
         return lambda images: images
-    order = [MIRRORED_VIEWS.index(name) for name in VIEW_NAMES]
-    return lambda images: images[order].flip(-1)
-
-
-# Which view of the mirror image each of VIEW_NAMES becomes.
-MIRRORED_VIEWS = [
-    name.replace("left", "?").replace("right", "left").replace("?", "right") for name in VIEW_NAMES
-]
+    return lambda images: images[THE_OTHER_WAY_ROUND].flip(-1)

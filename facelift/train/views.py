@@ -74,14 +74,14 @@ class ViewsTask:
             self.generator.config = replace(self.generator.config, steps=1)
         self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
+        self.timesteps = self._timesteps()
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         if self.model.critic is not None:
             return self._contest(self.model.critic, step, batch, rng)
         latents, condition = self._batch(rng, batch)
-        levels = self._timesteps()
-        timesteps = levels[torch.randint(len(levels), (batch,), generator=rng)]
+        timesteps = self.timesteps[torch.randint(len(self.timesteps), (batch,), generator=rng)]
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         scheduler = self.generator.scheduler
         noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
@@ -144,8 +144,10 @@ class ViewsTask:
 
     def _timesteps(self) -> Tensor:
         """Those that are trained."""
+        if self.training.levels is None:
+            return torch.arange(self.generator.scheduler.config.num_train_timesteps)
         sampler, steps, _ = self.generator.sampling("ddim", self.training.levels, None)
-        sampler.set_timesteps(steps if self.training.levels else sampler.config.num_train_timesteps)
+        sampler.set_timesteps(steps)
         return sampler.timesteps
 
     def _drafts(self, portrait: Tensor) -> Tensor | None:
