@@ -17,6 +17,7 @@ from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
 from facelift.reconstruct.draft import UNKNOWN, draft
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
+from facelift.reconstruct.surface import closed, painted
 from facelift.render import render
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -256,6 +257,53 @@ def test_refinement_trusts_the_photo_more_than_imagined_views():
     known[3] = 1
     surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known)
     assert _errors(surer, cameras, lies)[3] < errors[3]
+
+
+def a_wall(spacing, y=0.0):
+    """Thin Gaussians in a grid that faces the front camera."""
+    grid = torch.arange(-0.5, 0.5, spacing)
+    x, z = (c.flatten() for c in torch.meshgrid(grid, grid, indexing="ij"))
+    return Gaussians(
+        means=torch.stack([x, torch.full_like(x, y), z], dim=-1),
+        quats=torch.tensor([1.0, 0, 0, 0]).expand(len(x), 4),
+        scales=torch.tensor([0.008, 0.001, 0.008]).expand(len(x), 3),
+        opacities=torch.full_like(x, 0.95),
+        sh0=torch.zeros(len(x), 3),
+    )
+
+
+def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
+    camera = canonical_rig(256)[[0]]
+    middle = slice(96, 160), slice(96, 160)
+    loose, dense = a_wall(0.03), a_wall(0.004)
+    assert render(loose, camera).alpha[0, 0][middle].min() < 0.5
+    assert render(closed(loose), camera).alpha[0, 0][middle].min() > 0.8
+    assert (closed(loose).scales[:, 1] == 0.001).all()
+    assert torch.equal(closed(dense).scales, dense.scales), "what has no holes stays as it is"
+    far = a_wall(0.4)
+    assert closed(far).scales.max() <= 3 * 0.008 + 1e-6, "nobody reaches across a gulf"
+    assert len(closed(loose[:3])) == 3 and len(closed(loose[:0])) == 0
+
+
+def test_paint_comes_from_the_views_that_see_a_gaussian_and_most_from_the_photo():
+    """A wall before another: the front camera sees one, the back camera the other."""
+    cameras = canonical_rig(128)
+    walls = a_wall(0.01, y=-0.2), a_wall(0.01, y=0.2)
+    both = Gaussians(*(torch.cat(pair) for pair in zip(*(vars(w).values() for w in walls), strict=True)))
+    both = closed(both)
+    red, green, blue = torch.eye(3)
+    views = blue[:, None, None].expand(6, 3, 128, 128).clone()
+    views[0], views[3] = red[:, None, None], green[:, None, None]
+    known = torch.zeros(6, 1, 128, 128)
+    known[0] = 1
+    colors = painted(both, views, cameras, known).colors
+    inside = both.means[:, [0, 2]].abs().amax(-1) < 0.4
+    before, behind = inside & (both.means[:, 1] < 0), inside & (both.means[:, 1] > 0)
+    torch.testing.assert_close(colors[before], red.expand_as(colors[before]), atol=0.15, rtol=0)
+    assert (colors[behind, 0] < 0.2).all(), "the photo's colour does not go through to the back"
+    assert (colors[behind, 1] > 0.35).all()
+    white = painted(both, torch.ones_like(views), cameras, known)
+    assert torch.equal(white.sh0, both.sh0), "background is nobody's colour"
 
 
 def _errors(gaussians, cameras, views):

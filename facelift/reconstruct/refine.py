@@ -15,6 +15,7 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
+from facelift.reconstruct.surface import WHITE, closed, painted
 from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
@@ -22,13 +23,12 @@ EPS = 0.02  # about the gradient of a Gaussian in plain sight: what is hardly se
 IMAGINED = 0.3  # weight of what is imagined beside what the photo shows
 CAUTION = 0.3  # on the rates of shape and place then: imagined views disagree, and what chases them all frays
 ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must not turn black to mend much
-WHITE = 0.98  # what is brighter is background
 
 
 def refine(
     gaussians: Gaussians, views: Tensor, cameras: Cameras, steps: int, known: Tensor | None = None
 ) -> Gaussians:
-    """Fit every field of the Gaussians to an even number of views.
+    """Close the surface of the Gaussians, then fit every field of them to an even number of views.
 
     Args:
         gaussians: the head to improve.
@@ -43,6 +43,9 @@ def refine(
     empty = (views.amin(dim=1, keepdim=True) > WHITE).float()
     count = len(views)
     imagined = known is not None
+    gaussians = closed(gaussians)
+    if known is not None:
+        gaussians = painted(gaussians, views, cameras, known)
     pairs = [[0, i] for i in range(1, count)] if imagined else [[i, i + 1] for i in range(0, count, 2)]
     weights = torch.ones_like(empty) if known is None else IMAGINED + (1 - IMAGINED) * known
     with torch.enable_grad():

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# From nothing to the weights of `mini`: heads, three models, their last legs, and the report on them.
+#
+#   configs/mini/train.sh ASSETS [FOLDER]
+#
+# ASSETS is MakeHuman's or MPFB's data folder, or a pack of it. Everything is made in FOLDER (`mini` if not given),
+# which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
+# heads, checkpoints and finished legs are kept. From the environment: HEADS to train on (600), held-out PEOPLE to
+# measure on (20), and TIME, a factor on the minutes of all legs, which are 4.7 hours beside about one for the heads.
+set -euo pipefail
+
+[ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }
+[ -e "$1" ] || { echo "There is nothing at $1: give MakeHuman's data folder, or a pack of it." >&2; exit 2; }
+assets=$(realpath "$1")
+configs=$(realpath "$(dirname "$0")")
+heads=${HEADS:-600} people=${PEOPLE:-20} time=${TIME:-1}
+mkdir -p "${2:-mini}"
+cd "${2:-mini}"
+
+draw() { # SET HEADS SEED [OPTION...]: six views of every head, and others all round
+  facelift synth "data/$1/canonical" --assets "$assets" --heads "$2" --seed "$3" --rig canonical --truth depth
+  facelift synth "data/$1/orbit" --assets "$assets" --heads "$2" --seed "$3" --rig orbit --truth depth "${@:4}"
+}
+
+leg() { # STAGE NAME MINUTES: train by configs/mini/NAME.yaml, once
+  [ ! -e "runs/mini/$2/done" ] || return 0
+  facelift train "$1" "$configs/$2.yaml" --out "runs/mini/$2" \
+    --max-minutes "$(awk "BEGIN { print $time * $3 }")"
+  touch "runs/mini/$2/done"
+}
+
+draw train "$heads" 1000 --views 8
+draw mean "$((heads < 100 ? heads : 100))" 1000 --views 12 # for the baselines, from the cameras of the test set
+draw test "$people" 0 --views 12
+
+leg autoencoder autoencoder 40
+leg reconstructor reconstructor 90
+leg views views 90
+leg views views_adversary 45
+leg reconstructor reconstructor_imagined 20
+
+mkdir -p model
+cp -r runs/mini/views_adversary/views runs/mini/reconstructor_imagined/reconstructor model
+facelift evaluate data/test --train data/mean --model model --out report

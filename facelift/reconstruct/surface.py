@@ -1,0 +1,73 @@
+"""The Gaussians as one surface, before they are fitted: without holes, in the colours of what sees it.
+
+Ours, not in the paper. GS-LRM's Gaussians are as wide as the pixel each comes from. Where a surface runs
+along its view they lie apart, and the background shines through; where views disagree, Gaussians of either
+colour lie side by side. No fit to six views mends that for the views between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from scipy.spatial import KDTree
+from torch import Tensor
+from torch.nn import functional as F
+
+from facelift.cameras import Cameras
+from facelift.gaussians import SH_C0, Gaussians
+from facelift.render import render
+
+NEIGHBOURS = 4
+GROWTH, LARGEST = 3.0, 0.03  # the most that one widens, and up to which standard deviation (world units)
+WHITE = 0.98  # what is brighter is background
+RIM = 5  # pixels around an outline whose colours are mixed with what is behind
+DEEP, SOFT = 0.03, 0.01  # how far behind the surface a Gaussian is hidden, and how gradually (world units)
+FAITH = 0.02  # in the colours that are imagined, where 1 is that in the photo's
+ENOUGH = 0.005  # of faith, for half the new colour
+
+
+def closed(gaussians: Gaussians) -> Gaussians:
+    """Widen Gaussians that stand apart until they reach their neighbours; thickness is left alone.
+
+    Args:
+        gaussians: N of them; when there are no neighbours to reach they are returned as they are.
+    """
+    if len(gaussians) <= NEIGHBOURS:
+        return gaussians
+    means = gaussians.means.cpu().numpy()
+    distance, _ = KDTree(means).query(means, [NEIGHBOURS + 1])  # the nearest is itself
+    reach = torch.from_numpy(distance).to(gaussians.scales)
+    middle = gaussians.scales.median(dim=-1, keepdim=True).values
+    wider = gaussians.scales * (reach / middle).clamp(1, GROWTH)
+    thickness = F.one_hot(gaussians.scales.argmin(dim=-1), 3).bool()
+    wider = wider.clamp_max(LARGEST).masked_fill(thickness, 0.0)
+    return replace(gaussians, scales=torch.maximum(gaussians.scales, wider))
+
+
+@torch.no_grad()
+def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor) -> Gaussians:
+    """Give Gaussians the colours of the views that see them, above all of what the photo shows.
+
+    Args:
+        gaussians: N of them.
+        views: (V, 3, H, W) RGB in [0, 1] on white.
+        cameras: of the views.
+        known: (V, 1, H, W) in [0, 1] where the views are true.
+    """
+    depths = render(gaussians, cameras).mean_depth
+    foreground = (views.amin(dim=1, keepdim=True) <= WHITE).float()
+    trusted = -F.max_pool2d(-foreground, RIM, 1, RIM // 2) * (FAITH + known.square())
+    colors, faith = torch.zeros_like(gaussians.means), torch.zeros_like(gaussians.means[:, :1])
+    size = views.new_tensor([cameras.width, cameras.height])
+    for i, w2c in enumerate(cameras.w2c):
+        x = gaussians.means @ w2c[:3, :3].T + w2c[:3, 3]
+        focal, center = cameras.intrinsics[i].split(2)
+        places = (x[:, :2] / x[:, 2:] * focal + center) / size * 2 - 1
+        layers = torch.cat([views[i], depths[i], trusted[i]])[None]
+        seen = F.grid_sample(layers, places[None, None], align_corners=False)[0, :, 0].T
+        color, depth, trust = seen.split([3, 1, 1], dim=-1)
+        weight = trust * ((depth + DEEP - x[:, 2:]) / SOFT).sigmoid()
+        colors, faith = colors + weight * color, faith + weight
+    sh0 = (colors / faith.clamp_min(1e-6) - 0.5) / SH_C0
+    return replace(gaussians, sh0=torch.lerp(gaussians.sh0, sh0, faith / (faith + ENOUGH)))

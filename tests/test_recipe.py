@@ -1,0 +1,92 @@
+"""The recipe of `mini`, with a stand-in for `facelift` that checks what each command is given."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[1] / "configs/mini/train.sh"
+
+STAND_IN = """#!{python}
+import os, sys
+from pathlib import Path
+import yaml
+job, *words = sys.argv[1:]
+with open(os.environ["RECORD"], "a") as record:
+    print(job, *words, file=record)
+option = lambda name: words[words.index(name) + 1]
+if job == "synth":
+    Path(words[0]).mkdir(parents=True, exist_ok=True)
+    assert Path(option("--assets")).is_dir()
+elif job == "train":
+    config, out = Path(words[1]), Path(option("--out"))
+    for value in yaml.safe_load(config.read_text())["training"].values():
+        for path in value if isinstance(value, list) else [value]:
+            assert not isinstance(path, str) or Path(path).is_dir(), f"{{config.name}} wants {{path}}"
+    if os.environ.get("KILLED") == config.stem:
+        sys.exit(137)
+    part = out / ("reconstructor" if words[0] == "reconstructor" else "views")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / "config.json").write_text(config.stem)
+elif job == "evaluate":
+    assert Path(words[0]).is_dir() and Path(option("--train")).is_dir()
+    parts = {{part.parent.name for part in Path(option("--model")).rglob("config.json")}}
+    assert parts == {{"views", "reconstructor"}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "facelift").write_text(STAND_IN.format(python=sys.executable))
+    (tmp_path / "facelift").chmod(0o755)
+    (tmp_path / "assets").mkdir()
+
+    def run(assets="assets", **more):
+        paths = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RECORD": str(tmp_path / "record")}
+        done = subprocess.run(
+            ["bash", str(RECIPE), assets, "work"],
+            cwd=tmp_path,
+            env=paths | more,
+            capture_output=True,
+            text=True,
+        )
+        record = tmp_path / "record"
+        commands = record.read_text().splitlines() if record.exists() else []
+        record.unlink(missing_ok=True)
+        return done, commands
+
+    run.folder = tmp_path / "work"
+    return run
+
+
+def trained(commands):
+    return [command.split()[2].split("/")[-1] for command in commands if command.startswith("train")]
+
+
+def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe):
+    done, commands = recipe(HEADS="30", PEOPLE="3", TIME="0.5")
+    assert done.returncode == 0, done.stderr
+    assert len(trained(commands)) == len(set(trained(commands))) == 5
+    assert "--max-minutes 20" in next(c for c in commands if c.startswith("train autoencoder"))
+    assert any("data/test/orbit" in c and "--heads 3 --seed 0" in c for c in commands)
+    assert commands[-1].startswith("evaluate")
+    model = recipe.folder / "model"
+    assert (model / "views/config.json").read_text() == "views_adversary"
+    assert (model / "reconstructor/config.json").read_text() == "reconstructor_imagined"
+
+
+def test_a_killed_recipe_goes_on_with_the_leg_it_was_in(recipe):
+    done, commands = recipe(KILLED="views")
+    assert done.returncode == 137
+    assert trained(commands) == ["autoencoder.yaml", "reconstructor.yaml", "views.yaml"]
+    done, commands = recipe()
+    assert done.returncode == 0, done.stderr
+    assert trained(commands) == ["views.yaml", "views_adversary.yaml", "reconstructor_imagined.yaml"]
+
+
+def test_missing_assets_are_one_sentence(recipe):
+    done, commands = recipe(assets="nowhere")
+    assert done.returncode == 2 and not commands
+    assert done.stderr == "There is nothing at nowhere: give MakeHuman's data folder, or a pack of it.\n"
