@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
-from facelift.reconstruct.draft import UNKNOWN, draft
+from facelift.reconstruct.draft import UNKNOWN, draft, imagine
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
 from facelift.reconstruct.surface import closed, painted
@@ -153,22 +154,26 @@ def test_images_and_cameras_must_agree():
         untrained()(views_of_a_square(), canonical_rig(32))
 
 
-def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
+class GreenBall(torch.nn.Linear):
     """A stand-in for GS-LRM that finds a solid green ball on the subject's left, which is world x > 0."""
 
-    class Stub(torch.nn.Linear):
-        def reconstruct(self, images, cameras):
-            given.append((images, cameras))
-            means = torch.tensor([[0.5, 0.0, 0.0]]).repeat(8, 1)
-            quats, scales = torch.eye(4)[:1].repeat(8, 1), torch.full((8, 3), 0.04)
-            green = (torch.tensor([[0.0, 1.0, 0.0]]).repeat(8, 1) - 0.5) / SH_C0
-            return Gaussians(means, quats, scales, torch.ones(8), green)
+    def __init__(self):
+        super().__init__(1, 1)
+        self.given = []
 
-    given = []
-    portrait = torch.rand(3, 256, 256)
-    drafts = draft(Stub(1, 1), portrait)
+    def reconstruct(self, images, cameras):
+        self.given.append((images, cameras))
+        means = torch.tensor([[0.5, 0.0, 0.0]]).repeat(8, 1)
+        quats, scales = torch.eye(4)[:1].repeat(8, 1), torch.full((8, 3), 0.04)
+        green = (torch.tensor([[0.0, 1.0, 0.0]]).repeat(8, 1) - 0.5) / SH_C0
+        return Gaussians(means, quats, scales, torch.ones(8), green)
+
+
+def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
+    portrait, reconstructor = torch.rand(3, 256, 256), GreenBall()
+    drafts = draft(reconstructor, portrait)
     views, known = drafts.images, drafts.known
-    (images, cameras), *more = given
+    (images, cameras), *more = reconstructor.given
     assert not more and torch.equal(images, portrait[None])
     torch.testing.assert_close(cameras.w2c, canonical_rig(256).w2c[:1])
     assert torch.equal(views[0], portrait)
@@ -188,6 +193,23 @@ def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
     unknown = (views[1:] - torch.tensor(UNKNOWN)[:, None, None]).abs().amax(dim=1) < 0.05
     assert unknown[1, :, 132:].sum() < 0.1 * unknown[1, :, :128].sum(), "its shadow lies behind the ball"
     assert not (known[1:, 0] > 0)[unknown].any()
+
+
+def test_imagined_haze_is_background_and_what_is_known_stays():
+    class Hazy:
+        config = SimpleNamespace(drafts=True)
+
+        def generate(self, portrait, drafts):
+            return torch.cat([torch.full((6, 3, 256, 128), 0.95), torch.full((6, 3, 256, 128), 0.9)], dim=3)
+
+    portrait = torch.full((3, 256, 256), 0.95)
+    views, known = imagine(Hazy(), GreenBall(), portrait)
+    assert torch.equal(views[0], portrait), "the photo keeps its whites"
+    unknown = known[:, 0] == 0
+    left = unknown & (torch.arange(256) < 128)
+    assert left.any() and (views.movedim(1, -1)[left] == 1).all()
+    right = unknown & ~left
+    assert right.any() and (views.movedim(1, -1)[right] == 0.9).all()
 
 
 def test_what_a_view_rules_out():

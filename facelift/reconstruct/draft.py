@@ -28,6 +28,7 @@ GROWN = 1.25  # Gaussians of one view have gaps when seen from aside
 NEIGHBOURHOOD = 5  # pixels
 CLOSED, LOOSE = 0.95, 0.8  # opacity around a pixel at which a surface is known, and at which it is not
 SEEN = 0.1  # opacity from which the front camera sees a surface
+HAZE = 0.93  # what is imagined brighter than that is background
 SLACK, TOLERANCE = 0.03, 0.1  # of depths, in world units: what may be there already, what counts as there
 
 
@@ -65,6 +66,7 @@ def imagine(
         return views, known
     drafts = draft(reconstructor, portrait)
     views = generator.generate(portrait, drafts=drafts.images, **sampling).float()
+    views = torch.where(views.amin(dim=1, keepdim=True) > HAZE, 1.0, views)
     return torch.lerp(views, drafts.images, drafts.known), drafts.known
 
 
