@@ -23,7 +23,7 @@ import facelift.train
 from facelift.train.loop import Task, draws
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests"))  # before this folder, which has heads.py too
 from heads import write_balls  # noqa: E402
 
 TITLE = "Training steps"
@@ -36,8 +36,12 @@ def measure(quick: bool) -> Iterator[Row]:
         data = write_balls(folder / "data", 3, 256)
         places: dict[str, dict[str, Any]] = {
             "autoencoder": {"data": [str(data / "canonical")]},
-            "views": {"data": str(data / "canonical"), "autoencoder": str(folder / "views")},
             "reconstructor": {"canonical": str(data / "canonical"), "orbit": str(data / "orbit")},
+            "views": {
+                "data": str(data / "canonical"),
+                "autoencoder": str(folder / "views"),
+                "reconstructor": str(folder / "reconstructor"),
+            },
         }
         for stage, settings in places.items():
             parts = yaml.safe_load((ROOT / f"configs/mini/{stage}.yaml").read_text())
@@ -49,8 +53,7 @@ def measure(quick: bool) -> Iterator[Row]:
             with patch.object(torch, "autocast", lambda *_, **__: nullcontext()):
                 plain = step_of(task, batch, steps)
             yield Row(f"{stage}, batch {batch}", ours, "float32", plain)
-            if stage == "autoencoder":
-                task.export(task.model, folder)  # which the view generator is trained on
+            task.export(task.model, folder)  # what the view generator is trained on, and with
 
 
 def task_of(stage: str, parts: dict[str, Any], folder: Path) -> Task:
