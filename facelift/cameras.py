@@ -66,6 +66,14 @@ class Cameras:
     def to(self, device: torch.device | str) -> Cameras:
         return Cameras(self.w2c.to(device), self.intrinsics.to(device), self.width, self.height)
 
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """World points (..., 3) as each camera sees them: pixels (N, ..., 2) and z-depths (N, ...)."""
+        in_camera = points.reshape(-1, 3) @ self.w2c[:, :3, :3].mT + self.w2c[:, None, :3, 3]
+        focal, center = self.intrinsics[:, None].split(2, dim=-1)
+        pixels = in_camera[..., :2] / in_camera[..., 2:] * focal + center
+        shape = points.shape[:-1]
+        return pixels.unflatten(1, shape), in_camera[..., 2].unflatten(1, shape)
+
     def rays(self) -> tuple[Tensor, Tensor]:
         """Ray of every pixel centre: origins and unit directions in the world, each (N, H, W, 3)."""
         device, dtype = self.w2c.device, self.w2c.dtype

@@ -91,6 +91,18 @@ def test_orbit_positions(azimuth, elevation, position):
     assert above[1] < 4.0  # up in the world is up in the image
 
 
+def test_projecting_is_the_inverse_of_rays():
+    rig = orbit_rig(3, 8)
+    origins, directions = rig.rays()
+    for i in range(3):
+        points = origins[i] + 2.0 * directions[i]
+        pixels, depth = rig.project(points)
+        assert pixels.shape == (3, 8, 8, 2) and depth.shape == (3, 8, 8)
+        rows, columns = torch.meshgrid(torch.arange(8) + 0.5, torch.arange(8) + 0.5, indexing="ij")
+        torch.testing.assert_close(pixels[i], torch.stack([columns, rows], -1), atol=1e-4, rtol=0)
+        torch.testing.assert_close(depth[i], 2.0 * directions[i] @ rig.w2c[i, 2, :3])
+
+
 def test_orbit_rig_goes_all_round_and_keeps_its_range():
     rig = orbit_rig(32, 16, (-20.0, 60.0))
     position = rig.positions

@@ -46,16 +46,13 @@ def reproject(answer: Answer, cameras: Cameras, i: int, j: int) -> tuple[Tensor,
     origins, directions = cameras[i].rays()
     forward = cameras.w2c[i, 2, :3]
     points = origins[0] + directions[0] * (answer.depth[i] / (directions[0] @ forward))[..., None]
-    in_j = points @ cameras.w2c[j, :3, :3].T + cameras.w2c[j, :3, 3]
-    fx, fy, cx, cy = cameras.intrinsics[j]
-    x = (in_j[..., 0] * fx / in_j[..., 2] + cx) / cameras.width
-    y = (in_j[..., 1] * fy / in_j[..., 2] + cy) / cameras.height
-    places = torch.stack([x, y], -1)[None] * 2 - 1
+    pixels, distance = cameras[j].project(points)
+    places = pixels / pixels.new_tensor([cameras.width, cameras.height]) * 2 - 1
     colors = F.grid_sample(answer.images[j][None], places, align_corners=False)[0]
     # Depths of two surfaces must not be blended, hence the nearest pixel's.
     layers = torch.stack([answer.depth[j], answer.alpha[j, 0]])[None]
     depth, alpha = F.grid_sample(layers, places, mode="nearest", align_corners=False)[0]
-    seen = (answer.alpha[i, 0] > COVERED) & (alpha > COVERED) & ((depth - in_j[..., 2]).abs() < SAME_POINT)
+    seen = (answer.alpha[i, 0] > COVERED) & (alpha > COVERED) & ((depth - distance[0]).abs() < SAME_POINT)
     return colors, seen
 
 

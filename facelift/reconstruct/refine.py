@@ -41,16 +41,17 @@ def refine(
     if steps == 0:
         return gaussians
     empty = (views.amin(dim=1, keepdim=True) > WHITE).float()
-    count = len(views)
-    imagined = known is not None
     gaussians = closed(gaussians)
-    if known is not None:
+    if known is None:
+        pairs = [[i, i + 1] for i in range(0, len(views), 2)]
+        weights, caution = torch.ones_like(empty), 1.0
+    else:
         gaussians = painted(gaussians, views, cameras, known)
-    pairs = [[0, i] for i in range(1, count)] if imagined else [[i, i + 1] for i in range(0, count, 2)]
-    weights = torch.ones_like(empty) if known is None else IMAGINED + (1 - IMAGINED) * known
+        pairs = [[0, i] for i in range(1, len(views))]
+        weights, caution = IMAGINED + (1 - IMAGINED) * known, CAUTION
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
-        careful = {name: CAUTION if imagined else 1.0 for name in ("means", "quats", "scales")}
+        careful = {name: caution for name in ("means", "quats", "scales")}
         optimizer = torch.optim.Adam(
             [{"params": raw[name], "lr": rate * careful.get(name, 1.0)} for name, rate in RATES.items()],
             eps=EPS,

@@ -58,16 +58,12 @@ def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor
     depths = render(gaussians, cameras).mean_depth
     foreground = (views.amin(dim=1, keepdim=True) <= WHITE).float()
     trusted = -F.max_pool2d(-foreground, RIM, 1, RIM // 2) * (FAITH + known.square())
-    colors, faith = torch.zeros_like(gaussians.means), torch.zeros_like(gaussians.means[:, :1])
-    size = views.new_tensor([cameras.width, cameras.height])
-    for i, w2c in enumerate(cameras.w2c):
-        x = gaussians.means @ w2c[:3, :3].T + w2c[:3, 3]
-        focal, center = cameras.intrinsics[i].split(2)
-        places = (x[:, :2] / x[:, 2:] * focal + center) / size * 2 - 1
-        layers = torch.cat([views[i], depths[i], trusted[i]])[None]
-        seen = F.grid_sample(layers, places[None, None], align_corners=False)[0, :, 0].T
-        color, depth, trust = seen.split([3, 1, 1], dim=-1)
-        weight = trust * ((depth + DEEP - x[:, 2:]) / SOFT).sigmoid()
-        colors, faith = colors + weight * color, faith + weight
+    pixels, distance = cameras.project(gaussians.means)
+    places = pixels / views.new_tensor([cameras.width, cameras.height]) * 2 - 1
+    layers = torch.cat([views, depths, trusted], dim=1)
+    seen = F.grid_sample(layers, places[:, None], align_corners=False)[:, :, 0].mT  # (V, N, 5)
+    color, depth, trust = seen.split([3, 1, 1], dim=-1)
+    weight = trust * ((depth + DEEP - distance[..., None]) / SOFT).sigmoid()
+    colors, faith = (weight * color).sum(dim=0), weight.sum(dim=0)
     sh0 = (colors / faith.clamp_min(1e-6) - 0.5) / SH_C0
     return replace(gaussians, sh0=torch.lerp(gaussians.sh0, sh0, faith / (faith + ENOUGH)))
