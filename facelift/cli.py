@@ -373,6 +373,9 @@ def evaluate(
     people: Annotated[
         int | None, typer.Option("--heads", min=1, help="How many people to measure on; all if not given.")
     ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Pixels at which all is compared; the set's own if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.")] = 0,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Allow downloads of what LPIPS, DreamSim and ArcFace need.")
@@ -389,7 +392,7 @@ def evaluate(
         from facelift.weights import DEFAULT_MODEL
 
         pipeline = FaceLift.from_pretrained(model, device=device.value)
-    report = measure(pipeline, heads, out, train, photos, people, seed, model or DEFAULT_MODEL, fetch)
+    report = measure(pipeline, heads, out, train, photos, people, size, seed, model or DEFAULT_MODEL, fetch)
     print(f"{report.to_markdown()}\n{heads} -> {out}")
 
 

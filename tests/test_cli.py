@@ -405,12 +405,13 @@ def test_evaluate(pipeline, monkeypatch, capsys):
     module.evaluate = lambda *arguments: calls.append(arguments) or report
     monkeypatch.setitem(sys.modules, "facelift.evaluate", module)
     assert run("evaluate", "heads") == 0
-    options = "-o there --train train --photos a.png --model big --heads 3 --seed 5 --fetch --device cpu"
+    options = "-o there --train train --photos a.png --model big --heads 3 --size 256 --seed 5 --fetch"
+    options += " --device cpu"
     assert run("evaluate", "heads", *options.split()) == 0
     assert pipeline.loaded == [(None, {"device": "auto"}), ("big", {"device": "cpu"})]
     assert calls == [
-        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, None, 0, "mini", False),
-        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 5, "big", True),
+        (pipeline, Path("heads"), Path("outputs/evaluation"), None, None, None, None, 0, "mini", False),
+        (pipeline, Path("heads"), Path("there"), Path("train"), Path("a.png"), 3, 256, 5, "big", True),
     ]
     assert "the table" in capsys.readouterr().out
 

@@ -341,6 +341,22 @@ def test_both_layouts_show_the_same(balls, tmp_path):
     assert (apart.size, len(apart), len(TestSet(balls, 2))) == (SIZE, 3, 2)
 
 
+def test_a_set_is_measured_at_a_smaller_size(balls):
+    whole, half = TestSet(balls), TestSet(balls, size=SIZE // 2)
+    assert half.size == SIZE // 2 and half.checksum == whole.checksum
+    one, other = (found.load(folder_name(1)).orbit for found in (whole, half))
+    blocks = one.images.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))
+    torch.testing.assert_close(other.images, blocks.mean(dim=(-3, -1)))
+    depths = one.depth.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2)).movedim(-3, -2).flatten(-2)
+    nearest = torch.where(depths > 0, depths, torch.inf).amin(-1)
+    torch.testing.assert_close(other.depth, torch.where(nearest.isinf(), 0.0, nearest))
+    points = torch.tensor([[0.1, -0.2, 0.3]])
+    torch.testing.assert_close(other.cameras.project(points)[0], one.cameras.project(points)[0] / 2)
+    torch.testing.assert_close(half.orbit_cameras(folder_name(1)).intrinsics, other.cameras.intrinsics)
+    with pytest.raises(UserError, match="whole part"):
+        TestSet(balls, size=SIZE // 2 + 1)
+
+
 def test_six_views_alone_are_a_set(balls, tmp_path):
     """FaceLift's own sample has no cameras file and no name of ours."""
     head = tmp_path / "six" / "sample_000"
@@ -503,7 +519,7 @@ def run(balls, tmp_path, no_faces):
 
     def run(model, out="out", people=None, **options):
         return evaluate(
-            model, balls, tmp_path / out, tmp_path / "train", photos, people, 7, "fake", **options
+            model, balls, tmp_path / out, tmp_path / "train", photos, people, seed=7, name="fake", **options
         )
 
     return run

@@ -61,6 +61,7 @@ def evaluate(
     train: str | Path | None = None,
     photos: str | Path | None = None,
     people: int | None = None,
+    size: int | None = None,
     seed: int = 0,
     name: str = "mini",
     fetch: bool = False,
@@ -76,6 +77,7 @@ def evaluate(
             cameras, for the baselines; the report says which of them it lacks.
         photos: a photo or a folder of them.
         people: how many of the set's people to take, the first by name; None takes all.
+        size: side in pixels at which everything is compared, a whole part of the set's own; None is that.
         seed: of the view generator's noise.
         name: the model's, for the report.
         fetch: whether weights of measures (LPIPS, DreamSim, ArcFace) may be downloaded.
@@ -84,7 +86,7 @@ def evaluate(
         UserError: a set or training heads that cannot be used, an `out` that cannot be written, progress of
             another measurement in its place.
     """
-    test = TestSet(heads, people)
+    test = TestSet(heads, people, size)
     paths = find_photos(Path(photos)) if photos is not None else []
     measures, missing = _measures(fetch)
     facts = {

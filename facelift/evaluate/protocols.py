@@ -5,9 +5,10 @@
     single-image      the true front view in, renders from the orbit's cameras out: the whole method
     front             the true front view in, the render from there out: does the head keep the portrait?
 
-Every answer is compared at the set's own resolution, from the set's own cameras, on white: a model that
-works at another size gets its input resized, its imagined views are resized back, and its Gaussians are drawn
-at the set's size. Real photos have no truth but the photo: `photo` is `front` for them.
+Every answer is compared at one resolution, the set's own unless another is asked for, from the set's own
+cameras, on white: a model that works at another size gets its input resized, its imagined views are resized
+back, and its Gaussians are drawn at that size. Real photos have no truth but the photo: `photo` is
+`front` for them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
 from facelift.evaluate.baselines import (
@@ -32,7 +32,7 @@ from facelift.evaluate.metrics import Answer, Measure, Question, rounded
 from facelift.evaluate.sets import Sample, TestSet, matching
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head, Progress
-from facelift.train.data import HeadFolder, Views
+from facelift.train.data import HeadFolder, Views, resized
 
 QUESTIONS = {
     "views": "the front view in, the five other canonical views out (stage 1)",
@@ -71,13 +71,13 @@ def model_answers(
     portrait = asked["front"].portrait
     head = model(portrait.movedim(0, -1).numpy(), seed=seed, prepared=True)
     answers = {
-        "views": Answer(_resized(head.views[1:].cpu(), portrait.shape[-1])),
+        "views": Answer(resized(head.views[1:].cpu(), portrait.shape[-1])),
         "front": rendered(head.gaussians, asked["front"].truth.cameras),
     }
     if "single-image" in asked:
         cameras = asked["single-image"].truth.cameras
         answers["single-image"] = rendered(head.gaussians, cameras)
-        six = _resized(rounded(sample.canonical.images), model.size)
+        six = resized(rounded(sample.canonical.images), model.size)
         answers["reconstruction"] = rendered(model.reconstruct(six), cameras)
     return answers
 
@@ -172,7 +172,7 @@ def _mean_images(train: Path | None, kind: str, rig: Cameras, progress: Progress
         chosen = matching(views.cameras, rig)
         if chosen is None:
             raise _MissingError(f"{folder.root / name} was not seen from the set's own cameras")
-        mean.add(_some(_resized_views(views, rig.width), chosen))
+        mean.add(_some(views.resized(rig.width), chosen))
     return mean.answer()
 
 
@@ -208,17 +208,3 @@ def _some(views: Views, chosen: Sequence[int]) -> Views:
     chosen = list(chosen)
     depth = None if views.depth is None else views.depth[chosen]
     return Views(views.images[chosen], views.alpha[chosen], depth, views.cameras[chosen])
-
-
-def _resized_views(views: Views, size: int) -> Views:
-    """Images alone, at another size."""
-    return Views(_resized(views.images, size), _resized(views.alpha, size), None, views.cameras.resized(size))
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    """(N, C, S, S) at another size: area means when smaller, bicubic when larger."""
-    if images.shape[-1] == size:
-        return images
-    if images.shape[-1] % size == 0:
-        return F.interpolate(images, size=size, mode="area")
-    return F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)

@@ -52,6 +52,7 @@ class TestSet:
     Args:
         root: the folder.
         people: take only so many, the first by name; None takes all.
+        size: side in pixels to which all views are resized; None leaves them as they are.
 
     Raises:
         UserError: no head with the six canonical views, fewer people than asked for, a view that is missing,
@@ -60,7 +61,7 @@ class TestSet:
 
     __test__ = False  # for pytest, which takes the name for a test's
 
-    def __init__(self, root: str | Path, people: int | None = None) -> None:
+    def __init__(self, root: str | Path, people: int | None = None, size: int | None = None) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise UserError(f"There is no folder {root}: give a set of heads, as `facelift synth` makes.")
@@ -75,6 +76,9 @@ class TestSet:
         self._heads = {name: head for name, head in sorted(found.items()) if head.name in self.people}
         self.names = [*self._heads]
         self.size, self.checksum = _look_at_every_file([*self._heads.values()])
+        if size is not None and self.size % size:
+            raise UserError(f"{root} has views of {self.size} pixels: measure at that or a whole part of it.")
+        self.size = size or self.size
 
     def __len__(self) -> int:
         return len(self.names)
@@ -85,7 +89,7 @@ class TestSet:
     def orbit_cameras(self, name: str) -> Cameras | None:
         """Where the views that are not canonical were seen from; None where there are none."""
         orbit = self._heads[name].orbit
-        return orbit.cameras() if orbit else None
+        return orbit.cameras().resized(self.size) if orbit else None
 
     def load(self, name: str) -> Sample:
         """The views of one sample, depth included where the set has it.
@@ -94,7 +98,8 @@ class TestSet:
             UserError: a picture or a depth that is damaged, not finite, or shows nothing; names the file.
         """
         head = self._heads[name]
-        return Sample(name, head.name, head.canonical.load(), head.orbit.load() if head.orbit else None)
+        orbit = head.orbit.load().resized(self.size) if head.orbit else None
+        return Sample(name, head.name, head.canonical.load().resized(self.size), orbit)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
 from facelift.errors import UserError
@@ -38,6 +39,15 @@ class Views:
     alpha: Tensor
     depth: Tensor | None
     cameras: Cameras
+
+    def resized(self, size: int) -> Views:
+        """The same views at another size; of the depths that a pixel covers it keeps the nearest."""
+        depth = self.depth
+        if depth is not None and depth.shape[-1] != size:
+            nearest = F.adaptive_max_pool2d(torch.where(depth > 0, 1 / depth, 0.0), size)
+            depth = torch.where(nearest > 0, 1 / nearest, 0.0)
+        cameras = self.cameras.resized(size)
+        return Views(resized(self.images, size), resized(self.alpha, size), depth, cameras)
 
 
 class HeadFolder:
@@ -125,6 +135,15 @@ class HeadFolder:
                 starts[name], start = start, after
             self._starts[shard] = starts
         return next(read_index(shard, self._starts[shard][head]))[1]
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """(N, C, S, S) at another size: area means when smaller by a whole factor, bicubic otherwise."""
+    if images.shape[-1] == size:
+        return images
+    if images.shape[-1] % size == 0:
+        return F.interpolate(images, size=size, mode="area")
+    return F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def _sharded(root: Path) -> Iterator[tuple[str, Path]]:

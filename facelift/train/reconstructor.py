@@ -128,10 +128,8 @@ class ReconstructorTask:
                 chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
                 if front and folder is self.inputs:
                     chosen[0] = 0
-                views = folder.load(head, chosen)
-                parts.append(
-                    (F.interpolate(views.images, size=size, mode="area"), views.cameras.resized(size))
-                )
+                views = folder.load(head, chosen).resized(size)
+                parts.append((views.images, views.cameras))
         images = torch.cat([part[0] for part in parts])
         cameras = Cameras(
             torch.cat([part[1].w2c for part in parts]),
