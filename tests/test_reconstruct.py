@@ -307,6 +307,22 @@ def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
     assert len(closed(loose[:3])) == 3 and len(closed(loose[:0])) == 0
 
 
+def test_what_no_view_shows_takes_after_its_neighbours():
+    """A red Gaussian between two grey walls: hidden from the six cameras, a speck from between them."""
+    walls = a_wall(0.02, y=-0.01), a_wall(0.02, y=0.01)
+    grey = closed(
+        Gaussians(*(torch.cat(pair) for pair in zip(*(vars(w).values() for w in walls), strict=True)))
+    )
+    red = a_wall(0.6)  # four of them
+    red = replace(red, sh0=torch.tensor([0.5, -0.5, -0.5]).expand(len(red), 3) / SH_C0)
+    both = Gaussians(*(torch.cat(pair) for pair in zip(vars(grey).values(), vars(red).values(), strict=True)))
+    cameras = canonical_rig(64)
+    refined = refine(both, render(grey, cameras).image, cameras, steps=60)
+    difference = (refined.colors - 0.5).abs().amax(dim=-1)
+    assert difference[: len(grey)].max() < 0.1
+    assert difference[len(grey) :].max() < 0.25
+
+
 def test_paint_comes_from_the_views_that_see_a_gaussian_and_most_from_the_photo():
     """A wall before another: the front camera sees one, the back camera the other."""
     cameras = canonical_rig(128)

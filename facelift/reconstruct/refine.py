@@ -15,13 +15,15 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.reconstruct.surface import WHITE, closed, painted
+from facelift.reconstruct.surface import NEIGHBOURS, WHITE, closed, neighbours, painted
 from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
 EPS = 0.02  # about the gradient of a Gaussian in plain sight: what is hardly seen hardly moves
 IMAGINED = 0.3  # weight of what is imagined beside what the photo shows
 CAUTION = 0.3  # on the rates of shape and place then: imagined views disagree, and what chases them all frays
+ALIKE = 1.5  # pull to the colours of neighbours: seen between the views, who differs from them is a speck
+NEAR = 0.03  # up to which distance they are neighbours (world units)
 ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must not turn black to mend much
 
 
@@ -49,6 +51,8 @@ def refine(
         gaussians = painted(gaussians, views, cameras, known)
         pairs = [[0, i] for i in range(1, len(views))]
         weights, caution = IMAGINED + (1 - IMAGINED) * known, CAUTION
+    around, distances = neighbours(gaussians)
+    near = (distances < NEAR).float()[..., None]
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
         careful = {name: caution for name in ("means", "quats", "scales")}
@@ -60,9 +64,12 @@ def refine(
             drawn = render(_activated(raw), cameras[shown])
             spilled = drawn.alpha * empty[shown]  # what hangs over the outline must vanish, not turn white
             error = weights[shown] * ((drawn.image - views[shown]).square() + spilled.square())
-            moved = (SH_C0 * (raw["sh0"] - gaussians.sh0)).square().sum()
+            colors = SH_C0 * raw["sh0"]
+            moved = (colors - SH_C0 * gaussians.sh0).square().sum()
+            # Detached, for the gradient of a gather adds up in any order, and runs must be alike.
+            unlike = (near * (colors[:, None] - colors.detach()[around]).square()).sum() / NEIGHBOURS
             optimizer.zero_grad()
-            (error.sum() + ANCHOR * moved).backward()
+            (error.sum() + ANCHOR * moved + ALIKE * unlike).backward()
             optimizer.step()
     return _activated({name: x.detach() for name, x in raw.items()})
 

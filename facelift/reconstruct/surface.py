@@ -27,6 +27,17 @@ FAITH = 0.02  # in the colours that are imagined, where 1 is that in the photo's
 ENOUGH = 0.005  # of faith, for half the new colour
 
 
+def neighbours(gaussians: Gaussians) -> tuple[Tensor, Tensor]:
+    """Indices of the NEIGHBOURS nearest of each of N Gaussians, and their distances; (N, NEIGHBOURS) each.
+
+    Where there are not so many, the distance is infinite.
+    """
+    means = gaussians.means.cpu().numpy()
+    distances, indices = KDTree(means).query(means, range(2, NEIGHBOURS + 2))  # the nearest is itself
+    there = torch.from_numpy(indices).clamp_max(max(0, len(gaussians) - 1))
+    return there.to(gaussians.means.device), torch.from_numpy(distances).to(gaussians.means)
+
+
 def closed(gaussians: Gaussians) -> Gaussians:
     """Widen Gaussians that stand apart until they reach their neighbours; thickness is left alone.
 
@@ -35,9 +46,7 @@ def closed(gaussians: Gaussians) -> Gaussians:
     """
     if len(gaussians) <= NEIGHBOURS:
         return gaussians
-    means = gaussians.means.cpu().numpy()
-    distance, _ = KDTree(means).query(means, [NEIGHBOURS + 1])  # the nearest is itself
-    reach = torch.from_numpy(distance).to(gaussians.scales)
+    reach = neighbours(gaussians)[1][:, -1:]
     middle = gaussians.scales.median(dim=-1, keepdim=True).values
     wider = gaussians.scales * (reach / middle).clamp(1, GROWTH)
     thickness = F.one_hot(gaussians.scales.argmin(dim=-1), 3).bool()
