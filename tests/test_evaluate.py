@@ -29,8 +29,8 @@ from facelift.evaluate.metrics import (
     ssim,
 )
 from facelift.evaluate.page import page
-from facelift.evaluate.protocols import model_answers, questions
-from facelift.evaluate.report import Table
+from facelift.evaluate.protocols import TURNS, model_answers, questions, turned_question
+from facelift.evaluate.report import Record, Scale, Table
 from facelift.evaluate.sets import TestSet
 from facelift.evaluate.statistics import estimate
 from facelift.gaussians import Gaussians
@@ -192,6 +192,36 @@ def test_identity_by_dlib_knows_a_face_from_a_smear():
     assert same[1].item() < 0.45 and same[2].isnan()  # a mirrored face is still the face; white has none
     smeared = torch.nn.functional.avg_pool2d(question.truth.images, 33, 1, 16)
     assert (measure.of(Answer(smeared), question)[:2] > 0.6).all()
+
+
+def test_identity_looks_for_a_face_itself_where_the_truth_is_unknown():
+    pytest.importorskip("dlib")
+    from facelift.evaluate.identity import dlib_measure
+
+    measure, question = dlib_measure(), face_question()
+    aside = turned_question(question.portrait)
+    assert sorted(TURNS) == list(TURNS) and max(TURNS) == -min(TURNS) == 30
+    moved = torch.ones_like(question.portrait)
+    moved[:, :, 40:] = question.portrait[:, :, :-40]
+    shown = torch.stack([question.portrait, moved, torch.ones_like(moved), *[moved] * 3])
+    found = measure.of(Answer(shown), aside)
+    assert found[0].item() == pytest.approx(0, abs=1e-6)
+    assert found[1].item() < 0.2, "a face elsewhere is found"
+    assert found[2].item() > 0.6, "no face is no excuse"
+
+
+def test_identity_near_the_front_is_a_median_over_views():
+    azimuths = {"single-image": [350.0, 30.0, 31.0, 180.0, 329.0], "turned": [10.0, 330.0]}
+    scores = {
+        "single-image": {"model": {"identity": [0.1, 0.3, 9.0, 9.0, 9.0]}},
+        "turned": {"model": {"identity": [0.2, None]}},
+    }
+    scale = Scale("identity", "identity", False, 3)
+    report = Report({}, [scale], {}, [Record("a", "a", azimuths, scores)], [])
+    assert report.near_front("single-image", "model", "identity") == [0.1, 0.3]
+    assert report.near_front("turned", "model", "identity") == [0.2]
+    (table,) = [table for table in report.tables() if table.title == "Is it still that person?"]
+    assert [row[-1] for row in table.rows] == ["0.200", "0.200"]
 
 
 def test_arcface_sees_eyes_nose_and_mouth_where_it_expects_them():

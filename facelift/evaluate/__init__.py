@@ -39,6 +39,7 @@ from facelift.evaluate.protocols import (
     questions,
     score,
     truth_answer,
+    turned_question,
 )
 from facelift.evaluate.report import LABELS, Record, Report, Scale
 from facelift.evaluate.sets import Sample, TestSet
@@ -175,10 +176,14 @@ def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: i
         head = model(path, seed=seed)
     except UserError as error:
         return Record(path.name, path.name, error=str(error))
-    question = photo_question(head.portrait)
-    answers = {"model": photo_answer(head, question)}
-    applied = [measure for measure in measures if not measure.orbit_only]
-    return Record(path.name, path.name, {"photo": [0.0]}, {"photo": score(answers, question, applied)})
+    asked = {"photo": photo_question(head.portrait), "turned": turned_question(head.portrait)}
+    azimuths, scores = {}, {}
+    for protocol, question in asked.items():
+        applied = [m for m in measures if not m.orbit_only and (m.absolute or protocol == "photo")]
+        if applied:
+            azimuths[protocol] = _azimuths(question.truth.cameras)
+            scores[protocol] = score({"model": photo_answer(head, question)}, question, applied)
+    return Record(path.name, path.name, azimuths, scores)
 
 
 def _measures(fetch: bool) -> tuple[list[Measure], dict[str, str]]:

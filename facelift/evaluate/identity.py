@@ -1,8 +1,10 @@
 """Whether it is still the same person: a face embedding of each view against that of the portrait.
 
 Which views show a face, and where, is looked up in the true views, so that every answer is judged on the same
-ones and a render without a face is not excused. Two embeddings: dlib's (King 2017), whose weights come as a
-Python package, and ArcFace (Deng et al. 2019), whose weights are fetched where that is allowed.
+ones and a render without a face is not excused. Where nobody knows the true view (its pixels are no numbers)
+the answer itself is looked at, and without a face there, the place where the portrait has one. Two
+embeddings: dlib's (King 2017), whose weights come as a Python package, and ArcFace (Deng et al. 2019), whose
+weights are fetched where that is allowed.
 """
 
 from __future__ import annotations
@@ -129,7 +131,10 @@ def _by(embed: Embed, compare: Callable[[Vector, Vector], float]) -> Callable[[A
         front = find(portrait) or framed_face(len(portrait))
         known = look(portrait, front)
         for i, (shown, true) in enumerate(zip(answer.images, question.truth.images, strict=True)):
-            box = front if torch.equal(true, question.portrait) else find(_pixels(true))
+            if true.isnan().any():
+                box = find(_pixels(shown)) or front
+            else:
+                box = front if torch.equal(true, question.portrait) else find(_pixels(true))
             if box is not None:
                 values[i] = compare(look(_pixels(shown), box), known)
         return values

@@ -8,7 +8,7 @@
 Every answer is compared at one resolution, the set's own unless another is asked for, from the set's own
 cameras, on white: a model that works at another size gets its input resized, its imagined views are resized
 back, and its Gaussians are drawn at that size. Real photos have no truth but the photo: `photo` is
-`front` for them.
+`front` for them, and `turned` is measured by identity alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from facelift.cameras import Cameras, canonical_rig
+from facelift.cameras import Cameras, canonical_rig, orbit
 from facelift.evaluate.baselines import (
     WHITE,
     MeanHead,
@@ -40,9 +41,12 @@ QUESTIONS = {
     "single-image": "the front view in, orbit out (all of it)",
     "front": "the front view in, the render from there out",
     "photo": "a photo in, the front render out, against the prepared portrait",
+    "turned": "a photo in, renders up to 30 degrees aside out: is it still that person?",
 }
 PROTOCOLS = tuple(QUESTIONS)
 ORBITS = ("reconstruction", "single-image")
+OF_PHOTOS = ("photo", "turned")
+TURNS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)  # degrees of azimuth of the renders of photos
 WITH_BASELINES = ("views", "single-image")
 BASELINES = ("mean", "billboard", "mean_head")
 
@@ -155,8 +159,15 @@ def photo_question(portrait: Tensor) -> Question:
     return Question(portrait, Views(portrait[None], alpha[None], None, canonical_rig(portrait.shape[-1])[0]))
 
 
+def turned_question(portrait: Tensor) -> Question:
+    """A prepared portrait, and what nobody knows: what the person looks like from a little aside."""
+    cameras = orbit(TURNS, [0.0] * len(TURNS), portrait.shape[-1])
+    unknown = portrait.new_full((len(TURNS), 4, *portrait.shape[1:]), torch.nan, device="cpu")
+    return Question(rounded(portrait.cpu()), Views(unknown[:, :3], unknown[:, 3:], None, cameras))
+
+
 def photo_answer(head: Head, question: Question) -> Answer:
-    """The head from the front."""
+    """The head from where it is asked."""
     return rendered(head.gaussians, question.truth.cameras)
 
 

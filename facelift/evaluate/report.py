@@ -7,12 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from facelift.cameras import VIEW_NAMES
 from facelift.errors import UserError
-from facelift.evaluate.protocols import BASELINES, ORBITS, QUESTIONS, WITH_BASELINES
+from facelift.evaluate.protocols import BASELINES, OF_PHOTOS, ORBITS, QUESTIONS, WITH_BASELINES
 from facelift.evaluate.statistics import Estimate, estimate
 
 LABELS = {
@@ -23,6 +23,8 @@ LABELS = {
     "mean_head": "a mean head in the portrait's colour",
 }
 BIN = 30  # degrees of azimuth that the curves take together
+NEAR = 30  # degrees of azimuth within which a face should be its portrait's
+IDENTITIES = ("identity", "arcface")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,19 @@ class Report:
                     bins.setdefault(middle, []).append(value)
         return sorted((middle, fmean(values)) for middle, values in bins.items())
 
+    def near_front(self, protocol: str, method: str, key: str) -> list[float]:
+        """The numbers of all views within 30 degrees of azimuth from the front."""
+        return [
+            value
+            for record in self._all()
+            for azimuth, value in zip(
+                record.azimuths.get(protocol, []),
+                record.scores.get(protocol, {}).get(method, {}).get(key, []),
+                strict=False,
+            )
+            if value is not None and abs((azimuth + 180) % 360 - 180) <= NEAR
+        ]
+
     def margin(self, protocol: str, scale: Scale) -> tuple[str, Estimate] | None:
         """The best baseline, and how much better than it the model is, paired over people; None without."""
         sign = 1 if scale.higher_is_better else -1
@@ -141,12 +156,15 @@ class Report:
         return best, estimate([sign * (mine[person] - known[best][person]) for person in both])
 
     def tables(self) -> list[Table]:
-        """One for each protocol, the imagined views one by one, photos, and what is missing."""
-        tables = [self._protocol_table(protocol) for protocol in self.protocols() if protocol != "photo"]
+        """One for each protocol, the imagined views one by one, photos, identity, and what is missing."""
+        tables = [
+            self._protocol_table(protocol) for protocol in self.protocols() if protocol not in OF_PHOTOS
+        ]
         if "views" in self.protocols():
             tables.append(self._view_table())
         if self.photos:
             tables.append(self._photo_table())
+        tables += [table for table in [self._identity_table()] if table.rows]
         if self.not_measured:
             rows = [(what, f"not measured: {why}") for what, why in self.not_measured.items()]
             tables.append(Table("Not measured", "", ("what", "why"), rows))
@@ -245,6 +263,21 @@ class Report:
         ]
         text = "PSNR in dB of each canonical view; the front view is the input."
         return Table("The imagined views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
+
+    def _identity_table(self) -> Table:
+        scales = [scale for scale in self.scales if scale.key in IDENTITIES]
+        rows = []
+        for protocol in (p for p in (*ORBITS, "turned") if p in self.protocols()):
+            for method in self.methods(protocol):
+                found = [self.near_front(protocol, method, scale.key) for scale in scales]
+                if any(found):
+                    cells = (
+                        f"{median(values):.{scale.digits}f}" if values else "–"
+                        for values, scale in zip(found, scales, strict=True)
+                    )
+                    rows.append((protocol, LABELS[method], *cells))
+        text = f"Median over all views within {NEAR} degrees of the front. Turned: {QUESTIONS['turned']}"
+        return Table("Is it still that person?", text, ("protocol", "answer", *_heads(scales)), rows)
 
     def _photo_table(self) -> Table:
         scales = [scale for scale in self.scales if self.people("photo", "model", scale.key)]
