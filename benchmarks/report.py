@@ -1,7 +1,8 @@
-"""Measures all speeds and writes benchmarks/REPORT.md: python benchmarks/report.py [--quick]
+"""Measures all speeds and writes benchmarks/REPORT.md: python benchmarks/report.py [--quick | --long]
 
-Runs every script of this folder that has a `TITLE` (see timing.py) and those in PRINTED, each in a process of
-its own, and puts what they found beneath a description of the machine. One that fails says why in its place.
+Runs every script of this folder that has a `TITLE` (see timing.py), about five minutes on two cores, and with
+--long those in PRINTED, half an hour more; each in a process of its own. What they found stands beneath a
+description of the machine; one that fails says why in its place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PRINTED = {
     "renderers": ("Both renderers of heads, view by view", [str(ASSETS)]),
     "full_size": ("FaceLift's own size, with random weights", []),
 }
-"""Scripts with a table of their own: title and arguments. They take minutes, and are left out of --quick."""
+"""Scripts with a table of their own: title and arguments."""
 
 FIRST = ("pipeline", "render", "training", "synth")  # the others follow by name
 
@@ -37,6 +38,7 @@ FIRST = ("pipeline", "render", "training", "synth")  # the others follow by name
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller cases")
+    parser.add_argument("--long", action="store_true", help="Cycles and FaceLift's own size as well")
     parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
     parser.add_argument("--only", nargs="+", help="names of scripts, without .py")
     options = parser.parse_args(arguments)
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(script.name, flush=True)
             parts.append(section(script, options.quick))
     for name, (title, words) in PRINTED.items():
-        if not options.quick and (not options.only or name in options.only):
+        if name in (options.only or (PRINTED if options.long else ())):
             print(f"{name}.py", flush=True)
             parts.append(printed(HERE / f"{name}.py", title, words))
     with atomic_path(options.out) as aside:

@@ -93,6 +93,7 @@ class RendererName(StrEnum):
 class Stage(StrEnum):
     autoencoder = "autoencoder"
     views = "views"
+    decoder = "decoder"
     reconstructor = "reconstructor"
 
 
@@ -336,7 +337,7 @@ def synth_pack(
 
 @app.command()
 def train(
-    stage: Annotated[Stage, typer.Argument(help="Which of the three parts to train.")],
+    stage: Annotated[Stage, typer.Argument(help="Which part to train.")],
     config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.", metavar="CONFIG")],
     out: Annotated[
         Path | None,

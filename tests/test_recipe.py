@@ -68,12 +68,12 @@ def trained(commands):
 def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe):
     done, commands = recipe(HEADS="30", PEOPLE="3", TIME="0.5")
     assert done.returncode == 0, done.stderr
-    assert len(trained(commands)) == len(set(trained(commands))) == 5
+    assert len(trained(commands)) == len(set(trained(commands))) == 6
     assert "--max-minutes 20" in next(c for c in commands if c.startswith("train autoencoder"))
     assert any("data/test/orbit" in c and "--heads 3 --seed 0" in c for c in commands)
     assert commands[-1].startswith("evaluate")
     model = recipe.folder / "model"
-    assert (model / "views/config.json").read_text() == "views_adversary"
+    assert (model / "views/config.json").read_text() == "decoder"
     assert (model / "reconstructor/config.json").read_text() == "reconstructor_imagined"
 
 
@@ -83,7 +83,8 @@ def test_a_killed_recipe_goes_on_with_the_leg_it_was_in(recipe):
     assert trained(commands) == ["autoencoder.yaml", "reconstructor.yaml", "views.yaml"]
     done, commands = recipe()
     assert done.returncode == 0, done.stderr
-    assert trained(commands) == ["views.yaml", "views_adversary.yaml", "reconstructor_imagined.yaml"]
+    rest = ["views.yaml", "views_adversary.yaml", "decoder.yaml", "reconstructor_imagined.yaml"]
+    assert trained(commands) == rest
 
 
 def test_missing_assets_are_one_sentence(recipe):

@@ -9,12 +9,12 @@ from heads import write_ball, write_balls
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
-from facelift.reconstruct import GSLRM
+from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.augment import random_mirror
-from facelift.train.critic import Critic, critic_loss, deception_loss
+from facelift.train.critic import Critic, contest, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, orthogonalized
 from facelift.train.views import ViewsTask, ViewsTraining
@@ -218,25 +218,37 @@ def test_autoencoder_then_views(tmp_path, balls):
 
 def test_a_critic_learns_what_is_true_and_points_there():
     torch.manual_seed(0)
-    critic = Critic(channels=4, views=5, width=16)
-    true, condition, front = (
-        torch.randn(2, 5, 4, 8, 8),
-        torch.zeros(2, 5, 4, 8, 8),
-        torch.zeros(2, 1, 4, 8, 8),
-    )
+    critic = Critic(channels=4, given=2, views=5, width=16)
+    true, given, view = torch.randn(10, 4, 8, 8), torch.zeros(10, 2, 8, 8), torch.arange(5).repeat(2)
     imagined = (0.3 * true).requires_grad_(True)  # an average: all of it is there, but weaker
     optimizer = torch.optim.Adam(critic.parameters(), 3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        critic_loss(critic, true, imagined, condition, front).backward()
+        critic_loss(critic, true, imagined, given, view).backward()
         optimizer.step()
     assert imagined.grad is None, "the critic's lesson is not the generator's"
     optimizer.zero_grad()
-    deception_loss(critic, true, imagined, condition, front).backward()
+    deception_loss(critic, true, imagined, given, view).backward()
     assert all(p.grad is None for p in critic.parameters()), "nor the other way round"
     assert imagined.grad is not None
     towards = -(imagined.grad * (true - imagined.detach())).sum()
     assert towards > 0.3 * imagined.grad.norm() * (true - imagined.detach()).norm()
+
+
+def test_a_contest_pulls_towards_the_truth_and_past_the_critic_by_its_share():
+    torch.manual_seed(0)
+    critic = Critic(channels=4, given=2, views=5, width=16)
+    true, given, view = torch.randn(5, 4, 8, 8), torch.zeros(5, 2, 8, 8), torch.arange(5)
+    for p in critic.blocks.parameters():
+        torch.nn.init.normal_(p, std=0.1)
+    imagined = torch.zeros_like(true).requires_grad_(True)
+    contest(critic, true, imagined, given, view, strength=0.5)
+    assert imagined.grad is not None
+    towards = 2 * -true / true.numel()
+    past = imagined.grad - towards
+    torch.testing.assert_close(past.norm(), 0.5 * towards.norm())
+    assert all(p.grad is not None for p in critic.parameters()), "the critic learns beside it"
+    contest(critic, true, torch.zeros_like(true), given, view, strength=0.5)  # the critic's lesson alone
 
 
 @pytest.mark.training
@@ -267,6 +279,60 @@ def test_views_learn_past_an_adversary(tmp_path, balls):
         trained = load_views(tmp_path / "run/views")
         assert trained.config.steps == 1
         assert learnt != torch.equal(first.unet.conv_in.weight, trained.unet.conv_in.weight)
+
+
+@pytest.fixture
+def drafter(tmp_path, balls):
+    """Folders of untrained models: a view generator of one step with drafts, and its reconstructor."""
+    torch.manual_seed(0)
+    drafting = VIEWS | {
+        "drafts": True,
+        "steps": 1,
+        "unet": VIEWS["unet"] | {"out_channels": 5},
+        "scheduler": VIEWS["scheduler"] | {"prediction_type": "sample"},
+    }
+    save_model(ViewGenerator(ViewGeneratorConfig(**drafting)), tmp_path / "drafting/views")
+    reconstructor = GSLRM(GSLRMConfig(**RECONSTRUCTOR))
+    reconstructor.init_weights()
+    save_model(reconstructor, tmp_path / "drafting/reconstructor")
+    return tmp_path / "drafting"
+
+
+@pytest.mark.training
+def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_path, balls, drafter):
+    training = {
+        "data": f"{balls}/canonical",
+        "generator": f"{drafter}/views",
+        "reconstructor": f"{drafter}/reconstructor",
+        "variants": 1,
+        "crop": 16,
+        "adversary": 0.1,
+        "adversary_first": 2,
+        "width": 16,
+    }
+    first = load_views(drafter / "views").state_dict()
+    for steps, learnt in ((2, False), (80, True)):
+        loop = {"batch": 4, "lr": 3e-3, "warmup": 1, "max_steps": steps, "ema": 0.5}
+        config = write_config(tmp_path / "decoder.yaml", training=training, loop=loop)
+        run("decoder", config, tmp_path / "run", device="cpu")  # the second time it goes on
+        trained = load_views(tmp_path / "run/views").state_dict()
+        changed = {name for name, tensor in first.items() if not torch.equal(tensor, trained[name])}
+        assert bool(changed) == learnt
+        decodes = ("autoencoder.kl.decoder.", "autoencoder.kl.post_quant_conv.")
+        assert all(name.startswith(decodes) for name in changed)
+    first_line, *_, last_line = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert loss_of(last_line, "error") < 0.7 * loss_of(first_line, "error")
+
+
+def test_a_decoder_is_for_drafts_in_one_step(tmp_path, balls, drafter):
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "plain")
+    training = {
+        "data": f"{balls}/canonical",
+        "generator": f"{tmp_path}/plain",
+        "reconstructor": f"{drafter}/reconstructor",
+    }
+    with pytest.raises(UserError, match="one step"):
+        run("decoder", write_config(tmp_path / "d.yaml", training=training), tmp_path / "run", device="cpu")
 
 
 def test_levels_are_those_of_a_sampling_or_all(tmp_path, balls):
@@ -314,8 +380,8 @@ def test_a_mirrored_head_is_seen_from_the_other_side():
     assert others and all((m - mirrored).abs().mean() < 0.01 for m in others)
 
 
-def loss_of(line: str) -> float:
-    return float(line.split("loss ")[1].split()[0])
+def loss_of(line: str, name: str = "loss") -> float:
+    return float(line.split(f"{name} ")[1].split()[0])
 
 
 @pytest.mark.training

@@ -6,7 +6,7 @@
 # ASSETS is MakeHuman's or MPFB's data folder, or a pack of it. Everything is made in FOLDER (`mini` if not given),
 # which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
 # heads, checkpoints and finished legs are kept. From the environment: HEADS to train on (600), held-out PEOPLE to
-# measure on (20), and TIME, a factor on the minutes of all legs, which are 4.7 hours beside about one for the heads.
+# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.1 hours beside about one for the heads.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }
@@ -37,8 +37,9 @@ leg autoencoder autoencoder 40
 leg reconstructor reconstructor 90
 leg views views 90
 leg views views_adversary 45
+leg decoder decoder 80
 leg reconstructor reconstructor_imagined 20
 
 mkdir -p model
-cp -r runs/mini/views_adversary/views runs/mini/reconstructor_imagined/reconstructor model
+cp -r runs/mini/decoder/views runs/mini/reconstructor_imagined/reconstructor model
 facelift evaluate data/test --train data/mean --model model --out report

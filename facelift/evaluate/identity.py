@@ -130,6 +130,7 @@ def _by(embed: Embed, compare: Callable[[Vector, Vector], float]) -> Callable[[A
         portrait = _pixels(question.portrait)
         front = find(portrait) or framed_face(len(portrait))
         known = look(portrait, front)
+        box: Box | None
         for i, (shown, true) in enumerate(zip(answer.images, question.truth.images, strict=True)):
             if true.isnan().any():
                 box = find(_pixels(shown)) or front

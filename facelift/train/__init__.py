@@ -1,4 +1,4 @@
-"""The three training loops behind `facelift train`: autoencoder, views, reconstructor."""
+"""The training loops behind `facelift train`: autoencoder, views, decoder, reconstructor."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import yaml
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
+from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.loop import LoopConfig, Task, train
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
-STAGES = ("autoencoder", "views", "reconstructor")
+STAGES = ("autoencoder", "views", "decoder", "reconstructor")
 
 
 def run(
@@ -53,4 +54,6 @@ def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
         return AutoencoderTask(ViewGeneratorConfig(**parts["model"]), AutoencoderTraining(**training), device)
     if stage == "views":
         return ViewsTask(ViewsTraining(**training), device)
+    if stage == "decoder":
+        return DecoderTask(DecoderTraining(**training), device)
     return ReconstructorTask(GSLRMConfig(**parts["model"]), ReconstructorTraining(**training), device)

@@ -14,6 +14,11 @@ from facelift.cameras import VIEW_NAMES
 THE_OTHER_WAY_ROUND = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]  # the views go round the head from the front
 
 
+def varied(images: Tensor, rng: torch.Generator) -> Tensor:
+    """The six canonical images (6, 3, H, W) of a head in another light, framing and perhaps mirrored."""
+    return random_mirror(rng)(random_framing(rng)(random_photometry(rng)(images)))
+
+
 def random_photometry(
     rng: torch.Generator, exposure: float = 0.35, balance: float = 0.12
 ) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,7 @@
-"""An adversary in latent space: it makes a generator of few steps commit itself to one of all possible heads.
+"""An adversary: it makes a generator of few steps commit itself to one of all possible heads.
 
 What a portrait does not show, a regression blurs: the mean of all that could be there. The critic is shown
-true and imagined latents of a view, with what both were made from, and learns to tell them apart; the
+true and imagined views, latents or pixels, with what both were made from, and learns to tell them apart; the
 generator learns that it cannot. Sources: distillation by an adversary on latents, Sauer et al., "Fast
 High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation" (2024); the relativistic loss
 and its penalty on both sides, Huang et al., "The GAN is dead; long live the GAN!" (2024); the penalty by
@@ -14,33 +14,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NUDGE = 0.05  # of latents, whose standard deviation is about 1
+NUDGE = 0.05  # of views, whose standard deviation is about 1
 STIFFNESS = 0.5
 
 
 class Critic(nn.Module):
-    """Latents of a view and what it was made from become scores of its parts.
+    """Views and what each was made from become scores of their parts.
 
     Args:
-        channels: of the latents.
+        channels: of a view, latents or folded pixels, whose standard deviation is about 1.
+        given: channels of what it was made from.
         views: how many views there are, each judged by itself but told which it is.
         width: of the network.
     """
 
-    def __init__(self, channels: int, views: int, width: int = 96) -> None:
+    def __init__(self, channels: int, given: int, views: int, width: int = 96) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(3 * channels, width, 3, padding=1)
+        self.enter = nn.Conv2d(channels + given, width, 3, padding=1)
         self.which = nn.Parameter(torch.zeros(views, width, 1, 1))
         self.blocks = nn.Sequential(
             _Residual(width), _Residual(width), nn.AvgPool2d(2), _Residual(width), _Residual(width)
         )
         self.score = nn.Conv2d(width, 1, 1)
 
-    def forward(self, latents: Tensor, condition: Tensor, front: Tensor) -> Tensor:
-        """(B, V, C, h, w) latents and conditions of V views, (B, 1, C, h, w) the front: (B, V, h/2, w/2)."""
-        given = torch.cat([latents, condition, front.expand_as(latents)], dim=2)
-        x = self.enter(given.flatten(0, 1)) + self.which.repeat(len(latents), 1, 1, 1)
-        return self.score(self.blocks(x)).unflatten(0, latents.shape[:2]).squeeze(2)
+    def forward(self, shown: Tensor, given: Tensor, view: Tensor) -> Tensor:
+        """(N, C, h, w) views, (N, G, h, w) what is given, (N,) which views they are: (N, h/2, w/2)."""
+        x = self.enter(torch.cat([shown, given], dim=1)) + self.which[view]
+        return self.score(self.blocks(x)).squeeze(1)
 
 
 class _Residual(nn.Module):
@@ -59,28 +59,47 @@ class _Residual(nn.Module):
         return x + self.block(x)
 
 
-def critic_loss(critic: Critic, true: Tensor, imagined: Tensor, condition: Tensor, front: Tensor) -> Tensor:
+def contest(
+    critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor, strength: float
+) -> dict[str, float]:
+    """One step's gradients of both sides: towards the true views and past the critic, which learns beside it.
+
+    Args:
+        true, imagined: (N, C, h, w); without a graph behind the imagined ones the critic alone learns.
+        given, view: see `Critic.forward`.
+        strength: of the pull past the critic, as a share of the pull towards the true views.
+    """
+    error = (imagined - true).detach()
+    shown = {"error": error.square().mean().item()}
+    if imagined.requires_grad:
+        seen = imagined.detach().requires_grad_(True)
+        deception = deception_loss(critic, true, seen, given, view)
+        (past,) = torch.autograd.grad(deception, seen)
+        towards = 2 * error / error.numel()
+        imagined.backward(towards + strength * towards.norm() / past.norm().clamp_min(1e-12) * past)
+        shown["deception"] = deception.item()
+    loss = critic_loss(critic, true, imagined, given, view)
+    loss.backward()
+    return shown | {"critic": loss.item()}
+
+
+def critic_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
     """What the critic learns from: the true view is to score above the imagined one, and neither steeply."""
     imagined = imagined.detach()
-    scores = critic(true, condition, front), critic(imagined, condition, front)
+    scores = critic(true, given, view), critic(imagined, given, view)
     loss = F.softplus(scores[1] - scores[0]).mean()
-    for latents, score in zip((true, imagined), scores, strict=True):
-        nudged = critic(latents + NUDGE * torch.randn_like(latents), condition, front)
+    for shown, score in zip((true, imagined), scores, strict=True):
+        nudged = critic(shown + NUDGE * torch.randn_like(shown), given, view)
         loss = loss + STIFFNESS / (2 * NUDGE**2) * (nudged - score).square().mean()
     return loss
 
 
-def deception_loss(
-    critic: Critic, true: Tensor, imagined: Tensor, condition: Tensor, front: Tensor
-) -> Tensor:
+def deception_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
     """What the generator learns from: the imagined view is to score above the true one.
 
     The critic itself gets no gradient.
     """
     weights = {name: p.detach() for name, p in critic.named_parameters()}
-    scores = (
-        torch.func.functional_call(critic, weights, (latents, condition, front))
-        for latents in (true, imagined)
-    )
+    scores = (torch.func.functional_call(critic, weights, (x, given, view)) for x in (true, imagined))
     true_score, imagined_score = scores
     return F.softplus(true_score - imagined_score).mean()

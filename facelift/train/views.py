@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct.draft import draft
-from facelift.train.augment import random_framing, random_mirror, random_photometry
-from facelift.train.critic import Critic, critic_loss, deception_loss
+from facelift.train.augment import varied
+from facelift.train.critic import Critic, contest
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
 from facelift.views.generator import VIEWS, ViewGenerator
@@ -70,7 +70,8 @@ class ViewsTask:
         if training.adversary:
             if self.generator.config.scheduler.get("prediction_type") != "sample":
                 raise UserError("An adversary is for a view generator that predicts the clean sample.")
-            critic = Critic(self.generator.autoencoder.latent_channels, VIEWS - 1)
+            channels = self.generator.autoencoder.latent_channels
+            critic = Critic(channels, 2 * channels, VIEWS - 1)
             self.generator.config = replace(self.generator.config, steps=1)
         self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
@@ -103,19 +104,11 @@ class ViewsTask:
         learns = step >= self.training.adversary_first
         with torch.set_grad_enabled(learns), autocast(self.device):
             imagined = self.generator.predict(noise, last.to(self.device), condition)[:, 1:].float()
-        true, given = latents[:, 1:], (condition.expand_as(latents)[:, 1:], latents[:, :1])
-        error = imagined - true
-        shown = {"error": error.square().mean().item()}
-        if learns:
-            seen = imagined.detach().requires_grad_(True)
-            deception = deception_loss(critic, true, seen, *given)
-            (pull,) = torch.autograd.grad(deception, seen)
-            towards = 2 * error.detach() / error.numel()
-            imagined.backward(towards + self.training.adversary * towards.norm() / pull.norm() * pull)
-            shown["deception"] = deception.item()
-        loss = critic_loss(critic, true, imagined, *given)
-        loss.backward()
-        return shown | {"critic": loss.item()}
+        true, drafts = latents[:, 1:], condition.expand_as(latents)[:, 1:]
+        given = torch.cat([drafts, latents[:, :1].expand_as(true)], dim=2)
+        view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
+        true, imagined, given = (x.flatten(0, 1) for x in (true, imagined, given))
+        return contest(critic, true, imagined, given, view, self.training.adversary)
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
         """Latents (B, 6, C, h, w) and their condition (B, 1 or 6, C, h, w), dropped for some."""
@@ -133,7 +126,7 @@ class ViewsTask:
         if index not in self.cache:
             rng = draws(0, index)
             images = self.folder.load(self.folder.heads[index // self.training.variants]).images
-            images = random_mirror(rng)(random_framing(rng)(random_photometry(rng)(images))).to(self.device)
+            images = varied(images, rng).to(self.device)
             with autocast(self.device):
                 drafts = self._drafts(images[0])
                 condition = self.generator.autoencoder.encode(images[:1] if drafts is None else drafts)

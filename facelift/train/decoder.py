@@ -1,0 +1,168 @@
+"""Training the decoder on what the U-Net imagines: pixels that look like a person's, not like an average.
+
+Ours, not in the paper. The autoencoder learned to decode true latents. Imagined ones are blurred where the
+portrait does not settle what they show: an outline between two places, hair without strands. Here the decoder
+alone is trained against a critic of pixels (Isola et al., "Image-to-Image Translation with Conditional
+Adversarial Networks", 2017, judge patches so), the views put together with their drafts as at inference. The
+latents stay what they are, and so does the U-Net.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facelift.devices import autocast
+from facelift.errors import UserError
+from facelift.reconstruct.draft import draft
+from facelift.train.augment import varied
+from facelift.train.critic import Critic, contest
+from facelift.train.data import HeadFolder
+from facelift.train.loop import channels_last, draws
+from facelift.views.autoencoder import Autoencoder
+from facelift.views.generator import VIEWS
+from facelift.weights import load_reconstructor, load_views, save_model
+
+FOLD = 4  # pixels of a block that the critic sees as one place
+KNOWN = 0.5
+
+
+@dataclass(frozen=True)
+class DecoderTraining:
+    """Attributes:
+    data: folder of heads, canonical rig.
+    generator: folder of a trained view generator with drafts that takes one step.
+    reconstructor: folder of the reconstructor that draws its drafts.
+    variants: how many lights, framings and mirrorings of each head there are, kept in memory.
+    crop: side of the squares that are decoded, a multiple of a latent cell.
+    crops: how many are cut from one head.
+    adversary: how strongly the critic pulls, as a share of the pull towards the true view.
+    adversary_first: steps in which the critic alone learns.
+    width: of the critic.
+    """
+
+    data: str
+    generator: str
+    reconstructor: str
+    variants: int = 2
+    crop: int = 128
+    crops: int = 4
+    adversary: float = 1.0
+    adversary_first: int = 50
+    width: int = 64
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    """A head's five other views, half precision and bytes: true ones, drafts, where these stand, latents."""
+
+    true: Tensor
+    drafts: Tensor
+    known: Tensor
+    latents: Tensor
+
+
+class DecoderTask:
+    def __init__(self, training: DecoderTraining, device: torch.device) -> None:
+        self.device, self.training = device, training
+        self.folder = HeadFolder(training.data)
+        self.generator = load_views(Path(training.generator)).to(device)
+        if not self.generator.config.drafts or self.generator.config.steps != 1:
+            raise UserError("A decoder is trained for a view generator with drafts that takes one step.")
+        self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
+        channels_last(self.generator)
+        self.first = deepcopy(self.generator.autoencoder)
+        self.model = _Trained(
+            self.generator.autoencoder, Critic(*(3 * FOLD**2,) * 2, VIEWS - 1, training.width)
+        )
+        self.model.to(device).requires_grad_(True)
+        self.cache: dict[int, _Imagined] = {}
+
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        heads = -(-batch // self.training.crops)
+        indices = torch.randint(len(self.folder) * self.training.variants, (heads,), generator=rng).tolist()
+        crops = [self._crop(self._imagined(indices[i % heads]), rng) for i in range(batch)]
+        true, drafts, known, latents, view = (
+            torch.stack(x).to(self.device) for x in zip(*crops, strict=True)
+        )
+        with torch.set_grad_enabled(step >= self.training.adversary_first), autocast(self.device):
+            imagined = torch.lerp(self.generator.autoencoder.decode(latents).float(), drafts, known)
+        true, imagined, drafts = (F.pixel_unshuffle(4 * x - 2, FOLD) for x in (true, imagined, drafts))
+        return contest(self.model.critic, true, imagined, drafts, view, self.training.adversary)
+
+    def _crop(self, head: _Imagined, rng: torch.Generator) -> tuple[Tensor, ...]:
+        """A square of one view, around something that the portrait does not tell, and which view it is."""
+        cell, size = self.generator.autoencoder.downsampling, self.training.crop
+        view = torch.randint(VIEWS - 1, (), generator=rng)
+        open_ = (head.known[view, 0] < 255 * KNOWN) & (head.true[view].amin(dim=0) < 250)
+        places = open_.nonzero() if open_.any() else torch.zeros(1, 2)
+        place = places[torch.randint(len(places), (), generator=rng)]
+        place = (place + torch.randint(-size // 4, size // 4, (2,), generator=rng) - size // 2) // cell
+        room = (head.true.shape[-1] - size) // cell
+        top, left = place.long().clamp(0, room).tolist()
+        y, x = slice(top * cell, top * cell + size), slice(left * cell, left * cell + size)
+        images = (part[view, :, y, x].float() / 255 for part in (head.true, head.drafts, head.known))
+        cells = slice(top, top + size // cell), slice(left, left + size // cell)
+        return *images, head.latents[view, :, *cells].float(), view
+
+    @torch.no_grad()
+    def _imagined(self, index: int) -> _Imagined:
+        """One head in one of its lights and framings, imagined once."""
+        if index not in self.cache:
+            rng = draws(0, index)
+            images = self.folder.load(self.folder.heads[index // self.training.variants]).images
+            images = varied(images, rng)
+            drafts, known, latents = self._sample(images[0].to(self.device), rng)
+            true, drafts, known = ((255 * x).round().byte() for x in (images[1:], drafts, known))
+            self.cache[index] = _Imagined(true, drafts, known, latents.half())
+        return self.cache[index]
+
+    def _sample(self, portrait: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Drafts, where they stand and latents of the five other views, on the CPU."""
+        with autocast(self.device):
+            drafts = draft(self.reconstructor, portrait)
+            condition = self.generator.autoencoder.encode(drafts.images)[None]
+            noise = torch.randn(condition.shape, generator=rng).to(self.device)
+            last = torch.tensor([self.generator.scheduler.config.num_train_timesteps - 1], device=self.device)
+            latents = self.generator.predict(noise, last, condition)[0]
+        return drafts.images[1:].cpu(), drafts.known[1:].cpu(), latents[1:].float().cpu()
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module) -> Tensor:
+        """Three heads: the true views, those of the first decoder, and those of this one."""
+        assert isinstance(model, _Trained)
+        rows = []
+        for index in range(0, len(self.folder), max(1, len(self.folder) // 3))[:3]:
+            head = self._imagined(index * self.training.variants)
+            true, drafts, known = (x.float() / 255 for x in (head.true, head.drafts, head.known))
+            rows.append(true)
+            for decoder in (self.first, self._with(model)):
+                views = decoder.decode(head.latents.float().to(self.device)).float().cpu()
+                rows.append(torch.lerp(views, drafts, known))
+        return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1).clamp(0, 1)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """The view generator with this decoder."""
+        assert isinstance(model, _Trained)
+        generator = deepcopy(self.generator)
+        generator.autoencoder = self._with(model)
+        save_model(generator, folder / "views")
+
+    def _with(self, model: _Trained) -> Autoencoder:
+        autoencoder = deepcopy(self.first)
+        autoencoder.kl.post_quant_conv, autoencoder.kl.decoder = model.post_quant_conv, model.decoder
+        return autoencoder
+
+
+class _Trained(nn.Module):
+    """The part of an autoencoder that decodes, and its critic."""
+
+    def __init__(self, autoencoder: Autoencoder, critic: Critic) -> None:
+        super().__init__()
+        self.post_quant_conv, self.decoder = autoencoder.kl.post_quant_conv, autoencoder.kl.decoder
+        self.critic = critic
