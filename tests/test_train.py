@@ -311,7 +311,7 @@ def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_pat
         "width": 16,
     }
     first = load_views(drafter / "views").state_dict()
-    for steps, learnt in ((2, False), (80, True)):
+    for steps, learnt in ((2, False), (160, True)):
         loop = {"batch": 4, "lr": 3e-3, "warmup": 1, "max_steps": steps, "ema": 0.5}
         config = write_config(tmp_path / "decoder.yaml", training=training, loop=loop)
         run("decoder", config, tmp_path / "run", device="cpu")  # the second time it goes on
