@@ -18,7 +18,7 @@ from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
 from facelift.reconstruct.draft import UNKNOWN, draft, imagine
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
-from facelift.reconstruct.surface import closed, painted
+from facelift.reconstruct.surface import closed, neighbours, painted
 from facelift.render import render
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -294,28 +294,34 @@ def a_wall(spacing, y=0.0):
     )
 
 
+def together(*clouds):
+    return Gaussians(*(torch.cat(parts) for parts in zip(*(vars(c).values() for c in clouds), strict=True)))
+
+
+def widened(gaussians):
+    return closed(gaussians, neighbours(gaussians)[1])
+
+
 def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
     camera = canonical_rig(256)[[0]]
     middle = slice(96, 160), slice(96, 160)
     loose, dense = a_wall(0.03), a_wall(0.004)
     assert render(loose, camera).alpha[0, 0][middle].min() < 0.5
-    assert render(closed(loose), camera).alpha[0, 0][middle].min() > 0.8
-    assert (closed(loose).scales[:, 1] == 0.001).all()
-    assert torch.equal(closed(dense).scales, dense.scales), "what has no holes stays as it is"
+    assert render(widened(loose), camera).alpha[0, 0][middle].min() > 0.8
+    assert (widened(loose).scales[:, 1] == 0.001).all()
+    assert torch.equal(widened(dense).scales, dense.scales), "what has no holes stays as it is"
     far = a_wall(0.4)
-    assert closed(far).scales.max() <= 3 * 0.008 + 1e-6, "nobody reaches across a gulf"
-    assert len(closed(loose[:3])) == 3 and len(closed(loose[:0])) == 0
+    assert widened(far).scales.max() <= 3 * 0.008 + 1e-6, "nobody reaches across a gulf"
+    assert len(widened(loose[:3])) == 3 and len(widened(loose[:0])) == 0
 
 
 def test_what_no_view_shows_takes_after_its_neighbours():
     """A red Gaussian between two grey walls: hidden from the six cameras, a speck from between them."""
     walls = a_wall(0.02, y=-0.01), a_wall(0.02, y=0.01)
-    grey = closed(
-        Gaussians(*(torch.cat(pair) for pair in zip(*(vars(w).values() for w in walls), strict=True)))
-    )
+    grey = widened(together(*walls))
     red = a_wall(0.6)  # four of them
     red = replace(red, sh0=torch.tensor([0.5, -0.5, -0.5]).expand(len(red), 3) / SH_C0)
-    both = Gaussians(*(torch.cat(pair) for pair in zip(vars(grey).values(), vars(red).values(), strict=True)))
+    both = together(grey, red)
     cameras = canonical_rig(64)
     refined = refine(both, render(grey, cameras).image, cameras, steps=60)
     difference = (refined.colors - 0.5).abs().amax(dim=-1)
@@ -327,8 +333,7 @@ def test_paint_comes_from_the_views_that_see_a_gaussian_and_most_from_the_photo(
     """A wall before another: the front camera sees one, the back camera the other."""
     cameras = canonical_rig(128)
     walls = a_wall(0.01, y=-0.2), a_wall(0.01, y=0.2)
-    both = Gaussians(*(torch.cat(pair) for pair in zip(*(vars(w).values() for w in walls), strict=True)))
-    both = closed(both)
+    both = widened(together(*walls))
     red, green, blue = torch.eye(3)
     views = blue[:, None, None].expand(6, 3, 128, 128).clone()
     views[0], views[3] = red[:, None, None], green[:, None, None]

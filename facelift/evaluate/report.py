@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean, median
@@ -120,26 +120,15 @@ class Report:
     def by_azimuth(self, protocol: str, method: str, key: str) -> list[tuple[float, float]]:
         """(azimuth in -180 to 180, mean) of each bin of 30 degrees that has a number."""
         bins: dict[float, list[float]] = {}
-        for record in self._all():
-            values = record.scores.get(protocol, {}).get(method, {}).get(key, [])
-            for azimuth, value in zip(record.azimuths.get(protocol, []), values, strict=False):
-                if value is not None:
-                    middle = (math.floor(round(azimuth, 2) / BIN) * BIN + BIN / 2 + 180) % 360 - 180
-                    bins.setdefault(middle, []).append(value)
+        for azimuth, value in self._turned(protocol, method, key):
+            middle = (math.floor(round(azimuth, 2) / BIN) * BIN + BIN / 2 + 180) % 360 - 180
+            bins.setdefault(middle, []).append(value)
         return sorted((middle, fmean(values)) for middle, values in bins.items())
 
     def near_front(self, protocol: str, method: str, key: str) -> list[float]:
         """The numbers of all views within 30 degrees of azimuth from the front."""
-        return [
-            value
-            for record in self._all()
-            for azimuth, value in zip(
-                record.azimuths.get(protocol, []),
-                record.scores.get(protocol, {}).get(method, {}).get(key, []),
-                strict=False,
-            )
-            if value is not None and abs((azimuth + 180) % 360 - 180) <= NEAR
-        ]
+        turned = self._turned(protocol, method, key)
+        return [value for azimuth, value in turned if abs((azimuth + 180) % 360 - 180) <= NEAR]
 
     def margin(self, protocol: str, scale: Scale) -> tuple[str, Estimate] | None:
         """The best baseline, and how much better than it the model is, paired over people; None without."""
@@ -222,6 +211,14 @@ class Report:
 
     def _all(self) -> list[Record]:
         return [*self.records, *self.photos]
+
+    def _turned(self, protocol: str, method: str, key: str) -> Iterator[tuple[float, float]]:
+        """(azimuth, number) of every view of every sample that has one."""
+        for record in self._all():
+            values = record.scores.get(protocol, {}).get(method, {}).get(key, [])
+            for azimuth, value in zip(record.azimuths.get(protocol, []), values, strict=False):
+                if value is not None:
+                    yield azimuth, value
 
     def _summary(self, protocol: str, method: str) -> dict[str, Any]:
         found = {}

@@ -43,7 +43,9 @@ def refine(
     if steps == 0:
         return gaussians
     empty = (views.amin(dim=1, keepdim=True) > WHITE).float()
-    gaussians = closed(gaussians)
+    around, distances = neighbours(gaussians)
+    near = (distances < NEAR).float()[..., None]
+    gaussians = closed(gaussians, distances)
     if known is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
         weights, caution = torch.ones_like(empty), 1.0
@@ -51,8 +53,6 @@ def refine(
         gaussians = painted(gaussians, views, cameras, known)
         pairs = [[0, i] for i in range(1, len(views))]
         weights, caution = IMAGINED + (1 - IMAGINED) * known, CAUTION
-    around, distances = neighbours(gaussians)
-    near = (distances < NEAR).float()[..., None]
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
         careful = {name: caution for name in ("means", "quats", "scales")}

@@ -38,17 +38,17 @@ def neighbours(gaussians: Gaussians) -> tuple[Tensor, Tensor]:
     return there.to(gaussians.means.device), torch.from_numpy(distances).to(gaussians.means)
 
 
-def closed(gaussians: Gaussians) -> Gaussians:
+def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
     """Widen Gaussians that stand apart until they reach their neighbours; thickness is left alone.
 
     Args:
         gaussians: N of them; when there are no neighbours to reach they are returned as they are.
+        distances: (N, NEIGHBOURS) to their `neighbours`.
     """
     if len(gaussians) <= NEIGHBOURS:
         return gaussians
-    reach = neighbours(gaussians)[1][:, -1:]
     middle = gaussians.scales.median(dim=-1, keepdim=True).values
-    wider = gaussians.scales * (reach / middle).clamp(1, GROWTH)
+    wider = gaussians.scales * (distances[:, -1:] / middle).clamp(1, GROWTH)
     thickness = F.one_hot(gaussians.scales.argmin(dim=-1), 3).bool()
     wider = wider.clamp_max(LARGEST).masked_fill(thickness, 0.0)
     return replace(gaussians, scales=torch.maximum(gaussians.scales, wider))

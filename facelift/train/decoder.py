@@ -29,7 +29,8 @@ from facelift.views.generator import VIEWS
 from facelift.weights import load_reconstructor, load_views, save_model
 
 FOLD = 4  # pixels of a block that the critic sees as one place
-KNOWN = 0.5
+KNOWN = 128  # of 255, from which a draft stands
+WHITE = 250  # of 255, from which a pixel is background
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class DecoderTask:
         self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         self.first = deepcopy(self.generator.autoencoder)
-        self.model = _Trained(
-            self.generator.autoencoder, Critic(*(3 * FOLD**2,) * 2, VIEWS - 1, training.width)
-        )
+        channels = 3 * FOLD**2
+        critic = Critic(channels, channels, VIEWS - 1, training.width)
+        self.model = _Trained(self.generator.autoencoder, critic)
         self.model.to(device).requires_grad_(True)
         self.cache: dict[int, _Imagined] = {}
 
@@ -99,8 +100,8 @@ class DecoderTask:
         """A square of one view, around something that the portrait does not tell, and which view it is."""
         cell, size = self.generator.autoencoder.downsampling, self.training.crop
         view = torch.randint(VIEWS - 1, (), generator=rng)
-        open_ = (head.known[view, 0] < 255 * KNOWN) & (head.true[view].amin(dim=0) < 250)
-        places = open_.nonzero() if open_.any() else torch.zeros(1, 2)
+        places = ((head.known[view, 0] < KNOWN) & (head.true[view].amin(dim=0) < WHITE)).nonzero()
+        places = places if len(places) else torch.zeros(1, 2)
         place = places[torch.randint(len(places), (), generator=rng)]
         place = (place + torch.randint(-size // 4, size // 4, (2,), generator=rng) - size // 2) // cell
         room = (head.true.shape[-1] - size) // cell
@@ -128,8 +129,7 @@ class DecoderTask:
             drafts = draft(self.reconstructor, portrait)
             condition = self.generator.autoencoder.encode(drafts.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
-            last = torch.tensor([self.generator.scheduler.config.num_train_timesteps - 1], device=self.device)
-            latents = self.generator.predict(noise, last, condition)[0]
+            latents = self.generator.predict_at_once(noise, condition)[0]
         return drafts.images[1:].cpu(), drafts.known[1:].cpu(), latents[1:].float().cpu()
 
     @torch.no_grad()

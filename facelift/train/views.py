@@ -100,10 +100,9 @@ class ViewsTask:
         """One step from pure noise, towards the true views and past the critic, which learns beside it."""
         latents, condition = self._batch(rng, batch)
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        last = torch.full((batch,), self.generator.scheduler.config.num_train_timesteps - 1)
         learns = step >= self.training.adversary_first
         with torch.set_grad_enabled(learns), autocast(self.device):
-            imagined = self.generator.predict(noise, last.to(self.device), condition)[:, 1:].float()
+            imagined = self.generator.predict_at_once(noise, condition)[:, 1:].float()
         true, drafts = latents[:, 1:], condition.expand_as(latents)[:, 1:]
         given = torch.cat([drafts, latents[:, :1].expand_as(true)], dim=2)
         view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)

@@ -120,6 +120,11 @@ class ViewGenerator(nn.Module):
             output = torch.cat([condition[:, :1], output[:, 1:]], dim=1)
         return output
 
+    def predict_at_once(self, noise: Tensor, condition: Tensor) -> Tensor:
+        """`predict` where all is noise: for a model of one step, the six views themselves."""
+        last = self.scheduler.config.num_train_timesteps - 1
+        return self.predict(noise, torch.full((len(noise),), last, device=noise.device), condition)
+
     @torch.no_grad()
     def generate(
         self,
