@@ -188,16 +188,19 @@ def test_autoencoder_then_views(tmp_path, balls):
     loop = {"batch": 4, "lr": 3e-3, "warmup": 5, "ema": 0.9, "max_steps": 60}
     first = write_config(
         tmp_path / "autoencoder.yaml",
-        model=VIEWS,
+        model=VIEWS | {"matte": True},
         training={"data": [f"{balls}/canonical", f"{balls}/orbit"], "crop": 32},
         loop=loop,
     )
     run("autoencoder", first, tmp_path / "autoencoder", device="cpu")
     generator = load_views(tmp_path / "autoencoder/views")
-    images = HeadFolder(balls / "canonical").load("head_001000").images
+    views = HeadFolder(balls / "canonical").load("head_001000")
+    images = views.images
     latents = generator.autoencoder.encode(images)
     assert 0.3 < latents.std() < 3, "the exported scale makes the latents' variance about one"
     assert (generator.autoencoder.decode(latents) - images).abs().mean() < 0.15
+    _, logits = generator.autoencoder.decode_layers(latents)
+    assert ((logits > 0) == (views.alpha > 0.5)).float().mean() > 0.9, "the matte covers the ball"
 
     second = write_config(
         tmp_path / "views.yaml",

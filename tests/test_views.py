@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_iter
 from facelift.errors import UserError
 from facelift.reconstruct.gslrm import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
-from facelift.views.autoencoder import Autoencoder
+from facelift.views.autoencoder import SURE, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
 
 SHARED = Path(__file__).parents[2] / "shared/golden"  # the U-Net's golden file is too large to carry
@@ -215,6 +215,18 @@ def test_autoencoder_folds_pixels_into_channels():
         assert model.downsampling == 4
         torch.testing.assert_close(latents, 2 * model.posterior(images)[0])
         assert model.decode(latents).shape == images.shape
+
+
+def test_a_matte_puts_an_outline_where_a_person_is_as_likely_as_not(monkeypatch):
+    model = Autoencoder(tiny().config.autoencoder, fold=2, matte=True)
+    color, chance = torch.rand(1, 3, 32, 32), torch.linspace(0.02, 0.98, 32).expand(1, 1, 32, 32)
+    layers = torch.cat([color * 2 - 1, chance.logit()], dim=1)
+    folded = nn.functional.pixel_unshuffle(layers, 2)
+    monkeypatch.setattr(model.kl, "decode", lambda latents: type("Out", (), {"sample": folded}))
+    decoded, logits = model.decode_layers(torch.zeros(1))
+    torch.testing.assert_close((decoded, logits), (color, chance.logit()))
+    odds = (chance / (1 - chance)) ** SURE
+    torch.testing.assert_close(model.decode(torch.zeros(1)), 1 + odds / (1 + odds) * (color - 1))
 
 
 def test_fold_is_undone_exactly(monkeypatch):

@@ -66,7 +66,8 @@ def imagine(
         return views, known
     drafts = draft(reconstructor, portrait)
     views = generator.generate(portrait, drafts=drafts.images, **sampling).float()
-    views = torch.where(views.amin(dim=1, keepdim=True) > HAZE, 1.0, views)
+    if not generator.config.matte:
+        views = torch.where(views.amin(dim=1, keepdim=True) > HAZE, 1.0, views)
     return torch.lerp(views, drafts.images, drafts.known), drafts.known
 
 

@@ -15,8 +15,13 @@ THE_OTHER_WAY_ROUND = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]  # the views go ro
 
 
 def varied(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The six canonical images (6, 3, H, W) of a head in another light, framing and perhaps mirrored."""
-    return random_mirror(rng)(random_framing(rng)(random_photometry(rng)(images)))
+    """The six canonical images of a head in another light, framing and perhaps mirrored.
+
+    Args:
+        images: (6, C, H, W) RGB in [0, 1] on white; channels after these, such as coverage, only move along.
+    """
+    lit = random_photometry(rng)(images[:, :3])
+    return random_mirror(rng)(random_framing(rng)(torch.cat([lit, images[:, 3:]], dim=1)))
 
 
 def random_photometry(

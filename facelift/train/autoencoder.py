@@ -1,4 +1,7 @@
-"""Training the autoencoder: L1 and L2 on pixels, L1 on their differences, a whiff of KL."""
+"""Training the autoencoder: L1 and L2 on pixels, L1 on their differences, a whiff of KL.
+
+If its decoder draws a matte, that learns the coverage by cross-entropy, and the pixels are those on white.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facelift.devices import autocast
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
-from facelift.views.autoencoder import Autoencoder, sample_posterior
+from facelift.views.autoencoder import Autoencoder, on_white, sample_posterior
 from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
 
@@ -43,22 +47,26 @@ class AutoencoderTask:
     ) -> None:
         self.device, self.training, self.config = device, training, model
         self.folders = [HeadFolder(root) for root in training.data]
-        self.model = Autoencoder(model.autoencoder, model.fold, components=model.components)
+        self.model = Autoencoder(
+            model.autoencoder, model.fold, components=model.components, matte=model.matte
+        )
         with torch.no_grad():
             # Almost no noise at first: channels that start as noise are ignored, and never come back.
             self.model.kl.quant_conv.bias[self.model.latent_channels :] = -6.0
             if self.model.linear is not None:  # the network starts as silent beside the linear code
-                self.model.linear.fit(self._images(draws(0, 1), FITTED))
+                self.model.linear.fit(self._images(draws(0, 1), FITTED)[:, :3])
                 self.model.kl.quant_conv.weight[: self.model.latent_channels] = 0
                 self.model.kl.decoder.conv_out.weight.zero_()
                 self.model.kl.decoder.conv_out.bias.zero_()
         channels_last(self.model.to(device))
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
-        images = self._images(rng, batch).to(self.device)
+        images, coverage = self._images(rng, batch).to(self.device).split([3, 1], dim=1)
         with autocast(self.device):
             mean, logvar = (x.float() for x in self.model.posterior(images))
-            decoded = self.model.decode(sample_posterior(mean, logvar) * self.model.scaling_factor).float()
+            latents = sample_posterior(mean, logvar) * self.model.scaling_factor
+            color, logits = self.model.decode_layers(latents)
+        decoded, matted = on_white(color.float(), logits), matte_loss(logits, coverage)
         pixels = (decoded - images).abs().mean()
         squared = (decoded - images).square()
         edges = sum(
@@ -70,6 +78,7 @@ class AutoencoderTask:
             + SQUARED_WEIGHT * squared.mean()
             + self.training.edges * edges
             + self.training.kl * kl * mean[0].numel()
+            + matted
         ).backward()
         mse = squared.detach().mean(dim=(1, 2, 3))
         return {"l1": pixels.item(), "psnr": float(-10 * mse.log10().mean()), "kl": kl.item()}
@@ -78,7 +87,7 @@ class AutoencoderTask:
         return torch.cat([self._image(rng) for _ in range(count)])
 
     def _image(self, rng: torch.Generator) -> Tensor:
-        """(1, 3, crop, crop) of a random view."""
+        """(1, 4, crop, crop) of a random view, its coverage last."""
         folder = self.folders[int(torch.randint(len(self.folders), (), generator=rng))]
         head = folder.heads[int(torch.randint(len(folder), (), generator=rng))]
         view = folder.load(head, [int(torch.randint(folder.count(head), (), generator=rng))])
@@ -89,8 +98,9 @@ class AutoencoderTask:
             covered = view.alpha[0, 0].nonzero()
             centre = covered[int(torch.randint(len(covered), (), generator=rng))]
         top, left = (centre - crop // 2).clamp(0, size - crop).tolist()
-        image = view.images[..., top : top + crop, left : left + crop]
-        return random_photometry(rng)(image.flip(-1) if torch.rand((), generator=rng) < 0.5 else image)
+        layers = torch.cat([view.images, view.alpha], dim=1)[..., top : top + crop, left : left + crop]
+        layers = layers.flip(-1) if torch.rand((), generator=rng) < 0.5 else layers
+        return torch.cat([random_photometry(rng)(layers[:, :3]), layers[:, 3:]], dim=1)
 
     @torch.no_grad()
     def picture(self, model: torch.nn.Module) -> Tensor:
@@ -104,8 +114,15 @@ class AutoencoderTask:
     def export(self, model: torch.nn.Module, folder: Path) -> None:
         """The autoencoder inside an untrained view generator, its latents scaled to unit variance."""
         assert isinstance(model, Autoencoder)
-        images = self._images(draws(0, 0), 32).to(self.device)
+        images = self._images(draws(0, 0), 32)[:, :3].to(self.device)
         scale = 1.0 / float(model.posterior(images)[0].std())
         generator = ViewGenerator(replace(self.config, scaling_factor=scale))
         generator.autoencoder.load_state_dict(model.state_dict())
         save_model(generator, folder / "views")
+
+
+def matte_loss(logits: Tensor | None, coverage: Tensor) -> Tensor:
+    """Cross-entropy of a matte, if there is one, and the (B, 1, H, W) coverage in [0, 1]."""
+    if logits is None:
+        return coverage.new_zeros(())
+    return F.binary_cross_entropy_with_logits(logits.float(), coverage)

@@ -3,8 +3,8 @@
 Ours, not in the paper. The autoencoder learned to decode true latents. Imagined ones are blurred where the
 portrait does not settle what they show: an outline between two places, hair without strands. Here the decoder
 alone is trained against a critic of pixels (Isola et al., "Image-to-Image Translation with Conditional
-Adversarial Networks", 2017, judge patches so), the views put together with their drafts as at inference. The
-latents stay what they are, and so does the U-Net.
+Adversarial Networks", 2017, judge patches so), the views put together with their drafts as at inference.
+Its matte learns by cross-entropy where people most likely end. The latents and the U-Net stay what they are.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct.draft import draft
 from facelift.train.augment import varied
+from facelift.train.autoencoder import matte_loss
 from facelift.train.critic import Critic, contest
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
-from facelift.views.autoencoder import Autoencoder
+from facelift.views.autoencoder import Autoencoder, on_white
 from facelift.views.generator import VIEWS
 from facelift.weights import load_reconstructor, load_views, save_model
 
 FOLD = 4  # pixels of a block that the critic sees as one place
 KNOWN = 128  # of 255, from which a draft stands
-WHITE = 250  # of 255, from which a pixel is background
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,14 @@ class DecoderTraining:
 
 @dataclass(frozen=True)
 class _Imagined:
-    """A head's five other views, half precision and bytes: true ones, drafts, where these stand, latents."""
+    """A head's five other views, half precision and bytes.
+
+    Attributes:
+        true: and their coverage (5, 4, S, S).
+        drafts: (5, 3, S, S), and where these stand:
+        known: (5, 1, S, S).
+        latents: (5, C, h, w).
+    """
 
     true: Tensor
     drafts: Tensor
@@ -92,7 +99,11 @@ class DecoderTask:
             torch.stack(x).to(self.device) for x in zip(*crops, strict=True)
         )
         with torch.set_grad_enabled(step >= self.training.adversary_first), autocast(self.device):
-            imagined = torch.lerp(self.generator.autoencoder.decode(latents).float(), drafts, known)
+            color, logits = self.generator.autoencoder.decode_layers(latents)
+        imagined = torch.lerp(on_white(color.float(), logits), drafts, known)
+        true, coverage = true.split([3, 1], dim=1)
+        if logits is not None and logits.requires_grad:
+            matte_loss(logits, coverage).backward(retain_graph=True)
         true, imagined, drafts = (F.pixel_unshuffle(4 * x - 2, FOLD) for x in (true, imagined, drafts))
         return contest(self.model.critic, true, imagined, drafts, view, self.training.adversary)
 
@@ -100,7 +111,7 @@ class DecoderTask:
         """A square of one view, around something that the portrait does not tell, and which view it is."""
         cell, size = self.generator.autoencoder.downsampling, self.training.crop
         view = torch.randint(VIEWS - 1, (), generator=rng)
-        places = ((head.known[view, 0] < KNOWN) & (head.true[view].amin(dim=0) < WHITE)).nonzero()
+        places = ((head.known[view, 0] < KNOWN) & (head.true[view, 3] > 0)).nonzero()
         places = places if len(places) else torch.zeros(1, 2)
         place = places[torch.randint(len(places), (), generator=rng)]
         place = (place + torch.randint(-size // 4, size // 4, (2,), generator=rng) - size // 2) // cell
@@ -116,10 +127,10 @@ class DecoderTask:
         """One head in one of its lights and framings, imagined once."""
         if index not in self.cache:
             rng = draws(0, index)
-            images = self.folder.load(self.folder.heads[index // self.training.variants]).images
-            images = varied(images, rng)
-            drafts, known, latents = self._sample(images[0].to(self.device), rng)
-            true, drafts, known = ((255 * x).round().byte() for x in (images[1:], drafts, known))
+            views = self.folder.load(self.folder.heads[index // self.training.variants])
+            layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
+            drafts, known, latents = self._sample(layers[0, :3].to(self.device), rng)
+            true, drafts, known = ((255 * x).round().byte() for x in (layers[1:], drafts, known))
             self.cache[index] = _Imagined(true, drafts, known, latents.half())
         return self.cache[index]
 
@@ -140,7 +151,7 @@ class DecoderTask:
         for index in range(0, len(self.folder), max(1, len(self.folder) // 3))[:3]:
             head = self._imagined(index * self.training.variants)
             true, drafts, known = (x.float() / 255 for x in (head.true, head.drafts, head.known))
-            rows.append(true)
+            rows.append(true[:, :3])
             for decoder in (self.first, self._with(model)):
                 views = decoder.decode(head.latents.float().to(self.device)).float().cpu()
                 rows.append(torch.lerp(views, drafts, known))

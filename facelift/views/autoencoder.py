@@ -9,6 +9,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+SURE = 5.0  # how much surer than it is a matte is taken: what is one or the other, nothing between
+
 
 class Autoencoder(nn.Module):
     """diffusers' AutoencoderKL between images in [0, 1] and latents of about unit variance.
@@ -17,6 +19,10 @@ class Autoencoder(nn.Module):
     last), so that a small model never works at full resolution; 1, as in Stable Diffusion, does nothing.
     With `components`, a fixed linear code of each cell's pixels stands beside the network, which only learns
     what that misses (the shortcuts of Chen et al., "Deep Compression Autoencoder", but fitted beforehand).
+
+    With `matte`, the decoder says of each pixel what colour a person has there, and, as a logit, how sure it
+    is that there is one. Latents that are the mean of many heads have no outline; where a person is as likely
+    as not, this puts one.
     """
 
     def __init__(
@@ -25,10 +31,12 @@ class Autoencoder(nn.Module):
         fold: int = 1,
         scaling_factor: float = 0.18215,
         components: bool = False,
+        matte: bool = False,
     ) -> None:
         super().__init__()
         self.fold = fold
-        self.kl = AutoencoderKL(in_channels=3 * fold**2, out_channels=3 * fold**2, **config)
+        layers = 4 if matte else 3
+        self.kl = AutoencoderKL(in_channels=3 * fold**2, out_channels=layers * fold**2, **config)
         self.scaling_factor = scaling_factor
         self.linear = PatchComponents(self.latent_channels, self.downsampling) if components else None
 
@@ -52,10 +60,15 @@ class Autoencoder(nn.Module):
         return mean, distribution.logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB, about [0, 1] but not clamped."""
+        """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB on white, about [0, 1] but not clamped."""
+        return on_white(*self.decode_layers(latents))
+
+    def decode_layers(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB, and a matte's (B, 1, H, W) logits or None."""
         latents = latents / self.scaling_factor
         base = 0.5 if self.linear is None else self.linear.decode(latents)
-        return F.pixel_shuffle(self.kl.decode(latents).sample, self.fold) / 2 + base
+        layers = F.pixel_shuffle(self.kl.decode(latents).sample, self.fold)
+        return layers[:, :3] / 2 + base, layers[:, 3:] if layers.shape[1] > 3 else None
 
 
 class PatchComponents(nn.Module):
@@ -97,6 +110,11 @@ class PatchComponents(nn.Module):
     def _pixels(self, images: Tensor) -> Tensor:
         """(B, h, w, 3 side^2)."""
         return F.pixel_unshuffle(images, self.side).movedim(1, -1)
+
+
+def on_white(color: Tensor, logits: Tensor | None) -> Tensor:
+    """What `Autoencoder.decode_layers` gave, as one image."""
+    return color if logits is None else 1 + (SURE * logits).sigmoid() * (color - 1)
 
 
 def sample_posterior(mean: Tensor, logvar: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class ViewGeneratorConfig:
         any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
-        fold, components: see `Autoencoder`.
+        fold, components, matte: see `Autoencoder`.
         scaling_factor: see `Autoencoder`.
         prompt_tokens: tokens that name a view to the U-Net: learned ones, or an encoded sentence.
         image_encoder: arguments of transformers' CLIPVisionConfig; None has the U-Net see the portrait
@@ -51,6 +51,7 @@ class ViewGeneratorConfig:
     autoencoder: dict[str, Any]
     fold: int = 1
     components: bool = False
+    matte: bool = False
     scaling_factor: float = 0.18215
     prompt_tokens: int = 1
     scheduler: dict[str, Any] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class ViewGenerator(nn.Module):
         if config.drafts and config.scheduler.get("prediction_type") != "sample":
             raise ValueError("a view generator with drafts predicts the clean sample")
         self.autoencoder = Autoencoder(
-            config.autoencoder, config.fold, config.scaling_factor, config.components
+            config.autoencoder, config.fold, config.scaling_factor, config.components, config.matte
         )
         self.unet = build_unet(config.unet, VIEWS)
         if config.drafts:
