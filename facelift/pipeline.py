@@ -179,7 +179,7 @@ class FaceLift:
             self._check_size(portrait.image.shape[-1])
             image = portrait.image.to(self.device)
         with timings("views"), self.autocast():
-            views, known = imagine(
+            imagined = imagine(
                 self.views,
                 self.reconstructor,
                 image,
@@ -191,13 +191,14 @@ class FaceLift:
                 sliced=self.memory != "fast",
                 progress=progress,
             )
-            if self.settings.keep_portrait:
-                views[0] = image  # the first view is the input: its every pixel is known
+            views, coverage = imagined.images, imagined.coverage
+            if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
+                views[0], coverage[0] = image, portrait.alpha.to(self.device)
         with timings("reconstruction"):
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             steps = self.settings.refinement if refinement is None else refinement
-            gaussians = refine(gaussians, views, self._rig(views), steps, known)
+            gaussians = refine(gaussians, views, self._rig(views), steps, coverage, imagined.known)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
@@ -205,14 +206,15 @@ class FaceLift:
         """Stage 2 alone: six true views become Gaussians.
 
         Args:
-            views: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
+            views: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; or (6, 4, S, S), their
+                coverage after the colours, which helps the refinement.
             refinement: as in `__call__`.
         """
-        views = views.to(self.device)
+        views, coverage = views[:, :3].to(self.device), views[:, 3:].to(self.device)
         with self.autocast(), resident(self.reconstructor, self.device):
             gaussians = self.reconstructor.reconstruct(views, self._rig(views))
         steps = self.settings.refinement if refinement is None else refinement
-        return refine(gaussians, views, self._rig(views), steps)
+        return refine(gaussians, views, self._rig(views), steps, coverage if coverage.shape[1] else None)
 
     def _check_size(self, size: int) -> None:
         cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)

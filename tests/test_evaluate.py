@@ -35,6 +35,7 @@ from facelift.evaluate.sets import TestSet
 from facelift.evaluate.statistics import estimate
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head
+from facelift.portrait import prepare_portrait
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.split import folder_name
 from facelift.train.data import HeadFolder, Views
@@ -524,7 +525,7 @@ class Fake:
         return SimpleNamespace(portrait=portrait, views=views, gaussians=ball(0.6, 0.5), faces=1)
 
     def reconstruct(self, views):
-        assert views.shape == (6, 3, self.size, self.size)
+        assert views.shape == (6, 4, self.size, self.size)
         return ball(0.6, 0.5)
 
 
@@ -715,10 +716,28 @@ def test_a_real_model_goes_through(balls):
         "reconstruction": 4,
         "single-image": 4,
     }
-    gaussians = model.reconstruct(rounded(sample.canonical.images))
+    cut_out = torch.cat([rounded(sample.canonical.images), sample.canonical.alpha], dim=1)
+    gaussians = model.reconstruct(cut_out)
     direct = Head(sample.canonical.images[0], sample.canonical.images, gaussians, 0)
     expected = direct.render(sample.orbit.cameras)
     torch.testing.assert_close(said["reconstruction"].images.clamp(0, 1), expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_is_given_what_the_portrait_shows_cut_out(balls):
+    sample = TestSet(balls, 1).load(folder_name(0))
+    given = []
+
+    class Recording:
+        size = SIZE
+
+        def __call__(self, photo, **options):
+            given.append(prepare_portrait(photo, SIZE, prepared=options["prepared"]))
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        model_answers(Recording(), sample, questions(sample), seed=0)
+    torch.testing.assert_close(given[0].image, sample.canonical.images[0], atol=0.01, rtol=0)
+    torch.testing.assert_close(given[0].alpha, sample.canonical.alpha[0], atol=0.01, rtol=0)
 
 
 # --- two reports

@@ -195,21 +195,22 @@ def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
     assert not (known[1:, 0] > 0)[unknown].any()
 
 
-def test_imagined_haze_is_background_and_what_is_known_stays():
-    class Hazy:
-        config = SimpleNamespace(drafts=True)
+def test_imagined_views_keep_what_is_known_and_their_own_matte():
+    class Imagining:
+        config = SimpleNamespace(drafts=True, matte=True)
 
         def generate(self, portrait, drafts):
-            return torch.cat([torch.full((6, 3, 256, 128), 0.95), torch.full((6, 3, 256, 128), 0.9)], dim=3)
+            return torch.cat([torch.full((6, 3, 256, 256), 0.9), torch.full((6, 1, 256, 256), 0.6)], dim=1)
 
     portrait = torch.full((3, 256, 256), 0.95)
-    views, known = imagine(Hazy(), GreenBall(), portrait)
-    assert torch.equal(views[0], portrait), "the photo keeps its whites"
-    unknown = known[:, 0] == 0
-    left = unknown & (torch.arange(256) < 128)
-    assert left.any() and (views.movedim(1, -1)[left] == 1).all()
-    right = unknown & ~left
-    assert right.any() and (views.movedim(1, -1)[right] == 0.9).all()
+    imagined = imagine(Imagining(), GreenBall(), portrait)
+    assert torch.equal(imagined.images[0], portrait), "the photo keeps its whites"
+    unknown = imagined.known[:, 0] == 0
+    assert unknown.any()
+    assert (imagined.images.movedim(1, -1)[unknown] == 0.9).all()
+    assert (imagined.coverage[:, 0][unknown] == 0.6).all()
+    empty = imagined.known[1:, 0, :20] == 1
+    assert empty.any() and (imagined.coverage[1:, 0, :20][empty] == 0).all(), "above the ball is nothing"
 
 
 def test_what_a_view_rules_out():
@@ -267,17 +268,30 @@ def test_refinement_recovers_what_was_lost():
     assert torch.equal(again.sh0, refined.sh0), "deterministic"
 
 
+def test_a_rim_does_not_take_the_white_behind_it():
+    """Half-covered pixels are explained by opacity where the coverage is known, else by paler colours."""
+    true, cameras = a_sphere_of_gaussians(), canonical_rig(32)
+    true = replace(true, sh0=torch.full((300, 3), -1.0), opacities=torch.full((300,), 0.5))
+    drawn = render(true, cameras)
+    start = replace(true, opacities=torch.full((300,), 0.9))
+    errors = {}
+    for coverage in (None, drawn.alpha):
+        refined = refine(start, drawn.image, cameras, 60, coverage)
+        errors[coverage is None] = (render(refined, cameras).alpha - drawn.alpha).square().mean()
+    assert errors[False] < errors[True] / 2
+
+
 def test_refinement_trusts_the_photo_more_than_imagined_views():
     true, cameras = a_sphere_of_gaussians(), canonical_rig(32)
     views = render(true, cameras).image
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue
     known = torch.zeros(6, 1, 32, 32)
     known[0] = 1
-    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known)
+    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known=known)
     errors = _errors(refined, cameras, lies)
     assert errors[0] < errors[1:].min() / 2
     known[3] = 1
-    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known)
+    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known=known)
     assert _errors(surer, cameras, lies)[3] < errors[3]
 
 

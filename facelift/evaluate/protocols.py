@@ -71,9 +71,9 @@ def questions(sample: Sample) -> dict[str, Question]:
 def model_answers(
     model: FaceLift, sample: Sample, asked: Mapping[str, Question], seed: int
 ) -> dict[str, Answer]:
-    """What the model says to every question."""
-    portrait = asked["front"].portrait
-    head = model(portrait.movedim(0, -1).numpy(), seed=seed, prepared=True)
+    """What the model says to every question; views are given to it cut out, with their coverage."""
+    portrait, six = asked["front"].portrait, sample.canonical
+    head = model(_cut_out(portrait, six.alpha[0]).movedim(0, -1).numpy(), seed=seed, prepared=True)
     answers = {
         "views": Answer(resized(head.views[1:].cpu(), portrait.shape[-1])),
         "front": rendered(head.gaussians, asked["front"].truth.cameras),
@@ -81,8 +81,8 @@ def model_answers(
     if "single-image" in asked:
         cameras = asked["single-image"].truth.cameras
         answers["single-image"] = rendered(head.gaussians, cameras)
-        six = resized(rounded(sample.canonical.images), model.size)
-        answers["reconstruction"] = rendered(model.reconstruct(six), cameras)
+        layers = torch.cat([rounded(six.images), six.alpha], dim=1)
+        answers["reconstruction"] = rendered(model.reconstruct(resized(layers, model.size)), cameras)
     return answers
 
 
@@ -209,6 +209,12 @@ def _shared(rig: Cameras, test: TestSet) -> bool:
     """Whether all samples have these cameras, and no others."""
     others = (test.orbit_cameras(name) for name in test.names)
     return all(other and len(other) == len(rig) and matching(other, rig) for other in others)
+
+
+def _cut_out(image: Tensor, alpha: Tensor) -> Tensor:
+    """(4, H, W) straight RGBA of (3, H, W) on white and its (1, H, W) coverage."""
+    color = (image - (1 - alpha)) / alpha.clamp_min(1 / 255)
+    return torch.cat([color, alpha]).clamp(0, 1)
 
 
 def _as_png(views: Views) -> Views:

@@ -6,7 +6,7 @@ costs the same for every photo and knows where to look.
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -29,6 +29,7 @@ FACE_SIDE = 0.3310
 FACE_CENTRE = (0.4946, 0.5568)
 
 MAX_HEM = 0.08  # share of the square's height by which a body is continued below the end of the photo
+WHITE = 0.98  # what is brighter in all channels is background
 WORK_SIDE = 512  # matting is done at this side at least: in fewer pixels there are no hairs to find
 
 
@@ -38,7 +39,8 @@ class Portrait:
 
     Attributes:
         image: `(3, S, S)` float32 RGB in [0, 1], composited on white.
-        alpha: `(1, S, S)` float32 in [0, 1].
+        alpha: `(1, S, S)` float32 in [0, 1]; 1 wherever a prepared portrait without an alpha channel is not
+            white.
         faces: how many faces the photo has (0: a prepared portrait, in which none was looked for).
         box: the face that was used, in pixels of the upright photo; None for a prepared portrait.
     """
@@ -70,7 +72,11 @@ def prepare_portrait(
         if h != w:
             raise UserError(f"{_name(photo)} is {w} x {h}: a prepared portrait must be square.")
         size = size or w
-        return _portrait(*_warp(image, size / w, 0.0, 0.0, size), size)
+        rgb, alpha = _warp(image, size / w, 0.0, 0.0, size)
+        portrait = _portrait(rgb, alpha, size)
+        if image.shape[2] == 4:
+            return portrait
+        return replace(portrait, alpha=(portrait.image.amin(dim=0, keepdim=True) <= WHITE).float())
 
     if size is None:
         raise ValueError("only a prepared portrait has a size of its own")

@@ -20,6 +20,7 @@ from facelift.devices import resident
 from facelift.gaussians import Gaussians
 from facelift.reconstruct.carve import nearest_matter
 from facelift.reconstruct.gslrm import GSLRM
+from facelift.reconstruct.surface import not_white
 from facelift.render import render
 from facelift.views.generator import ViewGenerator
 
@@ -28,7 +29,6 @@ GROWN = 1.25  # Gaussians of one view have gaps when seen from aside
 NEIGHBOURHOOD = 5  # pixels
 CLOSED, LOOSE = 0.95, 0.8  # opacity around a pixel at which a surface is known, and at which it is not
 SEEN = 0.1  # opacity from which the front camera sees a surface
-HAZE = 0.93  # what is imagined brighter than that is background
 SLACK, TOLERANCE = 0.03, 0.1  # of depths, in world units: what may be there already, what counts as there
 
 
@@ -37,38 +37,49 @@ class Draft:
     """Attributes:
     images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait itself.
         UNKNOWN shows through wherever something may be.
+    coverage: (6, 1, S, S) in [0, 1], of what is drawn; of the portrait, what is not white.
     known: (6, 1, S, S) in [0, 1], where the draft may stand as it is: in the front view everywhere; in the
         others where nothing can be, and where Gaussians lie close with nothing before them.
     """
 
     images: Tensor
+    coverage: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """Attributes:
+    images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
+    coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
+    known: (6, 1, S, S) in [0, 1], 1 where they are the photo's and not imagined.
+    """
+
+    images: Tensor
+    coverage: Tensor
     known: Tensor
 
 
 @torch.no_grad()
-def imagine(
-    generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **sampling: Any
-) -> tuple[Tensor, Tensor]:
+def imagine(generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **sampling: Any) -> Imagined:
     """Stage 1: the six views of a portrait, from a draft of them if the generator works from one.
 
     Args:
         portrait: (3, S, S) RGB in [0, 1] on white.
         sampling: as `ViewGenerator.generate` takes it.
-
-    Returns:
-        views: (6, 3, S, S) RGB in [0, 1], in the order of VIEW_NAMES.
-        known: (6, 1, S, S) in [0, 1], 1 where they are the photo's and not imagined.
     """
-    if not generator.config.drafts:
-        views = generator.generate(portrait, **sampling).float()
-        known = torch.zeros_like(views[:, :1])
+    drafts = draft(reconstructor, portrait) if generator.config.drafts else None
+    layers = generator.generate(portrait, drafts=drafts and drafts.images, **sampling).float()
+    images, coverage = layers[:, :3], layers[:, 3:] if generator.config.matte else not_white(layers)
+    if drafts is None:
+        known = torch.zeros_like(coverage)
         known[0] = 1
-        return views, known
-    drafts = draft(reconstructor, portrait)
-    views = generator.generate(portrait, drafts=drafts.images, **sampling).float()
-    if not generator.config.matte:
-        views = torch.where(views.amin(dim=1, keepdim=True) > HAZE, 1.0, views)
-    return torch.lerp(views, drafts.images, drafts.known), drafts.known
+        return Imagined(images, coverage, known)
+    images, coverage = (
+        torch.lerp(imagined, drawn, drafts.known)
+        for imagined, drawn in ((images, drafts.images), (coverage, drafts.coverage))
+    )
+    return Imagined(images, coverage, drafts.known)
 
 
 @torch.no_grad()
@@ -93,7 +104,11 @@ def draft(reconstructor: GSLRM, portrait: Tensor) -> Draft:
     alone = empty & (drawn.alpha < SEEN)
     known = torch.where(alone, 1.0, closed * ~before)
     known = known * (2 * _around(known) - 1).clamp(0, 1)  # a pixel is as sure as those around it
-    return Draft(torch.cat([portrait[None], images]), torch.cat([torch.ones_like(known[:1]), known]))
+    return Draft(
+        images=torch.cat([portrait[None], images]),
+        coverage=torch.cat([not_white(portrait[None]), drawn.alpha]),
+        known=torch.cat([torch.ones_like(known[:1]), known]),
+    )
 
 
 def _surface(gaussians: Gaussians, camera: Cameras) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.reconstruct.surface import NEIGHBOURS, WHITE, closed, neighbours, painted
+from facelift.reconstruct.surface import NEIGHBOURS, closed, neighbours, not_white, painted
 from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
@@ -28,7 +28,12 @@ ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must 
 
 
 def refine(
-    gaussians: Gaussians, views: Tensor, cameras: Cameras, steps: int, known: Tensor | None = None
+    gaussians: Gaussians,
+    views: Tensor,
+    cameras: Cameras,
+    steps: int,
+    coverage: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Gaussians:
     """Close the surface of the Gaussians, then fit every field of them to an even number of views.
 
@@ -37,18 +42,19 @@ def refine(
         views: (V, 3, H, W) RGB in [0, 1] on white.
         cameras: of the views.
         steps: of Adam; each renders two of the views, in turn.
+        coverage: (V, 1, H, W) in [0, 1] of the views; None is unknown wherever they are not white.
         known: (V, 1, H, W) in [0, 1] where the views are true; what is imagined counts less, and each step
             renders the first view, which is all true, and one of the others. None is true everywhere.
     """
     if steps == 0:
         return gaussians
-    empty = (views.amin(dim=1, keepdim=True) > WHITE).float()
+    present = not_white(views)
     around, distances = neighbours(gaussians)
     near = (distances < NEAR).float()[..., None]
     gaussians = closed(gaussians, distances)
     if known is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
-        weights, caution = torch.ones_like(empty), 1.0
+        weights, caution = torch.ones_like(present), 1.0
     else:
         gaussians = painted(gaussians, views, cameras, known)
         pairs = [[0, i] for i in range(1, len(views))]
@@ -62,8 +68,11 @@ def refine(
         )
         for shown in islice(cycle(pairs), steps):
             drawn = render(_activated(raw), cameras[shown])
-            spilled = drawn.alpha * empty[shown]  # what hangs over the outline must vanish, not turn white
-            error = weights[shown] * ((drawn.image - views[shown]).square() + spilled.square())
+            # What hangs over the outline must vanish, not turn white; a rim in the view's colours must not
+            # be the white behind it.
+            wanted = present[shown] * drawn.alpha if coverage is None else coverage[shown]
+            uncovered = drawn.alpha - wanted
+            error = weights[shown] * ((drawn.image - views[shown]).square() + uncovered.square())
             colors = SH_C0 * raw["sh0"]
             moved = (colors - SH_C0 * gaussians.sh0).square().sum()
             # Detached, for the gradient of a gather adds up in any order, and runs must be alike.

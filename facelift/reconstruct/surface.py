@@ -54,6 +54,11 @@ def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
     return replace(gaussians, scales=torch.maximum(gaussians.scales, wider))
 
 
+def not_white(images: Tensor) -> Tensor:
+    """(V, 1, H, W) the coverage of (V, 3, H, W) images on white, as far as it can be told: 0 or 1."""
+    return (images.amin(dim=1, keepdim=True) <= WHITE).float()
+
+
 @torch.no_grad()
 def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor) -> Gaussians:
     """Give Gaussians the colours of the views that see them, above all of what the photo shows.
@@ -65,8 +70,7 @@ def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor
         known: (V, 1, H, W) in [0, 1] where the views are true.
     """
     depths = render(gaussians, cameras).mean_depth
-    foreground = (views.amin(dim=1, keepdim=True) <= WHITE).float()
-    trusted = -F.max_pool2d(-foreground, RIM, 1, RIM // 2) * (FAITH + known.square())
+    trusted = -F.max_pool2d(-not_white(views), RIM, 1, RIM // 2) * (FAITH + known.square())
     pixels, distance = cameras.project(gaussians.means)
     places = pixels / views.new_tensor([cameras.width, cameras.height]) * 2 - 1
     layers = torch.cat([views, depths, trusted], dim=1)

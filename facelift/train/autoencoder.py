@@ -66,7 +66,7 @@ class AutoencoderTask:
             mean, logvar = (x.float() for x in self.model.posterior(images))
             latents = sample_posterior(mean, logvar) * self.model.scaling_factor
             color, logits = self.model.decode_layers(latents)
-        decoded, matted = on_white(color.float(), logits), matte_loss(logits, coverage)
+        decoded, matted = on_white(color.float(), logits)[:, :3], matte_loss(logits, coverage)
         pixels = (decoded - images).abs().mean()
         squared = (decoded - images).square()
         edges = sum(
@@ -107,7 +107,7 @@ class AutoencoderTask:
         assert isinstance(model, Autoencoder)
         folder = self.folders[0]
         images = torch.cat([folder.load(folder.heads[i], [i]).images for i in range(min(4, len(folder)))])
-        decoded = model.decode(model.encode(images.to(self.device))).cpu().clamp(0, 1)
+        decoded = model.decode(model.encode(images.to(self.device)))[:, :3].cpu().clamp(0, 1)
         return torch.cat([torch.cat([*x], dim=2) for x in (images, decoded)], dim=1)
 
     @torch.no_grad()

@@ -100,7 +100,7 @@ class DecoderTask:
         )
         with torch.set_grad_enabled(step >= self.training.adversary_first), autocast(self.device):
             color, logits = self.generator.autoencoder.decode_layers(latents)
-        imagined = torch.lerp(on_white(color.float(), logits), drafts, known)
+        imagined = torch.lerp(on_white(color.float(), logits)[:, :3], drafts, known)
         true, coverage = true.split([3, 1], dim=1)
         if logits is not None and logits.requires_grad:
             matte_loss(logits, coverage).backward(retain_graph=True)
@@ -153,7 +153,7 @@ class DecoderTask:
             true, drafts, known = (x.float() / 255 for x in (head.true, head.drafts, head.known))
             rows.append(true[:, :3])
             for decoder in (self.first, self._with(model)):
-                views = decoder.decode(head.latents.float().to(self.device)).float().cpu()
+                views = decoder.decode(head.latents.float().to(self.device))[:, :3].float().cpu()
                 rows.append(torch.lerp(views, drafts, known))
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1).clamp(0, 1)
 

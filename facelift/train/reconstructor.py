@@ -107,12 +107,12 @@ class ReconstructorTask:
         assert self.generator is not None
         if head not in self.cache:
             with autocast(self.device):
-                views, _ = imagine(
+                views = imagine(
                     self.generator,
                     self.first,
                     front.to(self.device),
                     seed=self.heads.index(head),
-                )
+                ).images
             self.cache[head] = views.half().cpu()
         return torch.cat([front[None], self.cache[head][1:].float()])
 

@@ -165,7 +165,7 @@ class ViewsTask:
             with autocast(self.device):
                 portrait = truth[0].to(self.device)
                 views = self._with(model).generate(portrait, drafts=self._drafts(portrait)).float().cpu()
-            rows += [torch.cat([*truth], dim=2), torch.cat([*views], dim=2)]
+            rows += [torch.cat([*truth], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 
     def export(self, model: nn.Module, folder: Path) -> None:

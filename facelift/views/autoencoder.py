@@ -60,7 +60,10 @@ class Autoencoder(nn.Module):
         return mean, distribution.logvar
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB on white, about [0, 1] but not clamped."""
+        """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB on white, about [0, 1] but not clamped.
+
+        With a matte (B, 4, H, W): coverage comes after the colours.
+        """
         return on_white(*self.decode_layers(latents))
 
     def decode_layers(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -113,8 +116,11 @@ class PatchComponents(nn.Module):
 
 
 def on_white(color: Tensor, logits: Tensor | None) -> Tensor:
-    """What `Autoencoder.decode_layers` gave, as one image."""
-    return color if logits is None else 1 + (SURE * logits).sigmoid() * (color - 1)
+    """What `Autoencoder.decode_layers` gave, as `Autoencoder.decode` gives it."""
+    if logits is None:
+        return color
+    coverage = (SURE * logits).sigmoid()
+    return torch.cat([1 + coverage * (color - 1), coverage], dim=1)
 
 
 def sample_posterior(mean: Tensor, logvar: Tensor) -> Tensor:

@@ -156,7 +156,8 @@ class ViewGenerator(nn.Module):
             progress: wraps the steps, to show them.
 
         Returns:
-            (6, 3, S, S) RGB in [0, 1], in the order of cameras.VIEW_NAMES; the first shows the portrait.
+            (6, 3, S, S) RGB in [0, 1], in the order of cameras.VIEW_NAMES; the first shows the portrait. With
+            a matte (6, 4, S, S): coverage comes after the colours.
 
         Raises:
             UserError: eta is asked of a scheduler that has none.
