@@ -40,6 +40,7 @@ app = typer.Typer(
 
 class Matting(StrEnum):
     auto = "auto"
+    network = "network"
     grabcut = "grabcut"
     rembg = "rembg"
     none = "none"
@@ -95,6 +96,7 @@ class Stage(StrEnum):
     views = "views"
     decoder = "decoder"
     reconstructor = "reconstructor"
+    portrait = "portrait"
 
 
 DeviceOption = Annotated[

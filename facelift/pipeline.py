@@ -22,6 +22,7 @@ from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.align import Matting
+from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
 from facelift.reconstruct.draft import imagine
 from facelift.reconstruct.refine import refine
@@ -78,6 +79,7 @@ class FaceLift:
         settings: what the models ask of the pipeline.
         dtype: what to compute in; "auto" is what the settings say for the device.
         memory: how much of the device's memory to take, see `facelift.devices`.
+        segmenter: cuts people out of photos; see `facelift.portrait.prepare_portrait`.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class FaceLift:
         settings: Settings | None = None,
         dtype: DType = "auto",
         memory: Memory = "auto",
+        segmenter: Segmenter | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.segmenter = segmenter
         self.device = device
         self.dtype = choose_dtype(dtype, device, self.settings.dtype)
         self.views, self.reconstructor = hold(views, self.dtype), hold(reconstructor, self.dtype)
@@ -117,14 +121,18 @@ class FaceLift:
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        views, reconstructor, settings = weights.load_model(weights.find_model(model, revision))
-        return cls(views, reconstructor, torch.device(device), settings, dtype, memory)
+        folder = weights.find_model(model, revision)
+        views, reconstructor, settings = weights.load_model(folder)
+        segmenter = weights.load_segmenter(folder)
+        return cls(views, reconstructor, torch.device(device), settings, dtype, memory, segmenter)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder that `from_pretrained` reads: JSON, and safetensors in `dtype` or as held."""
         folder = Path(folder)
         weights.save_model(self.views, folder / "views", dtype)
         weights.save_model(self.reconstructor, folder / "reconstructor", dtype)
+        if self.segmenter is not None:
+            weights.save_model(self.segmenter, folder / "portrait", dtype)
         weights.save_settings(self.settings, folder)
 
     def push_to_hub(self, repository: str, private: bool = False) -> str:
@@ -175,7 +183,7 @@ class FaceLift:
         timings = timings or Timings()
         with timings("portrait"):
             size = None if prepared and self.views.config.any_size else self.size
-            portrait = prepare_portrait(photo, size, matting=matting, prepared=prepared)
+            portrait = prepare_portrait(photo, size, matting, prepared, self.segmenter)
             self._check_size(portrait.image.shape[-1])
             image = portrait.image.to(self.device)
         with timings("views"), self.autocast():

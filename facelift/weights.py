@@ -1,7 +1,8 @@
 """Where weights come from: the package, a folder or the Hugging Face hub.
 
 A model folder of ours holds `config.json` and one folder for each stage, `views/` and `reconstructor/`, each
-with a `config.json` and a `model.safetensors`. FaceLift's released folder is read as it is.
+with a `config.json` and a `model.safetensors`; and mostly `portrait/`, which cuts people out of photos.
+FaceLift's released folder is read as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from facelift import hub
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.formats.tensors import first_reason, read_json, read_safetensors
+from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.released import read_released as read_released_reconstructor
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -30,10 +32,10 @@ Model = TypeVar("Model", bound=nn.Module)
 PACKAGED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "mini"
 
-OURS = tuple(
-    f"{stage}/{name}" for stage in ("views", "reconstructor") for name in ("config.json", "model.safetensors")
-)
-MODEL_NAMES = frozenset({"views", "reconstructor", "config.json", "README.md"})
+FILES = ("config.json", "model.safetensors")
+OURS = tuple(f"{stage}/{name}" for stage in ("views", "reconstructor") for name in FILES)
+PORTRAIT = tuple(f"portrait/{name}" for name in FILES)
+MODEL_NAMES = frozenset({"views", "reconstructor", "portrait", "config.json", "README.md"})
 PIPELINE, CHECKPOINT = "mvdiffusion/pipeckpts", "gslrm/ckpt_0000000000021125.pt"
 RELEASED = (*(f"{PIPELINE}/{part}" for part in released_views.PARTS), CHECKPOINT)
 
@@ -84,7 +86,7 @@ def find_model(name: str | Path | None, revision: str | None = None) -> Path:
                 )
             return folder
     if not Path(name).exists() and hub.is_repository(str(name)):
-        files = [*OURS, *RELEASED, "config.json", "README.md", "LICENSE*"]
+        files = [*OURS, *PORTRAIT, *RELEASED, "config.json", "README.md", "LICENSE*"]
         return hub.download(str(name), revision, files, _is_complete)
     packaged = (
         ", ".join(sorted(p.name for p in PACKAGED.iterdir() if p.is_dir())) if PACKAGED.is_dir() else ""
@@ -120,6 +122,19 @@ def load_views(folder: Path) -> ViewGenerator:
 def load_reconstructor(folder: Path) -> GSLRM:
     config = _configured(GSLRMConfig, folder / "config.json")
     return _build(GSLRM, config, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
+
+
+def load_segmenter(folder: Path) -> Segmenter | None:
+    """The network of a model folder that cuts people out of photos; if it has none, the packaged model's.
+
+    None if that has none either.
+    """
+    for place in (folder / "portrait", PACKAGED / DEFAULT_MODEL / "portrait"):
+        if place.is_dir():
+            config = _configured(SegmenterConfig, place / "config.json")
+            path = place / "model.safetensors"
+            return _build(Segmenter, config, read_safetensors(path), path)
+    return None
 
 
 def save_model(model: nn.Module, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:

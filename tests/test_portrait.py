@@ -12,6 +12,7 @@ from facelift.portrait import Portrait, load_photo, prepare_portrait
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.matte import remove_background, unmix
+from facelift.portrait.segment import Segmenter, SegmenterConfig
 
 PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
 
@@ -279,6 +280,38 @@ def test_missing_rembg_is_named(photo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rembg", None)
     with pytest.raises(UserError, match="pip install rembg"):
         prepare_portrait(photo, matting="rembg")
+
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def a_segmenter(bias: float = 0.0) -> Segmenter:
+    torch.manual_seed(0)
+    segmenter = Segmenter(SegmenterConfig(widths=(16, 16, 32))).eval()
+    torch.nn.init.constant_(segmenter.leave.bias, bias)
+    return segmenter
+
+
+def test_a_segmenter_takes_any_size_and_says_the_same_of_the_same_pixels():
+    segmenter, rgb, odds = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
+    whole = segmenter.likely(rgb, odds)
+    assert whole.shape == (64, 48) and whole.min() > 0 and whole.max() < 1
+    odd = segmenter.likely(rgb[:, :51, :37], odds[:51, :37])
+    assert odd.shape == (51, 37)
+    torch.testing.assert_close(
+        segmenter(torch.cat([rgb * 2 - 1, odds[None] / 6])[None])[0, 0].sigmoid(), whole
+    )
+
+
+def test_the_network_decides_unless_another_way_is_asked_for(photo, portrait):
+    nobody = a_segmenter(bias=-100.0)
+    by_network = prepare_portrait(photo, segmenter=nobody)
+    assert by_network.alpha.mean() < 0.6 * portrait.alpha.mean(), "all but the face itself is gone"
+    assert by_network.alpha[0, 260:320, 230:280].min() > 0.95
+    assert torch.equal(prepare_portrait(photo, matting="network", segmenter=nobody).alpha, by_network.alpha)
+    assert torch.equal(prepare_portrait(photo, matting="grabcut", segmenter=nobody).alpha, portrait.alpha)
+    with pytest.raises(UserError, match="grabcut"):
+        prepare_portrait(photo, matting="network")
 
 
 # --- mattes with a known answer ------------------------------------------------------------------

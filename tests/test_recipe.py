@@ -27,13 +27,13 @@ elif job == "train":
             assert not isinstance(path, str) or Path(path).is_dir(), f"{{config.name}} wants {{path}}"
     if os.environ.get("KILLED") == config.stem:
         sys.exit(137)
-    part = out / ("reconstructor" if words[0] == "reconstructor" else "views")
+    part = out / (words[0] if words[0] in ("reconstructor", "portrait") else "views")
     part.mkdir(parents=True, exist_ok=True)
     (part / "config.json").write_text(config.stem)
 elif job == "evaluate":
     assert Path(words[0]).is_dir() and Path(option("--train")).is_dir()
     parts = {{part.parent.name for part in Path(option("--model")).rglob("config.json")}}
-    assert parts == {{"views", "reconstructor"}}
+    assert parts == {{"views", "reconstructor", "portrait"}}
 """
 
 
@@ -68,7 +68,7 @@ def trained(commands):
 def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe):
     done, commands = recipe(HEADS="30", PEOPLE="3", TIME="0.5")
     assert done.returncode == 0, done.stderr
-    assert len(trained(commands)) == len(set(trained(commands))) == 6
+    assert len(trained(commands)) == len(set(trained(commands))) == 7
     assert "--max-minutes 20" in next(c for c in commands if c.startswith("train autoencoder"))
     assert any("data/test/orbit" in c and "--heads 3 --seed 0" in c for c in commands)
     assert commands[-1].startswith("evaluate")
@@ -80,7 +80,7 @@ def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe)
 def test_a_killed_recipe_goes_on_with_the_leg_it_was_in(recipe):
     done, commands = recipe(KILLED="views")
     assert done.returncode == 137
-    assert trained(commands) == ["autoencoder.yaml", "reconstructor.yaml", "views.yaml"]
+    assert trained(commands) == ["portrait.yaml", "autoencoder.yaml", "reconstructor.yaml", "views.yaml"]
     done, commands = recipe()
     assert done.returncode == 0, done.stderr
     rest = ["views.yaml", "views_adversary.yaml", "decoder.yaml", "reconstructor_imagined.yaml"]

@@ -1,7 +1,9 @@
 """Training on folders as the generator writes them: real loops, small models, a few seconds each."""
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,12 +16,14 @@ from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.augment import random_mirror
+from facelift.train.backgrounds import random_background
 from facelift.train.critic import Critic, contest, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
-from facelift.train.loop import Muon, orthogonalized
+from facelift.train.loop import Muon, draws, orthogonalized
+from facelift.train.portrait import PortraitTraining, Scenes
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGenerator, ViewGeneratorConfig
-from facelift.weights import load_reconstructor, load_views, save_model
+from facelift.weights import load_reconstructor, load_segmenter, load_views, save_model
 
 RECONSTRUCTOR = {
     "image_size": 32,
@@ -325,6 +329,33 @@ def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_pat
         assert all(name.startswith(decodes) for name in changed)
     first_line, *_, last_line = (tmp_path / "run/log.txt").read_text().splitlines()
     assert loss_of(last_line, "error") < 0.7 * loss_of(first_line, "error")
+
+
+@pytest.mark.training
+def test_a_segmenter_learns_to_tell_balls_from_backgrounds(tmp_path, balls):
+    training = {"data": f"{balls}/canonical", "size": 32, "company": 0.0}
+    loop = {"batch": 8, "lr": 1e-2, "warmup": 2, "max_steps": 60, "ema": 0.8}
+    config = write_config(tmp_path / "p.yaml", model={"widths": [16, 32]}, training=training, loop=loop)
+    run("portrait", config, tmp_path / "run", device="cpu")
+    segmenter = load_segmenter(tmp_path / "run")
+    scenes = Scenes(HeadFolder(balls / "canonical"), PortraitTraining(**training))
+    wrong, before = [], []
+    for i in range(20):
+        photo, truth = scenes.photo(draws(7, i))
+        again, _ = scenes.photo(draws(7, i))
+        assert torch.equal(photo, again), "a seed draws the same photo"
+        wrong.append(((segmenter.likely(photo[:3], photo[3]) > 0.5) != (truth[0] > 0.5)).float().mean())
+        before.append(((photo[3] > 0) != (truth[0] > 0.5)).float().mean())
+    assert sum(wrong) < 0.7 * sum(before), "better than where a person would be"
+
+
+def test_backgrounds_are_pictures_and_differ():
+    images = [random_background(np.random.default_rng(i), 48) for i in range(30)]
+    for image in images:
+        assert image.shape == (48, 48, 3) and image.dtype == np.float32
+        assert image.min() >= 0 and image.max() <= 1
+    assert np.array_equal(images[0], random_background(np.random.default_rng(0), 48))
+    assert min(np.abs(a - b).mean() for a, b in itertools.pairwise(images)) > 0.01
 
 
 def test_a_decoder_is_for_drafts_in_one_step(tmp_path, balls, drafter):

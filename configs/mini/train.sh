@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to the weights of `mini`: heads, three models, their last legs, and the report on them.
+# From nothing to the weights of `mini`: heads, four networks, their last legs, and the report on them.
 #
 #   configs/mini/train.sh ASSETS [FOLDER]
 #
 # ASSETS is MakeHuman's or MPFB's data folder, or a pack of it. Everything is made in FOLDER (`mini` if not given),
 # which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
 # heads, checkpoints and finished legs are kept. From the environment: HEADS to train on (600), held-out PEOPLE to
-# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.1 hours beside about one for the heads.
+# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.6 hours beside about one for the heads.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }
@@ -33,6 +33,7 @@ draw train "$heads" 1000 --views 8
 draw mean "$((heads < 100 ? heads : 100))" 1000 --views 12 # for the baselines, from the cameras of the test set
 draw test "$people" 0 --views 12
 
+leg portrait portrait 30
 leg autoencoder autoencoder 40
 leg reconstructor reconstructor 90
 leg views views 90
@@ -41,5 +42,5 @@ leg decoder decoder 80
 leg reconstructor reconstructor_imagined 20
 
 mkdir -p model
-cp -r runs/mini/decoder/views runs/mini/reconstructor_imagined/reconstructor model
+cp -r runs/mini/decoder/views runs/mini/reconstructor_imagined/reconstructor runs/mini/portrait/portrait model
 facelift evaluate data/test --train data/mean --model model --out report

@@ -1,9 +1,10 @@
-"""The background of a portrait goes, the hair stays: classical matting, for no network ships with us.
+"""The background of a portrait goes, the hair stays.
 
 Three steps, each on the result of the one before:
-1. `_segment` decides which pixels are the person's. As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH
-   2004), it takes turns between colour models of both sides and the best outline under them; it knows besides
-   where head and shoulders are around a face, and finds the outline by random walks (Grady, CVPR 2005).
+1. A `facelift.portrait.segment.Segmenter` decides which pixels are the person's or, without one, `_segment`.
+   As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH 2004), that takes turns between colour models of both
+   sides and the best outline under them; it knows besides where head and shoulders are around a face, and
+   finds the outline by random walks (Grady, CVPR 2005).
 2. `_matte` finds how much of each pixel is hair, in a band around that outline that is wide at the hair and
    narrow elsewhere, by closed-form matting (Levin, Lischinski, Weiss, PAMI 2008).
 3. `unmix` takes the background's colour out of the mixed pixels, or it would be a halo on white.
@@ -14,9 +15,11 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import torch
 
 from facelift.errors import UserError
 from facelift.portrait.find import Face
+from facelift.portrait.segment import Segmenter
 
 SEGMENT_SIDE = 256  # longer side for the segmentation, pixels
 MATTE_SIDE = 512  # longer side for matting, pixels
@@ -25,16 +28,16 @@ REACH = ((0.1, 1.0), (0.25, 0.3), (0.8, 0.1), (2.5, 0.003))  # radii in face box
 DRIFT = 0.06  # how far a colour strays over one face box
 BINS = 20  # of the colour histograms, per channel
 
+Method = Literal["grabcut", "rembg"] | Segmenter
 
-def remove_background(
-    rgb: np.ndarray, face: Face, method: Literal["grabcut", "rembg"] = "grabcut"
-) -> np.ndarray:
+
+def remove_background(rgb: np.ndarray, face: Face, method: Method = "grabcut") -> np.ndarray:
     """How much of each pixel belongs to the person.
 
     Args:
         rgb: `(H, W, 3)` float32 in [0, 1], framed about as a portrait is: the head and some shoulder.
         face: the person's face, in pixels of `rgb`.
-        method: `grabcut`, or `rembg` for the network of that package.
+        method: `grabcut`, `rembg` for the network of that package, or a network of ours.
 
     Returns:
         Alpha `(H, W)` float32 in [0, 1].
@@ -47,7 +50,9 @@ def remove_background(
     h, w = rgb.shape[:2]
     medium, face = _shrink(rgb, face, MATTE_SIDE)
     small, small_face = _shrink(medium, face, SEGMENT_SIDE)
-    likely = _segment(small, small_face)
+    likely = (
+        _likely(method, small, small_face) if isinstance(method, Segmenter) else _segment(small, small_face)
+    )
     likely = cv2.resize(likely, medium.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     alpha = _matte(medium, likely, face)
     return cv2.resize(alpha, (w, h), interpolation=cv2.INTER_LINEAR).clip(0, 1)
@@ -79,6 +84,11 @@ def _rembg(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(mask, np.float32) / 255
 
 
+def _likely(segmenter: Segmenter, rgb: np.ndarray, face: Face) -> np.ndarray:
+    odds = torch.from_numpy(prior(rgb.shape, face))
+    return segmenter.likely(torch.from_numpy(rgb).movedim(-1, 0), odds).numpy()
+
+
 def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
     h, w = rgb.shape[:2]
     scale = min(1.0, side / max(h, w))
@@ -92,7 +102,7 @@ def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
 def _segment(rgb: np.ndarray, face: Face) -> np.ndarray:
     """The probability `(H, W)` float32 that a pixel is the person's."""
     u, v = _grid(rgb.shape, face)
-    prior = _prior(u, v)
+    prior = _odds(u, v)
     core = prior > 4
     likely = _sigmoid(prior)
     outside = _sigmoid(-4 * prior - 10)  # at first, only what is far from any head is surely background
@@ -149,7 +159,12 @@ def _grid(shape: tuple[int, ...], face: Face) -> tuple[np.ndarray, np.ndarray]:
     return u, v
 
 
-def _prior(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def prior(shape: tuple[int, ...], face: Face) -> np.ndarray:
+    """Log odds `(H, W)` float32 that a person covers a pixel of an image in which that face was found."""
+    return _odds(*_grid(shape, face)).astype(np.float32)
+
+
+def _odds(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Log odds that a person covers the place `u, v` of `_grid`, before any colour is seen.
 
     Set by hand: ovals for face and hair, a strip for the throat, and shoulders below a line that slopes away.
@@ -202,7 +217,7 @@ def _neighbours(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     """Alpha `(H, W)` from the segmentation, by closed-form matting in a band around its outline."""
     u, v = _grid(rgb.shape, face)
-    prior = _prior(u, v)
+    prior = _odds(u, v)
     inside = _one_piece(likely > 0.5, prior > 5)
     to_edge = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / face.side
     to_edge = to_edge - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / face.side

@@ -69,17 +69,15 @@ def imagine(generator: ViewGenerator, reconstructor: GSLRM, portrait: Tensor, **
         sampling: as `ViewGenerator.generate` takes it.
     """
     drafts = draft(reconstructor, portrait) if generator.config.drafts else None
-    layers = generator.generate(portrait, drafts=drafts and drafts.images, **sampling).float()
+    drawn = None if drafts is None else drafts.images
+    layers = generator.generate(portrait, drafts=drawn, **sampling).float()
     images, coverage = layers[:, :3], layers[:, 3:] if generator.config.matte else not_white(layers)
     if drafts is None:
         known = torch.zeros_like(coverage)
         known[0] = 1
         return Imagined(images, coverage, known)
-    images, coverage = (
-        torch.lerp(imagined, drawn, drafts.known)
-        for imagined, drawn in ((images, drafts.images), (coverage, drafts.coverage))
-    )
-    return Imagined(images, coverage, drafts.known)
+    images = torch.lerp(images, drafts.images, drafts.known)
+    return Imagined(images, torch.lerp(coverage, drafts.coverage, drafts.known), drafts.known)
 
 
 @torch.no_grad()

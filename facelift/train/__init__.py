@@ -1,4 +1,4 @@
-"""The training loops behind `facelift train`: autoencoder, views, decoder, reconstructor."""
+"""The training loops behind `facelift train`: autoencoder, views, decoder, reconstructor, portrait."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import torch
 import yaml
 
 from facelift.errors import UserError
+from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.loop import LoopConfig, Task, train
+from facelift.train.portrait import PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
-STAGES = ("autoencoder", "views", "decoder", "reconstructor")
+STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait")
 
 
 def run(
@@ -56,4 +58,6 @@ def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
         return ViewsTask(ViewsTraining(**training), device)
     if stage == "decoder":
         return DecoderTask(DecoderTraining(**training), device)
+    if stage == "portrait":
+        return PortraitTask(SegmenterConfig(**parts.get("model", {})), PortraitTraining(**training), device)
     return ReconstructorTask(GSLRMConfig(**parts["model"]), ReconstructorTraining(**training), device)

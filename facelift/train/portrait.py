@@ -1,0 +1,187 @@
+"""Training the portrait's segmenter: synthetic people before backgrounds drawn by chance, as in photos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facelift.devices import autocast
+from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
+from facelift.portrait.find import Face
+from facelift.portrait.matte import prior
+from facelift.portrait.segment import Segmenter, SegmenterConfig, as_input
+from facelift.train.augment import random_photometry
+from facelift.train.backgrounds import random_background
+from facelift.train.data import HeadFolder
+from facelift.train.loop import channels_last, draws
+from facelift.weights import save_model
+
+TURNED = (1, 5)  # the canonical views that show a face from half aside
+WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its place
+
+
+@dataclass(frozen=True)
+class PortraitTraining:
+    """Attributes:
+    data: folder of heads, canonical rig.
+    size: side of the portraits, pixels.
+    turned: how often the head is seen from half aside.
+    company: how often others stand behind.
+    shadow: how often the person's lies on what is behind.
+    cut: how often the photo ends within the portrait's square.
+    """
+
+    data: str
+    size: int = 256
+    turned: float = 0.2
+    company: float = 0.25
+    shadow: float = 0.3
+    cut: float = 0.3
+
+
+class PortraitTask:
+    def __init__(self, model: SegmenterConfig, training: PortraitTraining, device: torch.device) -> None:
+        self.device = device
+        self.scenes = Scenes(HeadFolder(training.data), training)
+        self.model = Segmenter(model).to(device)
+        channels_last(self.model)
+
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        photos, alpha = (
+            torch.stack(x).to(self.device)
+            for x in zip(*(self.scenes.photo(rng) for _ in range(batch)), strict=True)
+        )
+        layers = as_input(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
+        with autocast(self.device):
+            logits = self.model(layers)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), alpha)
+        loss.backward()
+        return {"loss": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module) -> Tensor:
+        """Six photos above what is kept of them."""
+        assert isinstance(model, Segmenter)
+        rows: list[list[Tensor]] = [[], []]
+        for i in range(6):
+            rgb, odds = self.scenes.photo(draws(1, i))[0].to(self.device).split([3, 1])
+            rows[0].append(rgb)
+            rows[1].append(1 + model.likely(rgb, odds[0]) * (rgb - 1))
+        return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        save_model(model, folder / "portrait")
+
+
+class Scenes:
+    """Photos of the people in a folder, drawn by chance."""
+
+    def __init__(self, folder: HeadFolder, training: PortraitTraining) -> None:
+        self.folder, self.training = folder, training
+
+    def photo(self, rng: torch.Generator, moved: bool = True) -> tuple[Tensor, Tensor]:
+        """One photo and what is true of it.
+
+        Args:
+            moved: scaled, shifted, turned and perhaps cut off, and its face found only about where it is;
+                otherwise framed as a portrait.
+
+        Returns:
+            (4, S, S) RGB in [0, 1] and the prior log odds, and (1, S, S) the person's coverage.
+        """
+        size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
+        turned = noise.random() < self.training.turned
+        person = self._person(rng, TURNED[noise.integers(2)] if turned else 0)
+        behind = self._behind(rng, noise)
+        face = np.array([FACE_CENTRE[0] * size, FACE_CENTRE[1] * size]), FACE_SIDE * size
+        if moved:
+            person, face = _moved(person, face, noise)
+        if noise.random() < self.training.shadow:
+            behind = _shadowed(behind, person[..., 3], noise)
+        photo = _camera(_over(person, behind), noise)
+        layers = np.dstack([photo, person[..., 3]])
+        if moved and noise.random() < self.training.cut:
+            layers = _cut_off(layers, noise)
+        (x, y), half = face[0], face[1] / 2
+        odds = prior((size, size), Face(x - half, y - half, x + half, y + half))
+        photo, alpha = layers[..., :3], layers[..., 3]
+        planes = [*photo.transpose(2, 0, 1), odds, alpha]
+        stacked = torch.from_numpy(np.stack(planes).astype(np.float32))
+        return stacked[:4], stacked[4:]
+
+    def _person(self, rng: torch.Generator, view: int) -> np.ndarray:
+        """(S, S, 4) premultiplied RGBA of someone in some light, perhaps mirrored."""
+        views = self.folder.load(self.folder.heads[_whole(rng, len(self.folder))], [view])
+        views = views.resized(self.training.size)
+        color = random_photometry(rng)(views.images) - 1 + views.alpha
+        layers = torch.cat([color, views.alpha], dim=1)[0].movedim(0, -1).numpy()
+        return np.ascontiguousarray(layers[:, ::-1] if _whole(rng, 2) else layers)
+
+    def _behind(self, rng: torch.Generator, noise: np.random.Generator) -> np.ndarray:
+        """(S, S, 3) a background, sometimes with other people in it."""
+        size = self.training.size
+        scene = random_background(noise, size)
+        others = int(noise.integers(1, 3)) if noise.random() < self.training.company else 0
+        for _ in range(others):
+            aside = noise.choice([-1, 1]) * noise.uniform(0.35, 0.7) * size
+            move = np.array([[1.0, 0, aside], [0, 1, noise.uniform(-0.2, 0.3) * size]])
+            move[:, :2] = move[:, :2] * noise.uniform(0.4, 1.1)
+            other = cv2.warpAffine(self._person(rng, _whole(rng, 6)), move, (size, size))
+            scene = _over(cv2.GaussianBlur(other, (0, 0), noise.uniform(0.3, 4)), scene)
+        return scene
+
+
+def _over(layers: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Premultiplied RGBA on what is behind."""
+    return (layers[..., :3] + (1 - layers[..., 3:]) * behind).clip(0, 1)
+
+
+def _moved(
+    person: np.ndarray, face: tuple[np.ndarray, float], noise: np.random.Generator
+) -> tuple[np.ndarray, tuple[np.ndarray, float]]:
+    """Scaled, turned and shifted; where the face, a centre and a side, is then found."""
+    size = person.shape[0]
+    scale = float(np.exp(noise.normal(0, 0.08)))
+    move = cv2.getRotationMatrix2D((size / 2, size / 2), noise.normal(0, 5), scale)
+    move[:, 2] = move[:, 2] + noise.normal(0, 0.02 * size, 2)
+    person = cv2.warpAffine(person, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    centre = move @ [*face[0], 1] + noise.normal(0, WOBBLE * size, 2)
+    return person, (centre, face[1] * scale)
+
+
+def _shadowed(behind: np.ndarray, alpha: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    size = len(alpha)
+    shift = np.array([[1, 0, noise.normal(0, 0.05 * size)], [0, 1, noise.normal(0, 0.03 * size)]])
+    shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * 0.02)
+    return behind * (1 - noise.uniform(0.1, 0.6) * shadow[..., None])
+
+
+def _camera(photo: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """Blurred, noisy, compressed: each sometimes."""
+    if noise.random() < 0.3:
+        photo = cv2.GaussianBlur(photo, (0, 0), noise.uniform(0.3, 1.5))
+    if noise.random() < 0.5:
+        photo = photo + noise.normal(0, noise.uniform(0, 0.05), photo.shape)
+    if noise.random() < 0.5:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(noise.integers(30, 95))]
+        stored = cv2.imencode(".jpg", (255 * photo.clip(0, 1)).astype(np.uint8), quality)[1]
+        photo = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.float32) / 255
+    return photo.clip(0, 1)
+
+
+def _cut_off(layers: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    """The photo ends on some side, not below; what lies beyond repeats its last pixels, as at inference."""
+    size = len(layers)
+    top, left, right = (int(e) for e in noise.uniform(0, 0.2, 3) * size * (noise.random(3) < 0.5))
+    shown = layers[top:, left : size - right]
+    return cv2.copyMakeBorder(shown, top, 0, left, right, borderType=cv2.BORDER_REPLICATE)
+
+
+def _whole(rng: torch.Generator, below: int) -> int:
+    return int(torch.randint(below, (), generator=rng))
