@@ -18,6 +18,7 @@ from facelift.evaluate import Report, evaluate, learned
 from facelift.evaluate.baselines import MeanHead, MeanImages, billboard, colored, rendered
 from facelift.evaluate.consistency import neighbour_psnr
 from facelift.evaluate.curves import Chart, draw
+from facelift.evaluate.groups import GROUPS, groups_of
 from facelift.evaluate.metrics import (
     Answer,
     Question,
@@ -738,6 +739,41 @@ def test_a_model_is_given_what_the_portrait_shows_cut_out(balls):
         model_answers(Recording(), sample, questions(sample), seed=0)
     torch.testing.assert_close(given[0].image, sample.canonical.images[0], atol=0.01, rtol=0)
     torch.testing.assert_close(given[0].alpha, sample.canonical.alpha[0], atol=0.01, rtol=0)
+
+
+# --- kinds of people
+
+
+def someone(**differences):
+    person = {"skin_tone": [0.9, 0.75, 0.68], "male": 0.2, "age": 62.0, "glasses": None, "hat": None}
+    return person | {"beard": None, "hair": "hair/bob01/bob01.mhclo", "turn": [2.0, 0, 0]} | differences
+
+
+def test_groups_follow_what_the_generator_wrote(tmp_path):
+    def groups(text):
+        (tmp_path / "person.json").write_text(text)
+        return groups_of(tmp_path)
+
+    assert groups_of(tmp_path) == [] == groups("{") == groups("{}")
+    assert groups(json.dumps(someone())) == ["light skin", "woman", "55 and over"]
+    other = someone(skin_tone=[0.36, 0.25, 0.2], male=0.9, age=30, hat={}, turn=[-9, 0, 0], hair=None)
+    assert groups(json.dumps(other)) == ["dark skin", "man", "30 to 54", "hat", "no hair", GROUPS[-1]]
+    painted = someone(beard={"length": 0.0}, hair="hair/long01/long01.mhclo", skin_tone=[0.72, 0.53, 0.42])
+    assert groups(json.dumps(painted)) == ["medium skin", "woman", "55 and over", "long hair"]
+
+
+def test_the_report_says_for_whom(run, balls):
+    for head in (balls / "canonical").iterdir():
+        (head / "person.json").write_text(json.dumps(someone()))
+    (balls / "canonical" / folder_name(0) / "person.json").write_text(json.dumps(someone(hat={})))
+    report = run(Fake(offset=0.2), "groups")
+    table = next(table for table in report.tables() if table.title == "For whom")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert set(rows) == {"light skin", "woman", "55 and over"}, "one hat says nothing"
+    everyone = report.people("single-image", "model", "psnr")
+    assert rows["woman"][0] == str(len(everyone)) and rows["woman"][1].startswith(
+        f"{np.mean(list(everyone.values())):.2f}"
+    )
 
 
 # --- two reports

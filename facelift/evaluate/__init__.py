@@ -168,7 +168,7 @@ def _measure_sample(
         scores[protocol] = score(answers, question, applied)
         scores[protocol] |= score({"truth": truth_answer(question)}, question, absolute)
         azimuths[protocol] = _azimuths(question.truth.cameras)
-    return Record(sample.name, sample.person, azimuths, scores), grid_of(asked, said)
+    return Record(sample.name, sample.person, azimuths, scores, groups=sample.groups), grid_of(asked, said)
 
 
 def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: int) -> Record:

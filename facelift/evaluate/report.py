@@ -12,6 +12,7 @@ from typing import Any
 
 from facelift.cameras import VIEW_NAMES
 from facelift.errors import UserError
+from facelift.evaluate.groups import GROUPS
 from facelift.evaluate.protocols import BASELINES, OF_PHOTOS, ORBITS, QUESTIONS, WITH_BASELINES
 from facelift.evaluate.statistics import Estimate, estimate
 
@@ -25,6 +26,9 @@ LABELS = {
 BIN = 30  # degrees of azimuth that the curves take together
 NEAR = 30  # degrees of azimuth within which a face should be its portrait's
 IDENTITIES = ("identity", "arcface")
+WHOLE = "single-image"
+GROUP_MEASURES = ("psnr", "masked_psnr", "ssim", *IDENTITIES)
+FEWEST = 3  # people of whom a group says something
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Record:
         azimuths: protocol -> degrees of each view, 0 in front, 90 on the subject's right.
         scores: protocol -> method -> measure -> one number a view, None where there is none.
         error: why a photo could not be measured.
+        groups: kinds of people that the person belongs to, see `facelift.evaluate.groups`.
     """
 
     sample: str
@@ -53,6 +58,7 @@ class Record:
     azimuths: dict[str, list[float]] = field(default_factory=dict)
     scores: dict[str, dict[str, dict[str, list[float | None]]]] = field(default_factory=dict)
     error: str | None = None
+    groups: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class Report:
             tables.append(self._view_table())
         if self.photos:
             tables.append(self._photo_table())
-        tables += [table for table in [self._identity_table()] if table.rows]
+        tables += [table for table in (self._identity_table(), self._group_table()) if table.rows]
         if self.not_measured:
             rows = [(what, f"not measured: {why}") for what, why in self.not_measured.items()]
             tables.append(Table("Not measured", "", ("what", "why"), rows))
@@ -275,6 +281,23 @@ class Report:
                     rows.append((protocol, LABELS[method], *cells))
         text = f"Median over all views within {NEAR} degrees of the front. Turned: {QUESTIONS['turned']}"
         return Table("Is it still that person?", text, ("protocol", "answer", *_heads(scales)), rows)
+
+    def _group_table(self) -> Table:
+        """The whole way, for each kind of people of whom there are enough to say something."""
+        scales = [s for s in self.scales if s.key in GROUP_MEASURES and self.people(WHOLE, "model", s.key)]
+        rows = []
+        for group in GROUPS:
+            members = {record.person for record in self.records if group in record.groups}
+            cells = []
+            for scale in scales:
+                values = [v for p, v in self.people(WHOLE, "model", scale.key).items() if p in members]
+                cells.append(estimate(values).text(scale.digits) if len(values) >= FEWEST else "–")
+            if any(cell != "–" for cell in cells):
+                rows.append((group, str(len(members)), *cells))
+        text = (
+            f"{QUESTIONS[WHOLE]}, by kind of people, where there are {FEWEST} or more of them.".capitalize()
+        )
+        return Table("For whom", text, ("people", "how many", *_heads(scales)), rows)
 
     def _photo_table(self) -> Table:
         scales = [scale for scale in self.scales if self.people("photo", "model", scale.key)]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from PIL import Image, UnidentifiedImageError
 
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig
 from facelift.errors import UserError
+from facelift.evaluate.groups import groups_of
 from facelift.split import seed_of
 from facelift.synth.layout import CAMERAS_FILE, depth_name
 from facelift.train.data import HeadFolder, Views
@@ -38,12 +39,14 @@ class Sample:
         person: who it is, `head_000976`.
         canonical: the six views, in the order of VIEW_NAMES.
         orbit: all other views; None where there are none.
+        groups: kinds of people that the person belongs to, see `facelift.evaluate.groups`.
     """
 
     name: str
     person: str
     canonical: Views
     orbit: Views | None
+    groups: list[str] = field(default_factory=list)
 
 
 class TestSet:
@@ -99,7 +102,8 @@ class TestSet:
         """
         head = self._heads[name]
         orbit = head.orbit.load().resized(self.size) if head.orbit else None
-        return Sample(name, head.name, head.canonical.load().resized(self.size), orbit)
+        canonical = head.canonical.load().resized(self.size)
+        return Sample(name, head.name, canonical, orbit, groups_of(head.canonical.path))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ turns, nor where its outline can be, only what is missing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,14 +20,13 @@ from facelift.devices import resident
 from facelift.gaussians import Gaussians
 from facelift.reconstruct.carve import nearest_matter
 from facelift.reconstruct.gslrm import GSLRM
-from facelift.reconstruct.surface import not_white
+from facelift.reconstruct.surface import closed, neighbours, not_white
 from facelift.render import render
 from facelift.views.generator import ViewGenerator
 
 UNKNOWN = (0.4, 0.5, 0.7)  # a colour for what the portrait does not tell, which few people wear
-GROWN = 1.25  # Gaussians of one view have gaps when seen from aside
 NEIGHBOURHOOD = 5  # pixels
-CLOSED, LOOSE = 0.95, 0.8  # opacity around a pixel at which a surface is known, and at which it is not
+DENSE, LOOSE = 0.95, 0.8  # opacity around a pixel at which a surface is known, and at which it is not
 SEEN = 0.1  # opacity from which the front camera sees a surface
 SLACK, TOLERANCE = 0.03, 0.1  # of depths, in world units: what may be there already, what counts as there
 
@@ -91,16 +90,17 @@ def draft(reconstructor: GSLRM, portrait: Tensor) -> Draft:
     rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
     with resident(reconstructor, portrait.device):
         gaussians = reconstructor.reconstruct(portrait[None], rig[[0]])
-    drawn = render(replace(gaussians, scales=GROWN * gaussians.scales), rig[1:], background=0.0)
-    nearest = nearest_matter(_surface(gaussians, rig[[0]]), rig[[0]], rig[1:])
+    surface = closed(gaussians, neighbours(gaussians)[1])  # else it has gaps when seen from aside
+    drawn = render(surface, rig[1:], background=0.0)
+    nearest = nearest_matter(_front(gaussians, rig[[0]]), rig[[0]], rig[1:])
     empty = nearest.isinf()
     behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN)[:, None, None])
     images = (drawn.image + (1 - drawn.alpha) * behind).clamp(0, 1)
 
-    closed = ((_around(drawn.alpha) - LOOSE) / (CLOSED - LOOSE)).clamp(0, 1)
+    dense = ((_around(drawn.alpha) - LOOSE) / (DENSE - LOOSE)).clamp(0, 1)
     before = drawn.mean_depth > nearest + TOLERANCE
     alone = empty & (drawn.alpha < SEEN)
-    known = torch.where(alone, 1.0, closed * ~before)
+    known = torch.where(alone, 1.0, dense * ~before)
     known = known * (2 * _around(known) - 1).clamp(0, 1)  # a pixel is as sure as those around it
     return Draft(
         images=torch.cat([portrait[None], images]),
@@ -109,7 +109,7 @@ def draft(reconstructor: GSLRM, portrait: Tensor) -> Draft:
     )
 
 
-def _surface(gaussians: Gaussians, camera: Cameras) -> Tensor:
+def _front(gaussians: Gaussians, camera: Cameras) -> Tensor:
     """(S, S) z-depth of the nearest that the camera sees around a pixel; infinite where nothing is."""
     front = render(gaussians, camera)
     depth = torch.where(front.alpha > SEEN, front.mean_depth, torch.inf)
