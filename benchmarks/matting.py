@@ -44,15 +44,15 @@ def main() -> None:
     side = 512 * FACE_SIDE / 2
     x, y = (512 * c for c in FACE_CENTRE)
     face = Face(x - side, y - side, x + side, y + side)
-    scores: dict[str, list[tuple[float, float, float]]] = {"network": [], "colours": []}
+    scores: dict[str, list[tuple[float, float, float]]] = {"with the network": [], "colours alone": []}
     rows = []
     for i in range(args.photos):
         photo, truth = scenes.photo(draws(2, i), moved=False)
         rgb = np.ascontiguousarray(photo[:3].movedim(0, -1).numpy())
         columns = [photo[:3]]
-        for name, method in (("network", segmenter), ("colours", "grabcut")):
+        for name, advice in (("with the network", segmenter), ("colours alone", None)):
             start = time.perf_counter()
-            alpha = remove_background(rgb, face, method)
+            alpha = remove_background(rgb, face, segmenter=advice)
             seconds = time.perf_counter() - start
             kept, there = alpha > 0.5, truth[0].numpy() > 0.5
             overlap = (kept & there).sum() / (kept | there).sum()

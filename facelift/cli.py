@@ -40,7 +40,6 @@ app = typer.Typer(
 
 class Matting(StrEnum):
     auto = "auto"
-    network = "network"
     grabcut = "grabcut"
     rembg = "rembg"
     none = "none"

@@ -13,6 +13,7 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.matte import remove_background, unmix
 from facelift.portrait.segment import Segmenter, SegmenterConfig
+from facelift.weights import DEFAULT_MODEL, PACKAGED, load_segmenter
 
 PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
 
@@ -292,26 +293,34 @@ def a_segmenter(bias: float = 0.0) -> Segmenter:
     return segmenter
 
 
-def test_a_segmenter_takes_any_size_and_says_the_same_of_the_same_pixels():
-    segmenter, rgb, odds = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
-    whole = segmenter.likely(rgb, odds)
-    assert whole.shape == (64, 48) and whole.min() > 0 and whole.max() < 1
-    odd = segmenter.likely(rgb[:, :51, :37], odds[:51, :37])
-    assert odd.shape == (51, 37)
-    torch.testing.assert_close(
-        segmenter(torch.cat([rgb * 2 - 1, odds[None] / 6])[None])[0, 0].sigmoid(), whole
-    )
+def test_a_segmenter_takes_any_size_and_says_what_its_network_does():
+    segmenter, rgb, prior = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
+    whole = segmenter.odds(rgb, prior)
+    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None])[0, 0])
+    assert segmenter.odds(rgb[:, :51, :37], prior[:51, :37]).shape == (51, 37)
 
 
-def test_the_network_decides_unless_another_way_is_asked_for(photo, portrait):
-    nobody = a_segmenter(bias=-100.0)
-    by_network = prepare_portrait(photo, segmenter=nobody)
-    assert by_network.alpha.mean() < 0.6 * portrait.alpha.mean(), "all but the face itself is gone"
-    assert by_network.alpha[0, 260:320, 230:280].min() > 0.95
-    assert torch.equal(prepare_portrait(photo, matting="network", segmenter=nobody).alpha, by_network.alpha)
-    assert torch.equal(prepare_portrait(photo, matting="grabcut", segmenter=nobody).alpha, portrait.alpha)
-    with pytest.raises(UserError, match="grabcut"):
-        prepare_portrait(photo, matting="network")
+def test_the_network_is_asked_unless_colours_alone_are_wanted(photo, portrait):
+    """Its no has less weight than its yes, and neither has the last word."""
+    areas = {}
+    for bias in (-100.0, 100.0):
+        advised = prepare_portrait(photo, segmenter=a_segmenter(bias)).alpha
+        assert advised[0, 200:340, 200:310].min() > 0.95, "the face stays"
+        areas[bias] = float(advised.mean())
+        by_colours = prepare_portrait(photo, matting="grabcut", segmenter=a_segmenter(bias)).alpha
+        assert torch.equal(by_colours, portrait.alpha)
+    assert areas[-100.0] < areas[100.0]
+
+
+def test_the_packaged_network_helps_where_colours_mislead():
+    """A head before a wall of its own colours, cut in two halves that differ."""
+    wall = np.broadcast_to(np.float32([0.80, 0.60, 0.50]), (400, 400, 3)).copy()
+    wall[:, 200:] = [0.2, 0.25, 0.5]
+    picture, alpha, face = synthetic(wall)
+    segmenter = load_segmenter(PACKAGED / DEFAULT_MODEL)
+    assert segmenter is not None
+    wrong = [np.abs(remove_background(picture, face, segmenter=s) - alpha).mean() for s in (segmenter, None)]
+    assert wrong[0] < wrong[1]
 
 
 # --- mattes with a known answer ------------------------------------------------------------------

@@ -344,7 +344,7 @@ def test_a_segmenter_learns_to_tell_balls_from_backgrounds(tmp_path, balls):
         photo, truth = scenes.photo(draws(7, i))
         again, _ = scenes.photo(draws(7, i))
         assert torch.equal(photo, again), "a seed draws the same photo"
-        wrong.append(((segmenter.likely(photo[:3], photo[3]) > 0.5) != (truth[0] > 0.5)).float().mean())
+        wrong.append(((segmenter.odds(photo[:3], photo[3]) > 0) != (truth[0] > 0.5)).float().mean())
         before.append(((photo[3] > 0) != (truth[0] > 0.5)).float().mean())
     assert sum(wrong) < 0.7 * sum(before), "better than where a person would be"
 

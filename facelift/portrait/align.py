@@ -17,10 +17,10 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.load import Photo, load_photo, on_white
-from facelift.portrait.matte import Method, remove_background, unmix
+from facelift.portrait.matte import remove_background, unmix
 from facelift.portrait.segment import Segmenter
 
-Matting = Literal["auto", "network", "grabcut", "rembg", "none"]
+Matting = Literal["auto", "grabcut", "rembg", "none"]
 
 # The face box in the canonical square, as shares of its side. FaceLift's own constants, 194.275 and
 # (251.833, 280.013) of 512, are for MTCNN's boxes; these are for ours. They are medians over the front views
@@ -64,15 +64,14 @@ def prepare_portrait(
     Args:
         photo: a path, a PIL image or an array, see `load_photo`.
         size: side of the portrait, pixels; None leaves a prepared one as large as it is.
-        matting: `auto` takes the photo's own alpha channel if it has one, then the segmenter if there is one,
-            and GrabCut otherwise; `network` the segmenter, `rembg` the network of that package; `none` keeps
-            the background.
+        matting: `auto` takes the photo's own alpha channel if it has one, and otherwise GrabCut with the
+            advice of the segmenter, if there is one; `grabcut` goes by colours alone; `rembg` is that
+            package's network; `none` keeps the background.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
         segmenter: the model's own, on the CPU; None if it has none.
 
     Raises:
-        UserError: no readable photo, no face, a prepared portrait that is not square, or a network that is
-            asked for is missing.
+        UserError: no readable photo, no face, a prepared portrait that is not square, or rembg is missing.
     """
     image = load_photo(photo)
     if prepared:
@@ -101,15 +100,12 @@ def prepare_portrait(
     h, w = image.shape[:2]  # what the photo shows of the square:
     x0, y0 = (min(max(math.ceil(v), 0), side) for v in (dx, dy))
     x1, y1 = (min(max(math.floor(v), 0), side) for v in (dx + scale * w, dy + scale * h))
-    if matting == "network" and segmenter is None:
-        raise UserError("This model has no network for matting: leave --matting out, or take grabcut.")
-    if matting not in ("auto", "none") or (matting == "auto" and image.shape[2] == 3):
+    if matting in ("grabcut", "rembg") or (matting == "auto" and image.shape[2] == 3):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
         shown = rgb[y0:y1, x0:x1]
-        method: Method = segmenter or "grabcut"
-        if matting == "grabcut" or matting == "rembg":
-            method = matting
-        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method)
+        method: Literal["grabcut", "rembg"] = "rembg" if matting == "rembg" else "grabcut"
+        advice = segmenter if matting == "auto" else None
+        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, advice)
         rgb[y0:y1, x0:x1] = unmix(shown, matte)
         alpha *= np.pad(matte, ((y0, side - y1), (x0, side - x1)))
     if matting != "none" and side * (1 - MAX_HEM) <= y1 < side:

@@ -1,10 +1,10 @@
 """The background of a portrait goes, the hair stays.
 
 Three steps, each on the result of the one before:
-1. A `facelift.portrait.segment.Segmenter` decides which pixels are the person's or, without one, `_segment`.
-   As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH 2004), that takes turns between colour models of both
-   sides and the best outline under them; it knows besides where head and shoulders are around a face, and
-   finds the outline by random walks (Grady, CVPR 2005).
+1. `_segment` decides which pixels are the person's. As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH
+   2004), it takes turns between colour models of both sides and the best outline under them; it knows besides
+   where head and shoulders are around a face, takes the advice of a network that has seen many people
+   (`facelift.portrait.segment`), and finds the outline by random walks (Grady, CVPR 2005).
 2. `_matte` finds how much of each pixel is hair, in a band around that outline that is wide at the hair and
    narrow elsewhere, by closed-form matting (Levin, Lischinski, Weiss, PAMI 2008).
 3. `unmix` takes the background's colour out of the mixed pixels, or it would be a halo on white.
@@ -27,17 +27,26 @@ ROUNDS = 6  # turns between colour models and outline
 REACH = ((0.1, 1.0), (0.25, 0.3), (0.8, 0.1), (2.5, 0.003))  # radii in face boxes, and how much each counts
 DRIFT = 0.06  # how far a colour strays over one face box
 BINS = 20  # of the colour histograms, per channel
+ADVICE = 0.7  # how much the network's log odds count,
+RULED_OUT, FOUND = (
+    -1.0,
+    2.5,
+)  # and the most: whom it finds is there, but hairdos it never met it takes for walls
 
-Method = Literal["grabcut", "rembg"] | Segmenter
 
-
-def remove_background(rgb: np.ndarray, face: Face, method: Method = "grabcut") -> np.ndarray:
+def remove_background(
+    rgb: np.ndarray,
+    face: Face,
+    method: Literal["grabcut", "rembg"] = "grabcut",
+    segmenter: Segmenter | None = None,
+) -> np.ndarray:
     """How much of each pixel belongs to the person.
 
     Args:
         rgb: `(H, W, 3)` float32 in [0, 1], framed about as a portrait is: the head and some shoulder.
         face: the person's face, in pixels of `rgb`.
-        method: `grabcut`, `rembg` for the network of that package, or a network of ours.
+        method: `grabcut`, or `rembg` for the network of that package.
+        segmenter: whose advice `grabcut` takes.
 
     Returns:
         Alpha `(H, W)` float32 in [0, 1].
@@ -50,9 +59,7 @@ def remove_background(rgb: np.ndarray, face: Face, method: Method = "grabcut") -
     h, w = rgb.shape[:2]
     medium, face = _shrink(rgb, face, MATTE_SIDE)
     small, small_face = _shrink(medium, face, SEGMENT_SIDE)
-    likely = (
-        _likely(method, small, small_face) if isinstance(method, Segmenter) else _segment(small, small_face)
-    )
+    likely = _segment(small, small_face, segmenter)
     likely = cv2.resize(likely, medium.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     alpha = _matte(medium, likely, face)
     return cv2.resize(alpha, (w, h), interpolation=cv2.INTER_LINEAR).clip(0, 1)
@@ -84,11 +91,6 @@ def _rembg(rgb: np.ndarray) -> np.ndarray:
     return np.asarray(mask, np.float32) / 255
 
 
-def _likely(segmenter: Segmenter, rgb: np.ndarray, face: Face) -> np.ndarray:
-    odds = torch.from_numpy(prior(rgb.shape, face))
-    return segmenter.likely(torch.from_numpy(rgb).movedim(-1, 0), odds).numpy()
-
-
 def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
     h, w = rgb.shape[:2]
     scale = min(1.0, side / max(h, w))
@@ -99,23 +101,25 @@ def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
 # --- which pixels are the person's -----------------------------------------------------------------------
 
 
-def _segment(rgb: np.ndarray, face: Face) -> np.ndarray:
+def _segment(rgb: np.ndarray, face: Face, segmenter: Segmenter | None) -> np.ndarray:
     """The probability `(H, W)` float32 that a pixel is the person's."""
-    u, v = _grid(rgb.shape, face)
-    prior = _odds(u, v)
-    core = prior > 4
-    likely = _sigmoid(prior)
-    outside = _sigmoid(-4 * prior - 10)  # at first, only what is far from any head is surely background
+    odds = prior(rgb.shape, face)
+    core = odds > 4
+    if segmenter is not None:
+        advice = segmenter.odds(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds)).numpy()
+        odds = odds + (ADVICE * advice).clip(RULED_OUT, FOUND)
+    likely = _sigmoid(odds)
+    outside = _sigmoid(-4 * odds - 10)  # at first, only what is far from any head is surely background
     smooth = _neighbours(rgb)
     for _ in range(ROUNDS):
         fore = _density(rgb, likely**2, face.side, other=0.1)
         back = _density(rgb, outside, face.side, other=0.01)
         evidence = 0.7 * (np.log(fore) - np.log(back))
-        vote = _sigmoid(prior + evidence.clip(-6, 6))
+        vote = _sigmoid(odds + evidence.clip(-6, 6))
         vote[core] = 1
         weight = np.where(core, 1.0, 0.01 * (2 * vote - 1) ** 2 + 0.001).astype(np.float32)
         likely = _solve(smooth, vote, weight, likely, 120)
-        outside = np.where(prior > 0, 0, _sigmoid(-1.5 * prior - 1.5) * (1 - likely).clip(0, 1) ** 4)
+        outside = np.where(odds > 0, 0, _sigmoid(-1.5 * odds - 1.5) * (1 - likely).clip(0, 1) ** 4)
     return likely
 
 

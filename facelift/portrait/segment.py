@@ -23,7 +23,7 @@ class SegmenterConfig:
     widths: channels at each resolution, the finest first; multiples of GROUP.
     """
 
-    widths: tuple[int, ...] = (32, 64, 96, 128, 128)
+    widths: tuple[int, ...] = (32, 64, 96, 128, 96)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -58,8 +58,8 @@ class Segmenter(nn.Module):
         return FOLD * 2 ** (len(self.config.widths) - 1)
 
     @torch.no_grad()
-    def likely(self, rgb: Tensor, prior: Tensor) -> Tensor:
-        """The probability (H, W) that a pixel is the person's.
+    def odds(self, rgb: Tensor, prior: Tensor) -> Tensor:
+        """Log odds (H, W) that a pixel is the person's.
 
         Args:
             rgb: (3, H, W) in [0, 1], of any size; about 256 pixels a portrait is what it was trained at.
@@ -68,7 +68,7 @@ class Segmenter(nn.Module):
         h, w = prior.shape
         layers = as_input(rgb[None], prior[None, None])
         layers = F.pad(layers, (0, -w % self.cell, 0, -h % self.cell), mode="replicate")
-        return self(layers)[0, 0, :h, :w].sigmoid()
+        return self(layers)[0, 0, :h, :w]
 
 
 def as_input(rgb: Tensor, prior: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class PortraitTask:
         for i in range(6):
             rgb, odds = self.scenes.photo(draws(1, i))[0].to(self.device).split([3, 1])
             rows[0].append(rgb)
-            rows[1].append(1 + model.likely(rgb, odds[0]) * (rgb - 1))
+            rows[1].append(1 + model.odds(rgb, odds[0]).sigmoid() * (rgb - 1))
         return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
 
     def export(self, model: nn.Module, folder: Path) -> None:
