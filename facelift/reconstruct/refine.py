@@ -15,7 +15,7 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.reconstruct.surface import NEIGHBOURS, closed, neighbours, not_white, painted
+from facelift.reconstruct.surface import NEIGHBOURS, closed, neighbours, not_white, painted, rims
 from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
@@ -56,6 +56,8 @@ def refine(
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
         weights, caution = torch.ones_like(present), 1.0
     else:
+        # What a photo shows about its outline is mixed with what was behind: seen from aside, specks.
+        known = known * (1 - rims(present if coverage is None else coverage))
         gaussians = painted(gaussians, views, cameras, known)
         pairs = [[0, i] for i in range(1, len(views))]
         weights, caution = IMAGINED + (1 - IMAGINED) * known, CAUTION

@@ -22,6 +22,7 @@ NEIGHBOURS = 4
 GROWTH, LARGEST = 3.0, 0.03  # the most that one widens, and up to which standard deviation (world units)
 WHITE = 0.98  # what is brighter is background
 RIM = 5  # pixels around an outline whose colours are mixed with what is behind
+OPAQUE = 0.9  # coverage from which a pixel shows the person alone
 DEEP, SOFT = 0.03, 0.01  # how far behind the surface a Gaussian is hidden, and how gradually (world units)
 FAITH = 0.02  # in the colours that are imagined, where 1 is that in the photo's
 ENOUGH = 0.005  # of faith, for half the new colour
@@ -59,6 +60,17 @@ def not_white(images: Tensor) -> Tensor:
     return (images.amin(dim=1, keepdim=True) <= WHITE).float()
 
 
+def inside(covered: Tensor) -> Tensor:
+    """What of (V, 1, H, W), 0 or 1, is left without its rim."""
+    return -F.max_pool2d(-covered, RIM, 1, RIM // 2)
+
+
+def rims(coverage: Tensor) -> Tensor:
+    """(V, 1, H, W), 1 about the outlines: where coverage is partial, and a few pixels on either side."""
+    there, full = (coverage > 1 - OPAQUE).float(), (coverage > OPAQUE).float()
+    return F.max_pool2d(there, RIM, 1, RIM // 2) - inside(full)
+
+
 @torch.no_grad()
 def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor) -> Gaussians:
     """Give Gaussians the colours of the views that see them, above all of what the photo shows.
@@ -70,7 +82,7 @@ def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor
         known: (V, 1, H, W) in [0, 1] where the views are true.
     """
     depths = render(gaussians, cameras).mean_depth
-    trusted = -F.max_pool2d(-not_white(views), RIM, 1, RIM // 2) * (FAITH + known.square())
+    trusted = inside(not_white(views)) * (FAITH + known.square())
     pixels, distance = cameras.project(gaussians.means)
     places = pixels / views.new_tensor([cameras.width, cameras.height]) * 2 - 1
     layers = torch.cat([views, depths, trusted], dim=1)
