@@ -282,10 +282,10 @@ def test_a_rim_does_not_take_the_white_behind_it():
 
 
 def test_refinement_trusts_the_photo_more_than_imagined_views():
-    true, cameras = a_sphere_of_gaussians(), canonical_rig(32)
+    true, cameras = a_sphere_of_gaussians(), canonical_rig(96)
     views = render(true, cameras).image
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue
-    known = torch.zeros(6, 1, 32, 32)
+    known = torch.zeros(6, 1, 96, 96)
     known[0] = 1
     refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known=known)
     errors = _errors(refined, cameras, lies)

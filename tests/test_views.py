@@ -226,7 +226,9 @@ def test_a_matte_puts_an_outline_where_a_person_is_as_likely_as_not(monkeypatch)
     decoded, logits = model.decode_layers(torch.zeros(1))
     torch.testing.assert_close((decoded, logits), (color, chance.logit()))
     odds = (chance / (1 - chance)) ** SURE
-    torch.testing.assert_close(model.decode(torch.zeros(1)), 1 + odds / (1 + odds) * (color - 1))
+    matte = odds / (1 + odds)
+    expected = torch.cat([1 + matte * (color - 1), matte], dim=1)
+    torch.testing.assert_close(model.decode(torch.zeros(1)), expected)
 
 
 def test_fold_is_undone_exactly(monkeypatch):
