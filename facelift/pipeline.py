@@ -131,8 +131,8 @@ class FaceLift:
         folder = Path(folder)
         weights.save_model(self.views, folder / "views", dtype)
         weights.save_model(self.reconstructor, folder / "reconstructor", dtype)
-        if self.segmenter is not None:
-            weights.save_model(self.segmenter, folder / "portrait", dtype)
+        if self.segmenter is not None and self.settings.license == Settings.license:
+            weights.save_model(self.segmenter, folder / "portrait", dtype)  # others find the packaged one
         weights.save_settings(self.settings, folder)
 
     def push_to_hub(self, repository: str, private: bool = False) -> str:
