@@ -284,20 +284,21 @@ class Report:
 
     def _group_table(self) -> Table:
         """The whole way, for each kind of people of whom there are enough to say something."""
-        scales = [s for s in self.scales if s.key in GROUP_MEASURES and self.people(WHOLE, "model", s.key)]
+        scored = {s: self.people(WHOLE, "model", s.key) for s in self.scales if s.key in GROUP_MEASURES}
+        scored = {scale: people for scale, people in scored.items() if people}
         rows = []
         for group in GROUPS:
             members = {record.person for record in self.records if group in record.groups}
             cells = []
-            for scale in scales:
-                values = [v for p, v in self.people(WHOLE, "model", scale.key).items() if p in members]
+            for scale, people in scored.items():
+                values = [value for person, value in people.items() if person in members]
                 cells.append(estimate(values).text(scale.digits) if len(values) >= FEWEST else "–")
             if any(cell != "–" for cell in cells):
                 rows.append((group, str(len(members)), *cells))
         text = (
             f"{QUESTIONS[WHOLE]}, by kind of people, where there are {FEWEST} or more of them.".capitalize()
         )
-        return Table("For whom", text, ("people", "how many", *_heads(scales)), rows)
+        return Table("For whom", text, ("people", "how many", *_heads([*scored])), rows)
 
     def _photo_table(self) -> Table:
         scales = [scale for scale in self.scales if self.people("photo", "model", scale.key)]
