@@ -347,12 +347,20 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option(min=0.0, help="Stop after this long, and save.")
     ] = None,
+    wild: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of photos that join the training of views or of the reconstructor; of them only "
+            "the front view is known."
+        ),
+    ] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Train one part of the model; a run that was stopped goes on where it was."""
     from facelift.train import run
 
-    run(stage.value, config, out or Path("runs", config.parent.name, stage.value), max_minutes, device.value)
+    folder = out or Path("runs", config.parent.name, stage.value)
+    run(stage.value, config, folder, max_minutes, device.value, wild)
 
 
 @app.command()

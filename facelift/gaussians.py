@@ -61,7 +61,7 @@ class Gaussians:
 
     def transformed(self, rotation: Tensor, translation: Tensor, scale: float = 1.0) -> Gaussians:
         """Similarity transform x -> scale * rotation @ x + translation; rotation (3, 3), translation (3,)."""
-        turn = _quaternion_of(rotation)
+        turn = quaternions_of(rotation)
         return Gaussians(
             means=scale * self.means @ rotation.T + translation,
             quats=_quaternion_product(turn.expand_as(self.quats), self.quats),
@@ -71,14 +71,19 @@ class Gaussians:
         )
 
 
-def _quaternion_of(rotation: Tensor) -> Tensor:
-    """(4,) wxyz of a rotation matrix: the dominant eigenvector of Bar-Itzhack's symmetric matrix (2000)."""
-    r = rotation.double()
-    k = torch.empty(4, 4, dtype=torch.float64)
-    k[0, 0] = r.trace()
-    k[0, 1:] = k[1:, 0] = torch.stack([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]])
-    k[1:, 1:] = r + r.T - r.trace() * torch.eye(3, dtype=torch.float64)
-    return torch.linalg.eigh(k / 3.0).eigenvectors[:, -1].to(rotation.dtype)
+def quaternions_of(rotations: Tensor) -> Tensor:
+    """(..., 4) wxyz of rotation matrices (..., 3, 3).
+
+    They are the dominant eigenvectors of Bar-Itzhack's symmetric matrices (2000).
+    """
+    r = rotations.double()
+    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
+    k = r.new_empty(*r.shape[:-2], 4, 4)
+    k[..., 0, 0] = trace
+    turn = [r[..., i, j] - r[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))]
+    k[..., 0, 1:] = k[..., 1:, 0] = torch.stack(turn, dim=-1)
+    k[..., 1:, 1:] = r + r.mT - trace[..., None, None] * torch.eye(3, dtype=r.dtype, device=r.device)
+    return torch.linalg.eigh(k / 3.0).eigenvectors[..., -1].to(rotations.dtype)
 
 
 def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:

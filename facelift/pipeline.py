@@ -185,12 +185,13 @@ class FaceLift:
             size = None if prepared and self.views.config.any_size else self.size
             portrait = prepare_portrait(photo, size, matting, prepared, self.segmenter)
             self._check_size(portrait.image.shape[-1])
-            image = portrait.image.to(self.device)
+            image, matte = portrait.image.to(self.device), portrait.alpha.to(self.device)
         with timings("views"), self.autocast():
             imagined = imagine(
                 self.views,
                 self.reconstructor,
                 image,
+                matte,
                 seed=seed,
                 steps=steps,
                 guidance=guidance,
@@ -201,7 +202,7 @@ class FaceLift:
             )
             views, coverage = imagined.images, imagined.coverage
             if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
-                views[0], coverage[0] = image, portrait.alpha.to(self.device)
+                views[0], coverage[0] = image, matte
         with timings("reconstruction"):
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):

@@ -11,6 +11,7 @@ from heads import write_ball, write_balls
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
+from facelift.portrait.align import Portrait
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
@@ -22,6 +23,7 @@ from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, draws, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes
 from facelift.train.views import ViewsTask, ViewsTraining
+from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_reconstructor, load_segmenter, load_views, save_model
 
@@ -330,6 +332,77 @@ def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_pat
         assert all(name.startswith(decodes) for name in changed)
     first_line, *_, last_line = (tmp_path / "run/log.txt").read_text().splitlines()
     assert loss_of(last_line, "error") < 0.7 * loss_of(first_line, "error")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of one photo, whose portrait is a disc, and one without a face."""
+    disc = (torch.linspace(-1, 1, 32).square() + torch.linspace(-1, 1, 32).square()[:, None] < 0.5).float()[
+        None
+    ]
+
+    def prepare(path, size, segmenter):
+        if path.stem == "wall":
+            raise UserError("No face found in wall.png.")
+        return Portrait(1 - disc * torch.tensor([0.2, 0.5, 0.8])[:, None, None], disc, 1)
+
+    monkeypatch.setattr("facelift.train.wild.prepare_portrait", prepare)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("face.png", "wall.png", "notes.txt"):
+        (folder / name).touch()
+    return folder
+
+
+def test_photos_without_a_face_are_left_out(photos, capsys):
+    wild = WildFolder(photos, 32)
+    assert len(wild) == 1 and "wall.png" in capsys.readouterr().err
+    assert torch.equal(wild.load(1), wild.load(0).flip(-1))
+    (photos / "face.png").unlink()
+    with pytest.raises(UserError, match="face"):
+        WildFolder(photos, 32)
+
+
+@pytest.mark.training
+def test_a_generator_learns_to_give_photos_back(tmp_path, balls, photos):
+    """Trained on nothing but photos, it learns their front views; the other views are nobody's truth."""
+    scheduler = VIEWS["scheduler"] | {"prediction_type": "sample"}
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS | {"scheduler": scheduler})), tmp_path / "start")
+    training = {
+        "data": f"{balls}/canonical",
+        "autoencoder": str(tmp_path / "start"),
+        "drop_condition": 0.0,
+        "levels": 1,
+        "wild_share": 1.0,
+    }
+    loop = {"batch": 2, "lr": 3e-3, "warmup": 1, "ema": 0.5, "max_steps": 60}
+    config = write_config(tmp_path / "views.yaml", training=training, loop=loop)
+    run("views", config, tmp_path / "run", device="cpu", wild=photos)
+    first_line, *_, last_line = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert loss_of(last_line) < 0.5 * loss_of(first_line)
+    task = ViewsTask(ViewsTraining(**training, wild=str(photos)), torch.device("cpu"))
+    latents, _, known = task._batch(draws(0, 0), 3)
+    assert known.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
+
+
+@pytest.mark.training
+def test_a_reconstructor_learns_to_give_photos_back(tmp_path, balls, drafter, photos):
+    how = {"generator": f"{drafter}/views", "start": f"{drafter}/reconstructor", "wild_share": 1.0}
+    config = reconstructor_config(tmp_path, balls, 40, **how)
+    run("reconstructor", config, tmp_path / "run", device="cpu", wild=photos)
+    first_line, *_, last_line = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert loss_of(last_line, "photo") < 0.7 * loss_of(first_line, "photo")
+
+
+def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, drafter, photos):
+    with pytest.raises(UserError, match="views and reconstructor"):
+        run("decoder", tmp_path / "any.yaml", tmp_path / "run", wild=photos)
+    with pytest.raises(UserError, match="generator"):
+        run("reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", wild=photos)
+    training = {"data": f"{balls}/canonical", "autoencoder": f"{drafter}/views", "adversary": 0.5}
+    training["reconstructor"] = f"{drafter}/reconstructor"
+    with pytest.raises(UserError, match="adversary"):
+        run("views", write_config(tmp_path / "v.yaml", training=training), tmp_path / "run", wild=photos)
 
 
 @pytest.mark.training

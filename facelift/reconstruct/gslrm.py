@@ -199,6 +199,24 @@ class GSLRM(nn.Module):
         gaussians = gaussians.filtered(half_width=self.config.half_width, floor=self.config.floor)
         return gaussians.shortened(self.config.aspect) if self.config.aspect else gaussians
 
+    def distances(self, image: Tensor, camera: Cameras) -> Tensor:
+        """How far the surface is that one view shows, along the unit ray of each pixel.
+
+        Args:
+            image: (3, H, W) RGB in [0, 1] on white.
+            camera: its camera.
+
+        Returns:
+            (H + margin, W) in world units, between the Gaussians bilinear; NaN where there are none.
+        """
+        predicted, side = self(image[None], camera), self.config.patch_size // self.config.gaussians_per_side
+        rows, columns = (image.shape[1] + self.config.margin) // side, image.shape[2] // side
+        cells = torch.zeros(2, rows * columns, device=image.device)
+        cells[0, predicted.pixel], cells[1, predicted.pixel] = predicted.distance, 1.0
+        cells = cells.view(1, 2, rows, columns)
+        total, known = F.interpolate(cells, scale_factor=side, mode="bilinear", align_corners=False)[0]
+        return torch.where(known > 0, total / known, torch.nan)
+
     def _foreground(self, images: Tensor) -> Tensor:
         """Indices of the patches that are not white, or lie between two such in their row (a white shirt)."""
         inked = F.max_pool2d((images.amin(dim=1) < 0.96).float(), self.config.patch_size)

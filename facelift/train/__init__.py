@@ -20,24 +20,36 @@ from facelift.train.reconstructor import ReconstructorTask, ReconstructorTrainin
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
+WILD_STAGES = ("views", "reconstructor")
 STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait")
 
 
 def run(
-    stage: str, config: str | Path, out: str | Path, max_minutes: float | None = None, device: str = "auto"
+    stage: str,
+    config: str | Path,
+    out: str | Path,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    wild: str | Path | None = None,
 ) -> None:
     """Train one stage as its YAML file says, continuing what `out` holds.
 
     The file has up to three parts: `model` (what to build), `training` (the task's own), `loop` (LoopConfig).
 
+    `wild`, a folder of photos, joins the training of views or of the reconstructor (`facelift.train.wild`).
+
     Raises:
-        UserError: an unknown stage, a missing or malformed file, no data.
+        UserError: an unknown stage, or one that photos teach nothing, a missing or malformed file, no data.
     """
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
+    if wild is not None and stage not in WILD_STAGES:
+        raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(WILD_STAGES)}.")
     path = Path(config)
     try:
         parts = yaml.safe_load(path.read_text())
+        if wild is not None:
+            parts["training"]["wild"] = str(wild)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loop = LoopConfig(**parts.get("loop", {}))

@@ -49,6 +49,12 @@ class Views:
         cameras = self.cameras.resized(size)
         return Views(resized(self.images, size), resized(self.alpha, size), depth, cameras)
 
+    def mirrored(self) -> Views:
+        """What the same cameras would see of the mirror image, if they stand in its plane: those of front and
+        back, whose pixels are mirrored about their middle."""
+        depth = None if self.depth is None else self.depth.flip(-1)
+        return Views(self.images.flip(-1), self.alpha.flip(-1), depth, self.cameras)
+
 
 class HeadFolder:
     """The complete heads in one folder or in its shards, held-out seeds or all others, ordered by name.

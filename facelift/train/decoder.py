@@ -129,15 +129,15 @@ class DecoderTask:
             rng = draws(0, index)
             views = self.folder.load(self.folder.heads[index // self.training.variants])
             layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
-            drafts, known, latents = self._sample(layers[0, :3].to(self.device), rng)
+            drafts, known, latents = self._sample(layers[0].to(self.device), rng)
             true, drafts, known = ((255 * x).round().byte() for x in (layers[1:], drafts, known))
             self.cache[index] = _Imagined(true, drafts, known, latents.half())
         return self.cache[index]
 
     def _sample(self, portrait: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Drafts, where they stand and latents of the five other views, on the CPU."""
+        """Drafts, where they stand and latents of a portrait's (4, S, S) five other views, on the CPU."""
         with autocast(self.device):
-            drafts = draft(self.reconstructor, portrait)
+            drafts = draft(self.reconstructor, *portrait.split([3, 1]))
             condition = self.generator.autoencoder.encode(drafts.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
             latents = self.generator.predict_at_once(noise, condition)[0]

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras
+from facelift.cameras import Cameras, canonical_rig
 from facelift.devices import autocast
+from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.reconstruct.draft import imagine
 from facelift.render import render
 from facelift.train.augment import random_photometry
 from facelift.train.data import HeadFolder, Views
+from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
 
@@ -38,6 +40,8 @@ class ReconstructorTraining:
     imagined: how often that is.
     alone: how often the front view comes alone, as for a draft (`facelift.reconstruct.draft`); what it cannot
         show is asked of nobody, so that only the direct losses remain.
+    wild: folder of photos; some samples are of them, with imagined views, and only the photo is compared.
+    wild_share: how often that is.
     """
 
     canonical: str
@@ -53,6 +57,8 @@ class ReconstructorTraining:
     generator: str | None = None
     imagined: float = 0.5
     alone: float = 0.0
+    wild: str | None = None
+    wild_share: float = 0.15
 
 
 class ReconstructorTask:
@@ -70,12 +76,20 @@ class ReconstructorTask:
             self.generator = load_views(Path(training.generator)).to(device)
             self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
         self.cache: dict[str, Tensor] = {}
+        self.wild: WildFolder | None = None
+        if training.wild:
+            if self.generator is None:
+                raise UserError("Photos need a `generator` in the `training`, to imagine their other views.")
+            self.wild = WildFolder(training.wild, model.image_size)
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         totals: dict[str, list[float]] = {}
         for _ in range(batch):
-            head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
-            losses = self._losses(head, rng, rendered=step >= self.training.render_from)
+            if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
+                losses = self._wild_losses(*self.wild.draw(rng))
+            else:
+                head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
+                losses = self._losses(head, rng, rendered=step >= self.training.render_from)
             (torch.stack([*losses.values()]).sum() / batch).backward()
             for name, loss in losses.items():
                 totals.setdefault(name, []).append(loss.item())
@@ -85,12 +99,18 @@ class ReconstructorTask:
         light = random_photometry(rng)
         alone = bool(torch.rand((), generator=rng) < self.training.alone)
         views = self.inputs.load(head, [0] if alone else None, depth=True)
+        if alone and torch.rand((), generator=rng) < 0.5:
+            views = views.mirrored()
         imagined = (
             self.generator is not None
             and not alone
             and bool(torch.rand((), generator=rng) < self.training.imagined)
         )
-        images = light(self._imagined(head, views.images[0]) if imagined else views.images).to(self.device)
+        images = views.images
+        if imagined:
+            front = torch.cat([images[0], views.alpha[0]])
+            images = self._imagined(head, front, seed=self.heads.index(head))
+        images = light(images).to(self.device)
         with autocast(self.device):
             predicted = self.model(images, views.cameras.to(self.device))
         depth, alpha = geometry_losses(predicted, views, self.model.config)
@@ -101,20 +121,26 @@ class ReconstructorTask:
             losses["image"] = self.training.image * (image - light(truth).to(self.device)).square().mean()
         return losses
 
+    def _wild_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:
+        """Of a photo's portrait (4, S, S) only the front view is known."""
+        images = self._imagined(f"photo {index}", portrait, seed=index).to(self.device)
+        rig = canonical_rig(images.shape[-1]).to(self.device)
+        with autocast(self.device):
+            predicted = self.model(images, rig)
+        drawn = render(predicted.activated(self.training.clamp), rig[[0]])
+        error = (torch.cat([drawn.image, drawn.alpha], dim=1) - portrait.to(self.device)).square()
+        return {"photo": self.training.image * error.mean()}
+
     @torch.no_grad()
-    def _imagined(self, head: str, front: Tensor) -> Tensor:
-        """(6, 3, H, W): the front view and what the generator makes of it, once for each head."""
+    def _imagined(self, name: str, front: Tensor, seed: int) -> Tensor:
+        """(6, 3, H, W): a front view (4, H, W) and what the generator makes of it, once for each name."""
         assert self.generator is not None
-        if head not in self.cache:
+        if name not in self.cache:
+            portrait, coverage = front.to(self.device).split([3, 1])
             with autocast(self.device):
-                views = imagine(
-                    self.generator,
-                    self.first,
-                    front.to(self.device),
-                    seed=self.heads.index(head),
-                ).images
-            self.cache[head] = views.half().cpu()
-        return torch.cat([front[None], self.cache[head][1:].float()])
+                views = imagine(self.generator, self.first, portrait, coverage, seed=seed).images
+            self.cache[name] = views.half().cpu()
+        return torch.cat([front[None, :3], self.cache[name][1:].float()])
 
     def _targets(self, head: str, rng: torch.Generator, front: bool) -> tuple[Tensor, Cameras]:
         """Some inputs, the front view among them if it must be, and some other views, to be rendered."""

@@ -7,6 +7,7 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from facelift.train.augment import varied
 from facelift.train.critic import Critic, contest
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
+from facelift.train.wild import WildFolder
 from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
 
@@ -42,6 +44,8 @@ class ViewsTraining:
     adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull towards
         the true one. If there is one, a single step from pure noise is what is trained.
     adversary_first: steps in which the critic alone learns.
+    wild: folder of photos; some samples are of them, and only the front view counts.
+    wild_share: how often that is.
     """
 
     data: str
@@ -53,6 +57,8 @@ class ViewsTraining:
     levels: int | None = None
     adversary: float = 0.0
     adversary_first: int = 120
+    wild: str | None = None
+    wild_share: float = 0.1
 
 
 class ViewsTask:
@@ -73,15 +79,19 @@ class ViewsTask:
             channels = self.generator.autoencoder.latent_channels
             critic = Critic(channels, 2 * channels, VIEWS - 1)
             self.generator.config = replace(self.generator.config, steps=1)
+            if training.wild:
+                raise UserError("Photos have no true views to set against imagined ones: no adversary there.")
         self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
         self.timesteps = self._timesteps()
-        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self.cache: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        size = self.generator.config.image_size
+        self.wild = WildFolder(training.wild, size) if training.wild else None
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         if self.model.critic is not None:
             return self._contest(self.model.critic, step, batch, rng)
-        latents, condition = self._batch(rng, batch)
+        latents, condition, known = self._batch(rng, batch)
         timesteps = self.timesteps[torch.randint(len(self.timesteps), (batch,), generator=rng)]
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         scheduler = self.generator.scheduler
@@ -90,7 +100,8 @@ class ViewsTask:
         target = latents if clean else scheduler.get_velocity(latents, noise, timesteps.to(self.device))
         with autocast(self.device):
             predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
-        losses = (predicted.float() - target).square().mean(dim=(1, 2, 3, 4))
+        errors = (predicted.float() - target).square().mean(dim=(2, 3, 4))
+        losses = (errors * known).sum(dim=1) / known.sum(dim=1)
         (losses * self._weights(timesteps).to(self.device)).mean().backward()
         early = timesteps >= 800  # nearly all noise: how well the portrait alone tells the other views
         shown = {"loss": losses.mean().item()}
@@ -98,7 +109,7 @@ class ViewsTask:
 
     def _contest(self, critic: Critic, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         """One step from pure noise, towards the true views and past the critic, which learns beside it."""
-        latents, condition = self._batch(rng, batch)
+        latents, condition, _ = self._batch(rng, batch)
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         learns = step >= self.training.adversary_first
         with torch.set_grad_enabled(learns), autocast(self.device):
@@ -109,30 +120,43 @@ class ViewsTask:
         true, imagined, given = (x.flatten(0, 1) for x in (true, imagined, given))
         return contest(critic, true, imagined, given, view, self.training.adversary)
 
-    def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
-        """Latents (B, 6, C, h, w) and their condition (B, 1 or 6, C, h, w), dropped for some."""
-        drawn = torch.randint(len(self.folder) * self.training.variants, (batch,), generator=rng)
-        latents, condition = (
-            torch.stack(parts).to(self.device, torch.float32)
-            for parts in zip(*(self._latents(int(i)) for i in drawn), strict=True)
-        )
+    def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents (B, 6, C, h, w), their condition (B, 1 or 6, C, h, w), dropped for some, and (B, 6) which
+        views are known, as 1 and 0."""
+        parts = zip(*(self._sample(rng) for _ in range(batch)), strict=True)
+        latents, condition, known = (torch.stack(part).to(self.device, torch.float32) for part in parts)
         kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
-        return latents, condition * kept.to(self.device)[:, None, None, None, None]
+        return latents, condition * kept.to(self.device)[:, None, None, None, None], known
+
+    def _sample(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """One head in one of its lights and framings, or one photo: latents, condition, known views."""
+        if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
+            index, portrait = self.wild.draw(rng)
+            # No view sees another but the front, so that nothing need be made up for the other five.
+            latents, condition = self._encoded(("photo", index), lambda: portrait[None])
+            latents = torch.cat([latents, torch.zeros_like(latents).expand(VIEWS - 1, -1, -1, -1)])
+            return latents, condition, torch.eye(VIEWS)[0]
+        index = int(torch.randint(len(self.folder) * self.training.variants, (), generator=rng))
+        return *self._encoded(("head", index), lambda: self._head(index)), torch.ones(VIEWS)
+
+    def _head(self, index: int) -> Tensor:
+        """(6, 4, S, S) RGB on white and coverage."""
+        views = self.folder.load(self.folder.heads[index // self.training.variants])
+        return varied(torch.cat([views.images, views.alpha], dim=1), draws(0, index))
 
     @torch.no_grad()
-    def _latents(self, index: int) -> tuple[Tensor, Tensor]:
-        """(6, C, h, w) of one head in one of its lights and framings, and its condition, encoded once."""
-        if index not in self.cache:
-            rng = draws(0, index)
-            images = self.folder.load(self.folder.heads[index // self.training.variants]).images
-            images = varied(images, rng).to(self.device)
+    def _encoded(self, name: tuple[str, int], load: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """(V, C, h, w) of the V images (V, 4, S, S) of that name, the front one first, and the condition."""
+        if name not in self.cache:
+            images, alpha = load().to(self.device).split([3, 1], dim=1)
             with autocast(self.device):
-                drafts = self._drafts(images[0])
+                drafts = self._drafts(images[0], alpha[0])
                 condition = self.generator.autoencoder.encode(images[:1] if drafts is None else drafts)
-                others = self.generator.autoencoder.encode(images[1:])
-                latents = torch.cat([condition[:1], others])  # the first view is its own draft
-            self.cache[index] = latents.half(), condition.half()
-        return self.cache[index]
+                latents = condition[:1]  # the first view is its own draft
+                if len(images) > 1:
+                    latents = torch.cat([latents, self.generator.autoencoder.encode(images[1:])])
+            self.cache[name] = latents.half(), condition.half()
+        return self.cache[name]
 
     def _timesteps(self) -> Tensor:
         """Those that are trained."""
@@ -142,8 +166,8 @@ class ViewsTask:
         sampler.set_timesteps(steps)
         return sampler.timesteps
 
-    def _drafts(self, portrait: Tensor) -> Tensor | None:
-        return None if self.reconstructor is None else draft(self.reconstructor, portrait).images
+    def _drafts(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
+        return None if self.reconstructor is None else draft(self.reconstructor, portrait, coverage).images
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         scheduler = self.generator.scheduler
@@ -161,11 +185,12 @@ class ViewsTask:
         assert isinstance(model, _Trained)
         rows = []
         for head in self.folder.heads[:: max(1, len(self.folder) // 3)][:3]:
-            truth = self.folder.load(head).images
+            truth = self.folder.load(head)
             with autocast(self.device):
-                portrait = truth[0].to(self.device)
-                views = self._with(model).generate(portrait, drafts=self._drafts(portrait)).float().cpu()
-            rows += [torch.cat([*truth], dim=2), torch.cat([*views[:, :3]], dim=2)]
+                portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
+                drafts = self._drafts(portrait, coverage)
+                views = self._with(model).generate(portrait, drafts=drafts).float().cpu()
+            rows += [torch.cat([*truth.images], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 
     def export(self, model: nn.Module, folder: Path) -> None:

@@ -1,0 +1,68 @@
+"""The surface that one view shows, a disc for each pixel (Pfister et al., "Surfels", 2000).
+
+Ours, not in the paper. How far each pixel's surface lies, GS-LRM tells well from one view alone; how wide and
+how turned its Gaussians must be to look like that surface from aside follows from their neighbours' places,
+and their colours are the view's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from facelift.cameras import Cameras
+from facelift.gaussians import SH_C0, Gaussians, quaternions_of
+
+SPREAD = 0.5  # standard deviation of a disc in pixels: discs side by side close the surface
+THICKNESS = 0.15  # of a disc, the same
+STRETCH = 2.5  # pixels' widths up to which a disc follows a surface that runs along the view
+COVERED = 0.5  # coverage from which a pixel has a disc
+
+
+def surfels(distance: Tensor, image: Tensor, coverage: Tensor, camera: Cameras) -> tuple[Gaussians, Tensor]:
+    """The discs of one view.
+
+    Args:
+        distance: (H, W) along the unit ray of each pixel, world units; NaN where nothing is known.
+        image: (3, H, W) RGB in [0, 1] on white.
+        coverage: (1, H, W) in [0, 1].
+        camera: the one camera, of H x W pixels.
+
+    Returns:
+        N of them, one for each covered pixel whose neighbours' places are known, and (N,) how straight each
+        faces the camera: the share of a surface's width that the camera sees, 1 from before, 0 from aside.
+    """
+    origins, directions = camera.rays()
+    points = origins[0] + distance[..., None] * directions[0]
+    across, down = _to_neighbour(points, 1), _to_neighbour(points, 0)
+    width = (distance / camera.intrinsics[0, 0])[..., None]  # of a pixel, at the surface
+    kept = (coverage[0] > COVERED) & across.isfinite().all(-1) & down.isfinite().all(-1)
+    points, across, down, width = (x[kept] for x in (points, across, down, width))
+    facing = width[:, 0].square() / torch.linalg.cross(across, down, dim=-1).norm(dim=-1)
+
+    sides = torch.stack([_limited(side, STRETCH * width) for side in (across, down)], dim=1)
+    variances, axes = torch.linalg.eigh(sides.mT @ sides)
+    axes = axes * torch.linalg.det(axes).sign()[:, None, None]  # rotations, not mirrors
+    scales = (SPREAD * variances.clamp_min(0).sqrt()).maximum(THICKNESS * width)
+    share = coverage[:, kept]
+    colors = ((image[:, kept] - 1) / share + 1).clamp(0, 1).mT  # without the white behind them
+    gaussians = Gaussians(points, quaternions_of(axes), scales, share[0], (colors - 0.5) / SH_C0)
+    return gaussians, facing.clamp_max(1)
+
+
+def _to_neighbour(points: Tensor, dim: int) -> Tensor:
+    """From each of (H, W, 3) points to the next along `dim`, or from the last: whichever is nearer.
+
+    Not finite where neither is known.
+    """
+    steps = points.diff(dim=dim)
+    steps = torch.where(steps.isfinite(), steps, torch.inf)
+    end = torch.full_like(points.narrow(dim, 0, 1), torch.inf)
+    to_next, from_last = torch.cat([steps, end], dim), torch.cat([end, steps], dim)
+    nearer = to_next.norm(dim=-1, keepdim=True) < from_last.norm(dim=-1, keepdim=True)
+    return torch.where(nearer, to_next, from_last)
+
+
+def _limited(vectors: Tensor, length: Tensor) -> Tensor:
+    norms = vectors.norm(dim=-1, keepdim=True)
+    return vectors * (length / norms.clamp_min(1e-9)).clamp_max(1)
