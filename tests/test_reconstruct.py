@@ -310,11 +310,8 @@ def test_what_a_view_rules_out():
     """A ball at the world's centre, by its definition: what the front camera sees, and what it hides."""
     rig, radius = canonical_rig(128), 0.4
     _, directions = rig[[0]].rays()
-    across = torch.linalg.cross(directions[0], rig[0].positions[0].expand_as(directions[0]), dim=-1)
-    hit = across.norm(dim=-1) < radius
-    distance = 2.7 * (directions[0] @ torch.tensor([0.0, 1.0, 0.0]))
-    along = distance - (radius**2 - across.norm(dim=-1) ** 2).clamp_min(0).sqrt()
-    depth = torch.where(hit, along * directions[0, ..., 1], torch.inf)
+    depth = ball(rig[[0]], (0.0, 0.0, 0.0), radius) * directions[0, ..., 1]  # the camera looks along y
+    depth = torch.where(depth.isfinite(), depth, torch.inf)
     nearest = nearest_matter(depth, rig[[0]], rig[1:])[:, 0]
     assert nearest.shape == (5, 128, 128)
     limb = 2.7 * math.tan(math.asin(radius / 2.7))  # where the shadow's edge crosses the plane y = 0

@@ -337,9 +337,8 @@ def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_pat
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """A folder of one photo, whose portrait is a disc, and one without a face."""
-    disc = (torch.linspace(-1, 1, 32).square() + torch.linspace(-1, 1, 32).square()[:, None] < 0.5).float()[
-        None
-    ]
+    squares = torch.linspace(-1, 1, 32).square()
+    disc = (squares + squares[:, None] < 0.5).float()[None]
 
     def prepare(path, size, segmenter):
         if path.stem == "wall":
