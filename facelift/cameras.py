@@ -139,6 +139,17 @@ def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] 
     return orbit(azimuths, [low + (high - low) * ((i + 0.5) * golden % 1.0) for i in range(views)], size)
 
 
+def overhead(size: int = 512) -> Cameras:
+    """One camera above the head, the face below in its image: what the canonical views do not show."""
+    return orbit([0.0], [89.0], size)  # straight above, no direction would be up
+
+
+def joined(*cameras: Cameras) -> Cameras:
+    """Cameras of the same image size as one batch."""
+    w2c, intrinsics = (torch.cat([getattr(c, name) for c in cameras]) for name in ("w2c", "intrinsics"))
+    return Cameras(w2c, intrinsics, cameras[0].width, cameras[0].height)
+
+
 def turntable_rig(frames: int = 150, size: int = 512, elevation: float = 20.0) -> Cameras:
     """One turn around the head at a fixed elevation; the first frame is in front of the face."""
     return orbit([360.0 * i / frames for i in range(frames)], [elevation] * frames, size)

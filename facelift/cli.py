@@ -73,6 +73,8 @@ class Memory(StrEnum):
 class Rig(StrEnum):
     canonical = "canonical"
     orbit = "orbit"
+    overhead = "overhead"
+    all = "all"
 
 
 class Truth(StrEnum):
@@ -273,7 +275,13 @@ def synth(
     heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
     size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the views in pixels.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
-    rig: Annotated[Rig, typer.Option(help="The six canonical views, or an orbit all round.")] = Rig.canonical,
+    rig: Annotated[
+        Rig,
+        typer.Option(
+            help="The six canonical views, an orbit all round, or one view from above; or all of them, each "
+            "in a folder of its own."
+        ),
+    ] = Rig.canonical,
     views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
     renderer: Annotated[
         RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
@@ -354,13 +362,19 @@ def train(
             "the front view is known."
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Keep heads in memory, and take in those that `facelift synth` is still drawing."
+        ),
+    ] = False,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Train one part of the model; a run that was stopped goes on where it was."""
     from facelift.train import run
 
     folder = out or Path("runs", config.parent.name, stage.value)
-    run(stage.value, config, folder, max_minutes, device.value, wild)
+    run(stage.value, config, folder, max_minutes, device.value, wild, live)
 
 
 @app.command()

@@ -33,7 +33,7 @@ def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | N
     with torch.device("meta"):
         views = ViewGenerator(model.views.config)
         config = model.reconstructor.config
-        tokens = torch.empty(1, VIEWS * (model.size // config.patch_size) ** 2, config.width)
+        tokens = torch.empty(VIEWS * (model.size // config.patch_size) ** 2, config.width)
         block = Block(config.width, config.head_dim)
         cells = model.size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)

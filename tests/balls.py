@@ -36,7 +36,7 @@ class BallJob(dataset.Job):
     def __call__(self, unit):
         for thing, name, stand_in in STAND_INS:
             setattr(thing, name, stand_in)
-        with (self.store.out / f"worker_{os.getpid()}").open("a") as record:
+        with (self.stores[0].out / f"worker_{os.getpid()}").open("a") as record:
             record.write(f"{unit.start}\n")
         return super().__call__(unit)
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
+from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
 
 
 def write_ball(
@@ -51,11 +51,12 @@ def write_ball(
 
 
 def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 1000) -> Path:
-    """`root/canonical` and `root/orbit` (4 views) of a few balls, named as `facelift synth` names heads."""
+    """`canonical`, `orbit` (4 views) and `overhead` of a few balls in `root`, named as the generator does."""
     rng = np.random.default_rng(0)
     for k in range(count):
         radius, color = rng.uniform(0.5, 0.8), tuple(rng.uniform(0.3, 0.9, 3).tolist())
         name = f"head_{first_seed + k:06d}"
         write_ball(root / "canonical" / name, canonical_rig(size), radius, color)
         write_ball(root / "orbit" / name, orbit_rig(4, size), radius, color, "images/")
+        write_ball(root / "overhead" / name, overhead(size), radius, color)
     return root

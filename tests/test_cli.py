@@ -390,11 +390,11 @@ def test_train(monkeypatch):
     calls = []
     monkeypatch.setattr(facelift.train, "run", lambda *arguments: calls.append(arguments), raising=False)
     assert run("train", "views", "configs/mini/views.yaml") == 0
-    options = "--out there --max-minutes 1.5 --device cpu --wild photos"
+    options = "--out there --max-minutes 1.5 --device cpu --wild photos --live"
     assert run("train", "reconstructor", "c.yaml", *options.split()) == 0
     assert calls == [
-        ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto", None),
-        ("reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu", Path("photos")),
+        ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto", None, False),
+        ("reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu", Path("photos"), True),
     ]
 
 

@@ -18,7 +18,8 @@ with open(os.environ["RECORD"], "a") as record:
     print(job, *words, file=record)
 option = lambda name: words[words.index(name) + 1]
 if job == "synth":
-    Path(words[0]).mkdir(parents=True, exist_ok=True)
+    for rig in ("canonical", "orbit", "overhead") if option("--rig") == "all" else (".",):
+        Path(words[0], rig).mkdir(parents=True, exist_ok=True)
     assert Path(option("--assets")).is_dir()
 elif job == "train":
     config, out = Path(words[1]), Path(option("--out"))
@@ -70,7 +71,7 @@ def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe)
     assert done.returncode == 0, done.stderr
     assert len(trained(commands)) == len(set(trained(commands))) == 7
     assert "--max-minutes 20" in next(c for c in commands if c.startswith("train autoencoder"))
-    assert any("data/test/orbit" in c and "--heads 3 --seed 0" in c for c in commands)
+    assert any("data/test" in c and "--heads 3 --seed 0" in c for c in commands)
     assert commands[-1].startswith("evaluate")
     model = recipe.folder / "model"
     assert (model / "views/config.json").read_text() == "decoder"

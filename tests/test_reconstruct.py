@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
+from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
@@ -130,6 +130,51 @@ def test_background_patches_have_no_gaussians_but_a_white_shirt_has():
     assert len(model(corner, cameras).distance) == 6 * 1 * 64
     corner[:, :, :10, 50:] = 0.2  # two white patches lie between them
     assert len(model(corner, cameras).distance) == 6 * 4 * 64
+
+
+def seeing(**changes):
+    """A model whose tokens hang on each other: the weights of a fresh one hardly do."""
+    torch.manual_seed(0)
+    model = GSLRM(replace(MINI, **changes)).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@torch.no_grad()
+def test_heads_side_by_side_are_what_each_is_alone():
+    model, rig = seeing(crown=(2, 3), margin=16), canonical_rig(64)
+    images = [torch.rand(6, 3, 64, 64), views_of_a_square()]  # of unequal numbers of tokens
+    together = model(torch.cat(images), joined(rig, rig), heads=2)
+    cells = 7 * 32 * (32 + 8)  # of a head: seven views with their margins
+    assert together.pixel[-1] // cells == 1
+    for i, alone in enumerate(model(x, rig) for x in images):
+        for field in ("means", "quats", "log_scales", "opacity_logits", "sh0"):
+            mine, same = getattr(alone, field), getattr(together, field)[together.head == i]
+            torch.testing.assert_close(same, mine, atol=1e-4, rtol=1e-4)
+        assert torch.equal(together.pixel[together.pixel // cells == i] % cells, alone.pixel)
+        assert torch.equal(together.each()[i].means, together.means[together.head == i])
+
+
+@torch.no_grad()
+def test_a_crown_is_seen_from_above_and_changes_nothing_else():
+    images, rig = torch.rand(6, 3, 64, 64), canonical_rig(64)
+    plain, crowned = seeing()(images, rig), seeing(crown=(2, 3))(images, rig)
+    before = len(plain.means)
+    torch.testing.assert_close(crowned.means[:before], plain.means, atol=1e-5, rtol=1e-5)
+    assert len(crowned.means) - before == 2 * 3 * 8**2
+
+    above = crowned.means[before:]
+    pixels, _ = overhead(32).project(above)
+    cell = crowned.pixel[before - crowned.learned :] - 6 * 32**2
+    torch.testing.assert_close(pixels[0], torch.stack([cell % 32, cell // 32], -1) + 0.5, atol=1e-3, rtol=0)
+    assert cell.min() == 8 * 32 and cell.max() == 23 * 32 + 23, (
+        "two of four rows of patches, three of columns"
+    )
+    other = seeing(crown=(2, 3))(images.flip(0), rig)
+    assert not torch.allclose(other.means[before:], above, atol=1e-3), "what the crown is, the views tell"
+    assert len(seeing(crown=(2, 3))(images[:1], rig[[0]]).means) == 2 + 32**2, "one view alone has none"
 
 
 def test_the_margin_goes_on_below_the_frame():

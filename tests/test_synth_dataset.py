@@ -27,6 +27,7 @@ from facelift import cameras, split
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig
 from facelift.synth import dataset, shards
+from facelift.synth import head as heads
 from facelift.train.data import HeadFolder
 from facelift.train.loop import draws
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
@@ -93,6 +94,25 @@ def test_orbit_layout_is_facelifts(make, tmp_path):
         depth = np.asarray(Image.open(folder / f"depth/depth_{i:03d}.png")) / 10_000
         assert ((depth > 0) == (alpha > 0)).all() and 2 < depth[alpha > 0].mean() < 3
     assert (tmp_path / "data_gslrm_train.txt").read_text().split() == [str(folder)]
+
+
+@FORMS
+def test_all_rigs_come_from_one_build_of_each_head(make, tmp_path, monkeypatch, form):
+    make(tmp_path / "all/orbit", heads=1, rig="orbit", views=3, form=form)  # as if stopped in the middle
+    built, build = [], heads.build_scene
+    monkeypatch.setattr(
+        heads, "build_scene", lambda person, assets: built.append(person.seed) or build(person, assets)
+    )
+    paths = make(tmp_path / "all", heads=3, rig="all", views=3, form=form)
+    assert built == [1000, 1001, 1002]
+    assert [path.parent.name for path in paths][:: len(paths) // 3] == ["canonical", "orbit", "overhead"]
+    for rig, views in (("canonical", 6), ("orbit", 3), ("overhead", 1)):
+        make(tmp_path / rig, heads=3, rig=rig, views=3)
+        found = heads_in(tmp_path / "all" / rig)
+        assert_same(found, heads_in(tmp_path / rig))
+        assert all(len(each.images) == views for each in found.values())
+    above = heads_in(tmp_path / "overhead")["head_001000"].cameras.positions[0]
+    assert above[2] > 2.69, "the camera is above the head"
 
 
 def test_depth_alone_leaves_the_rest_out(make, tmp_path):
@@ -168,7 +188,7 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(make, tmp_path, monkey
 
 def count_drawn(monkeypatch):
     drawn, draw = [], dataset.Artist.draw
-    monkeypatch.setattr(dataset.Artist, "draw", lambda self, seed: drawn.append(seed) or draw(self, seed))
+    monkeypatch.setattr(dataset.Artist, "draw", lambda *what: drawn.append(what[-1]) or draw(*what))
     return drawn
 
 

@@ -1,6 +1,8 @@
 """Training on folders as the generator writes them: real loops, small models, a few seconds each."""
 
 import itertools
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 import yaml
 from heads import write_ball, write_balls
+from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
@@ -22,6 +25,7 @@ from facelift.train.critic import Critic, contest, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, draws, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -159,6 +163,61 @@ def test_reconstructor_overfits_balls(tmp_path, balls):
         with torch.no_grad():
             image = render(model.reconstruct(views.images, views.cameras), truth.cameras).image
         assert -10 * (image - truth.images).square().mean().log10() > 13, "an empty picture is at 9 dB"
+
+
+@pytest.mark.training
+def test_a_crown_learns_from_the_view_above(tmp_path, balls):
+    config = yaml.safe_load(reconstructor_config(tmp_path, balls, 600, render_from=590).read_text())
+    config["model"]["crown"] = [2, 2]
+    config["training"] |= {"overhead": f"{balls}/overhead", "at_once": 2}
+    run("reconstructor", write_config(tmp_path / "crown.yaml", **config), tmp_path / "run", device="cpu")
+    model = load_reconstructor(tmp_path / "run/reconstructor")
+    inputs, above = HeadFolder(balls / "canonical"), HeadFolder(balls / "overhead")
+    for head in inputs.heads:
+        views, truth = inputs.load(head), above.load(head, depth=True)
+        with torch.no_grad():
+            predicted = model(views.images, views.cameras)
+        crown = predicted.activated()[-(2 * 2 * 4**2) :]
+        drawn = render(crown, truth.cameras)
+        front = 0, slice(None), 20, 16  # the half of the ball that has a colour lies below
+        assert drawn.alpha[front] > 0.5
+        assert (drawn.mean_depth[front] - truth.depth[0, 20, 16]).abs() < 0.15
+        color = (drawn.image - 1) / drawn.alpha + 1  # without the white between the Gaussians
+        assert (color[front] - truth.images[front]).abs().max() < 0.2
+
+
+@pytest.mark.training
+def test_heads_in_memory_train_as_those_on_disk(tmp_path, balls):
+    """With the same heads from the start; tests/test_live.py has those that come later."""
+    live = ReconstructorTraining(f"{balls}/canonical", f"{balls}/orbit", live=True, render_size=32)
+    tasks = [
+        ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), training, torch.device("cpu"))
+        for training in (live, replace(live, live=False))
+    ]
+    tasks[0].model.load_state_dict(tasks[1].model.state_dict())
+    until = time.monotonic() + 60
+    while len(tasks[0].heads) < 3 and time.monotonic() < until:
+        time.sleep(0.1)
+    losses = [task.backward(0, 2, draws(0, 0)) for task in tasks]
+    assert losses[0].keys() == {"depth", "alpha", "image"}
+    for name, loss in losses[1].items():
+        assert abs(losses[0][name] - loss) < 0.01 * loss, name
+
+
+def test_several_heads_at_once_have_the_losses_of_each(balls):
+    training = ReconstructorTraining(f"{balls}/canonical", f"{balls}/orbit", alone=0.4, render_size=32)
+    torch.manual_seed(0)
+    task = ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), training, torch.device("cpu"))
+    losses, gradients = [], []
+    for at_once in (1, 4):
+        task.training = replace(training, at_once=at_once)
+        losses.append(task.backward(0, 6, draws(0, 1)))
+        gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None]))
+        task.model.zero_grad()
+    assert abs(losses[0]["image"] - losses[1]["image"]) < 1e-4 * losses[0]["image"]
+    for name, loss in losses[0].items():  # the balls are of unequal size, and cells count as one now
+        assert abs(losses[1][name] - loss) < 0.2 * loss, name
+    assert F.cosine_similarity(*gradients, dim=0) > 0.98
 
 
 @pytest.mark.training

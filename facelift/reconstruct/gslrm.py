@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras
+from facelift.cameras import Cameras, joined, overhead
 from facelift.gaussians import SH_C0, Gaussians
 
 RAW_CHANNELS = (3, 3, 3, 4, 1)  # xyz, sh, scale, rotation, opacity
@@ -34,6 +34,10 @@ class GSLRMConfig:
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
         margin: pixels by which the views are continued at the bottom, repeating their last row: the bust goes
             on below the frame, and is seen there from above.
+        crown: rows and columns of patches in the middle of what a camera above the head would see. No view
+            shows them: their pixels are grey, and what their rays meet is for the model to say. They see the
+            views' tokens and are not seen by them, so that what these become does not hang on them. None, the
+            paper's, leaves what no view sees to the Gaussians of those that see its rim.
         aspect: no Gaussian is longer than so many times its middle axis; None sets no bound.
         half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
         skip_background: patches of pure white around the head get no token and no Gaussians.
@@ -49,6 +53,7 @@ class GSLRMConfig:
     residual_color: bool = False
     footprint_scale: bool = False
     skip_background: bool = False
+    crown: tuple[int, int] | None = None
     margin: int = 0
     aspect: float | None = None
     half_width: float = 0.91
@@ -64,18 +69,20 @@ class GSLRMConfig:
 
 @dataclass(frozen=True)
 class GaussianBatch:
-    """What GS-LRM predicts for one head, before activation where noted.
+    """What GS-LRM predicts for one head or for several, before activation where noted.
 
-    The first `learned` Gaussians are those of the learned tokens; the others lie on rays.
+    The first `learned` Gaussians are those of the learned tokens; the others lie on rays. Either come head by
+    head.
 
     Attributes:
         means, log_scales, sh0: (N, 3) each.
         quats: (N, 4) wxyz, not normalised.
         opacity_logits: (N,).
-        pixel: (N - learned,) index of each Gaussian's cell in the flattened (view, row, column) grid, whose
-            last rows are the margin's.
+        pixel: (N - learned,) index of each Gaussian's cell in the flattened (head, view, row, column) grid,
+            whose last rows are the margin's, and whose last view is that from above if there is a crown.
         distance: (N - learned,) along its unit ray, world units.
         learned: how many Gaussians belong to no pixel.
+        head: (N,) which head each belongs to.
     """
 
     means: Tensor
@@ -86,6 +93,7 @@ class GaussianBatch:
     pixel: Tensor
     distance: Tensor
     learned: int
+    head: Tensor
 
     def activated(self, clamp: bool = False) -> Gaussians:
         """Gaussians ready to render; `clamp` keeps centres in [-1, 1]^3, as in training."""
@@ -97,6 +105,37 @@ class GaussianBatch:
             sh0=self.sh0,
         )
 
+    def each(self, clamp: bool = False) -> list[Gaussians]:
+        """The heads one by one, as `activated` has them all."""
+        together = self.activated(clamp)
+        return [together[self.head == i] for i in range(int(self.head.max()) + 1)]
+
+
+class _Heads:
+    """Which tokens belong to which head, for heads of unequal numbers of tokens in one row."""
+
+    def __init__(self, head: Tensor, heads: int, silent: Tensor) -> None:
+        """
+        Args:
+            head: (T,) of each token, 0 to heads - 1 in any order.
+            silent: (T,) tokens that see the others and that none sees.
+        """
+        counts = F.one_hot(head, heads).cumsum(dim=0)
+        self.heads, self.most = heads, int(counts[-1].max())
+        self.places = head * self.most + counts[torch.arange(len(head), device=head.device), head] - 1
+        heard = torch.zeros(heads * self.most, dtype=torch.bool, device=head.device)
+        heard[self.places] = ~silent
+        self.mask = heard.view(heads, 1, 1, self.most)
+
+    def apart(self, x: Tensor) -> Tensor:
+        """(T, C) -> (heads, most, C), zeros where a head has fewer tokens."""
+        spread = x.new_zeros(self.heads * self.most, x.shape[-1])
+        return spread.index_copy(0, self.places, x).unflatten(0, (self.heads, self.most))
+
+    def together(self, x: Tensor) -> Tensor:
+        """The inverse of `apart`."""
+        return x.flatten(0, 1)[self.places]
+
 
 class Attention(nn.Module):
     def __init__(self, width: int, head_dim: int) -> None:
@@ -105,9 +144,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, heads: _Heads | None = None) -> Tensor:
+        """(T, width) tokens see all others, or only those of their own head."""
+        qkv = self.qkv(x)
+        qkv = qkv[None] if heads is None else heads.apart(qkv)
+        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(q, k, v, None if heads is None else heads.mask)
+        seen = seen.transpose(1, 2).flatten(2)
+        return self.out(seen[0] if heads is None else heads.together(seen))
 
 
 class Block(nn.Module):
@@ -122,8 +166,8 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x: Tensor, heads: _Heads | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), heads)
         return x + self.mlp(self.norm2(x))
 
 
@@ -154,43 +198,53 @@ class GSLRM(nn.Module):
                     parameter, std=0.02 / (math.sqrt(2 * self.config.layers) if residual else 1.0)
                 )
 
-    def forward(self, images: Tensor, cameras: Cameras) -> GaussianBatch:
-        """Reconstruct one head.
+    def forward(self, images: Tensor, cameras: Cameras, heads: int = 1) -> GaussianBatch:
+        """Reconstruct one head, or several that are seen from as many cameras each.
 
         Args:
-            images: (V, 3, H, W) RGB in [0, 1] on white.
-            cameras: the V cameras of these images.
+            images: (heads * V, 3, H, W) RGB in [0, 1] on white, the views of a head side by side.
+            cameras: of these images.
 
         Returns:
-            V * (H * W / patch_size^2) * grid^2 Gaussians and the learned ones; fewer with `skip_background`.
+            For each head V * (H * W / patch_size^2) * grid^2 Gaussians and the learned ones; fewer with
+            `skip_background`, more with a `crown`, which heads of a single view do not get.
         """
         config = self.config
         if images.shape[-2:] != (cameras.height, cameras.width):
             raise ValueError(
                 f"images are {tuple(images.shape[-2:])}, cameras {(cameras.height, cameras.width)}"
             )
+        above = config.crown is not None and len(images) > heads
+        if above:
+            images, cameras = _from_above(images, cameras, heads)
+        views = len(images) // heads
         images = F.pad(images, (0, 0, 0, config.margin), mode="replicate")
         cameras = replace(cameras, height=cameras.height + config.margin)
-        if config.skip_background:
-            kept = self._foreground(images)
-        else:
-            kept = torch.arange(images[:, 0].numel() // config.patch_size**2, device=images.device)
-        patches = (
-            self._by_patch(x, config.patch_size)[kept] for x in (images * 2 - 1, _ray_channels(cameras))
-        )
-        tokens = self.patch_embed(torch.cat([*patches], dim=-1).flatten(1))  # by row, column, channel
-        x = torch.cat([self.learned_tokens, tokens])
-        x = self.norm_in(x)[None]
+        mask = self._kept(images, views)
+        kept, patches = mask.flatten().nonzero()[:, 0], mask[0].numel()
+        parts = (self._by_patch(x, config.patch_size)[kept] for x in (images * 2 - 1, _ray_channels(cameras)))
+        tokens = self.patch_embed(torch.cat([*parts], dim=-1).flatten(1))  # by row, column, channel
+        head, view = kept // (views * patches), kept // patches % views
+        learned_head = torch.arange(heads, device=head.device).repeat_interleave(config.learned_tokens)
+        x = torch.cat([self.learned_tokens.repeat(heads, 1), tokens])
+        apart = None
+        if heads > 1 or above:
+            silent = torch.cat(
+                [torch.zeros_like(learned_head, dtype=torch.bool), above & (view == views - 1)]
+            )
+            apart = _Heads(torch.cat([learned_head, head]), heads, silent)
+        x = self.norm_in(x)
         for block in self.blocks:
-            x = block(x)
-        learned, pixels = x[0].split([config.learned_tokens, len(kept)])
+            x = block(x, apart)
+        learned, seen = x.split([len(learned_head), len(kept)])
         with torch.autocast(images.device.type, enabled=False):  # positions want more than bfloat16's 8 bits
             return self._to_gaussians(
                 self.learned_head(self.learned_norm(learned.float())),
-                self.pixel_head(self.pixel_norm(pixels.float())),
+                self.pixel_head(self.pixel_norm(seen.float())),
                 images,
                 cameras,
                 kept,
+                torch.cat([learned_head, head.repeat_interleave(config.gaussians_per_side**2)]),
             )
 
     def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
@@ -217,14 +271,34 @@ class GSLRM(nn.Module):
         total, known = F.interpolate(cells, scale_factor=side, mode="bilinear", align_corners=False)[0]
         return torch.where(known > 0, total / known, torch.nan)
 
-    def _foreground(self, images: Tensor) -> Tensor:
-        """Indices of the patches that are not white, or lie between two such in their row (a white shirt)."""
-        inked = F.max_pool2d((images.amin(dim=1) < 0.96).float(), self.config.patch_size)
-        spanned = inked.cummax(-1).values * inked.flip(-1).cummax(-1).values.flip(-1)
-        return spanned.flatten().nonzero()[:, 0]
+    def _kept(self, images: Tensor, views: int) -> Tensor:
+        """(heads * views, rows, columns) which patches become tokens.
+
+        All of them; or those that are not white, or lie between two such in their row (a white shirt), and of
+        a last view from above the middle.
+        """
+        rows, columns = (side // self.config.patch_size for side in images.shape[-2:])
+        if self.config.skip_background:
+            inked = F.max_pool2d((images.amin(dim=1) < 0.96).float(), self.config.patch_size)
+            kept = inked.cummax(-1).values * inked.flip(-1).cummax(-1).values.flip(-1) > 0
+        else:
+            kept = torch.ones(len(images), rows, columns, dtype=torch.bool, device=images.device)
+        if self.config.crown and views > 1:
+            high, wide = self.config.crown
+            top, left = (columns - high) // 2, (columns - wide) // 2  # views are square, but for the margin
+            above = torch.zeros_like(kept[0])
+            above[top : top + high, left : left + wide] = True
+            kept[views - 1 :: views] = above
+        return kept
 
     def _to_gaussians(
-        self, learned: Tensor, pixels: Tensor, images: Tensor, cameras: Cameras, kept: Tensor
+        self,
+        learned: Tensor,
+        pixels: Tensor,
+        images: Tensor,
+        cameras: Cameras,
+        kept: Tensor,
+        head: Tensor,
     ) -> GaussianBatch:
         grid = self.config.gaussians_per_side
         side = self.config.patch_size // grid  # pixels along a Gaussian's cell
@@ -260,6 +334,7 @@ class GSLRM(nn.Module):
             pixel=pixel,
             distance=distance,
             learned=len(learned),
+            head=head,
         )
 
     @staticmethod
@@ -267,6 +342,16 @@ class GSLRM(nn.Module):
         """(V, C, H, W) -> (V * patches, grid * grid, C): the cells of each patch, row by row."""
         x = x.unflatten(2, (-1, grid)).unflatten(4, (-1, grid)).permute(0, 2, 4, 3, 5, 1)
         return x.reshape(-1, grid * grid, x.shape[-1])
+
+
+def _from_above(images: Tensor, cameras: Cameras, heads: int) -> tuple[Tensor, Cameras]:
+    """Give every head one more view, which is grey, by a camera above it."""
+    grey = torch.full_like(images[:heads, None], 0.5)
+    images = torch.cat([images.unflatten(0, (heads, -1)), grey], dim=1).flatten(0, 1)
+    above = overhead(cameras.width).to(images.device)
+    views = len(cameras) // heads
+    rigs = [joined(cameras[slice(i * views, (i + 1) * views)], above) for i in range(heads)]
+    return images, joined(*rigs)
 
 
 def _log_scales(raw: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ front to back in the order of their centres' depths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +73,23 @@ def render(
         from facelift.render.cpu import rasterize
     else:
         raise UserError(f"There is no rendering backend {backend!r}: choose auto, cpu or cuda.")
-    color, alpha, depth = rasterize(gaussians, cameras)
+    return _over(background, *rasterize(gaussians, cameras))
+
+
+def render_each(
+    heads: Sequence[Gaussians], cameras: Sequence[Cameras], background: float | Tensor = 1.0
+) -> list[Rendering]:
+    """Draw several heads, each from cameras of its own, as many for each and of one image size.
+
+    On CUDA all at once, which is what small pictures need to keep a GPU busy. For the rest see `render`.
+    """
+    if not heads[0].means.is_cuda:
+        return [render(*pair, background) for pair in zip(heads, cameras, strict=True)]
+    from facelift.render.cuda import rasterize_each
+
+    return [_over(background, *drawn) for drawn in rasterize_each(heads, cameras)]
+
+
+def _over(background: float | Tensor, color: Tensor, alpha: Tensor, depth: Tensor) -> Rendering:
     behind = torch.as_tensor(background, dtype=color.dtype, device=color.device)
-    image = torch.addcmul(color, 1.0 - alpha, behind[..., None, None])
-    return Rendering(image, alpha, depth)
+    return Rendering(torch.addcmul(color, 1.0 - alpha, behind[..., None, None]), alpha, depth)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facelift.cameras import Cameras
 from facelift.errors import UserError
@@ -33,9 +35,7 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
         nothing = torch.zeros(n, 1, height, width, device=home)
         return nothing.repeat(1, 3, 1, 1), nothing, nothing
 
-    fx, fy, cx, cy = cameras.intrinsics.unbind(-1)
-    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-    matrices = torch.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], dim=-1).view(n, 3, 3)
+    matrices = _matrices(cameras)
     pixels, alpha = [], []
     with torch.autocast("cuda", enabled=False):
         for w2c, matrix in zip(
@@ -60,6 +60,55 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
             alpha.append(a.permute(0, 3, 1, 2))
     color, depth = torch.cat(pixels).to(home).split([3, 1], dim=1)
     return color, torch.cat(alpha).to(home), depth
+
+
+def rasterize_each(
+    heads: Sequence[Gaussians], cameras: Sequence[Cameras]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What `rasterize` gives for each of some heads that have as many cameras, in one go."""
+    _require_gsplat()
+    from gsplat import rasterization
+
+    most = max(1, *map(len, heads))
+
+    def padded(field: Tensor, filler: float) -> Tensor:  # what fills up is clear
+        return F.pad(field.float(), (0, 0, 0, most - len(field)), value=filler)
+
+    means, quats, scales, opacities, colors = (
+        torch.stack([padded(field, filler) for field in fields])
+        for filler, fields in (
+            (0.0, [g.means for g in heads]),
+            (1.0, [g.quats for g in heads]),
+            (1.0, [g.scales for g in heads]),
+            (0.0, [g.opacities[:, None] for g in heads]),
+            (0.0, [g.colors for g in heads]),
+        )
+    )
+    with torch.autocast("cuda", enabled=False):
+        rgbd, alpha, _ = rasterization(
+            means,
+            quats,
+            scales,
+            opacities[..., 0],
+            colors,
+            viewmats=torch.stack([c.w2c for c in cameras]).to(means),
+            Ks=torch.stack([_matrices(c) for c in cameras]).to(means),
+            width=cameras[0].width,
+            height=cameras[0].height,
+            near_plane=0.01,
+            eps2d=0.3,
+            packed=False,
+            render_mode="RGB+D",
+        )
+    color, depth = rgbd.movedim(-1, 2).split([3, 1], dim=2)
+    return [*zip(color, alpha.movedim(-1, 2), depth, strict=True)]
+
+
+def _matrices(cameras: Cameras) -> Tensor:
+    """(N, 3, 3) intrinsics."""
+    fx, fy, cx, cy = cameras.intrinsics.unbind(-1)
+    zero, one = torch.zeros_like(fx), torch.ones_like(fx)
+    return torch.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], dim=-1).view(-1, 3, 3)
 
 
 def _require_gsplat() -> None:

@@ -86,8 +86,13 @@ def _in_flight(submit: Callable[[range], Future[T]], units: Sequence[range], mos
 
 
 def _begin() -> None:
-    """In a worker: Mesa draws with one thread, and the process ends with the one that started it."""
+    """In a worker: Mesa draws with one thread."""
     os.environ.setdefault("LP_NUM_THREADS", "1")
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Have this process end with the one that started it, however that ends."""
     parent: Any = parent_process()
 
     def follow() -> None:

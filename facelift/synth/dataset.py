@@ -3,7 +3,7 @@
 Head k of a run has seed `seed + k`. It lies in a folder or in a WebDataset shard of `out`, with the files
 that `layout.py` names; `OUT/data_<layout>_train.txt` and `..._val.txt` list the folders or shards, one a
 line. A run that was killed is started again with the same command: what is whole stays, what is damaged or
-missing is drawn.
+missing is drawn. Training can go on beside a run and take in each head as it comes (`facelift.train.live`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,7 +25,7 @@ from facelift.formats.files import atomic_path
 from facelift.synth import crews
 from facelift.synth.assets import Assets
 from facelift.synth.folders import Folders
-from facelift.synth.head import draw_head
+from facelift.synth.head import Sitter, draw_sitter, seat
 from facelift.synth.layout import LAYOUTS, TRUTHS, Contents, Files
 from facelift.synth.opengl import Renderer
 from facelift.synth.renderers import RENDERERS, SAMPLES, open_renderer
@@ -40,23 +41,32 @@ Done = tuple[int, int]
 
 
 class Artist:
-    """Draws heads and encodes them; a context manager. Assets and OpenGL are opened for the first head."""
+    """Draws heads and encodes them; a context manager. Assets and OpenGL are opened for the first head.
 
-    def __init__(self, assets: Path, contents: Contents) -> None:
-        self._folder, self._contents = assets, contents
+    Args:
+        assets: a MakeHuman data folder or a pack.
+        renderer, samples: of the pictures.
+    """
+
+    def __init__(self, assets: Path, renderer: str, samples: int) -> None:
+        self._folder, self._renderer, self._samples = assets, renderer, samples
         self._open = ExitStack()
+        self._sitter: Sitter | None = None
 
-    def draw(self, seed: int) -> Files:
+    def draw(self, contents: Contents, seed: int) -> Files:
+        """The files of one head; further contents of the same head are drawn from the scene that is there."""
         assets, renderer, other = self._tools
-        head = draw_head(seed, assets, renderer, self._contents.cameras, other)
-        return self._contents.encode(split.folder_name(seed), head)
+        if self._sitter is None or self._sitter.person.seed != seed:
+            self._sitter = seat(seed, assets)
+        head = draw_sitter(self._sitter, renderer, contents.cameras, other)
+        return contents.encode(split.folder_name(seed), head)
 
     @cached_property
     def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
         assets, renderer = Assets.open(self._folder), self._open.enter_context(Renderer())
-        name, samples = self._contents.renderer, self._contents.samples
-        other = None if name == "opengl" else self._open.enter_context(open_renderer(name, samples))
-        return assets, renderer, other
+        if self._renderer == "opengl":
+            return assets, renderer, None
+        return assets, renderer, self._open.enter_context(open_renderer(self._renderer, self._samples))
 
     def __enter__(self) -> Artist:
         return self
@@ -70,21 +80,29 @@ _artist = cache(Artist)  # one for a worker process, which ends with the work
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker process has to know to fill units."""
+    """What a worker process has to know to fill units: of one data set, or of several of the same heads."""
 
-    store: Folders | Shards
+    stores: tuple[Folders | Shards, ...]
     assets: Path
 
     def __call__(self, unit: range) -> Done:
         """Fill one unit."""
-        drawn = list(self.fill(unit, _artist(self.assets, self.store.contents)))
+        contents = self.stores[0].contents
+        drawn = list(self.fill(unit, _artist(self.assets, contents.renderer, contents.samples)))
         return len(drawn), sum(drawn)
 
+    def artist(self) -> Artist:
+        contents = self.stores[0].contents
+        return Artist(self.assets, contents.renderer, contents.samples)
+
     def fill(self, unit: range, artist: Artist) -> Iterator[bool]:
+        """For each seed whether anything of it had to be drawn."""
         try:
-            yield from self.store.fill(unit, artist.draw)
+            filling = [store.fill(unit, partial(artist.draw, store.contents)) for store in self.stores]
+            for drawn in zip_longest(*filling):  # a shard that was there may go on beyond the unit
+                yield any(drawn)
         except OSError as error:
-            raise _unwritable(self.store.out, error) from error
+            raise _unwritable(self.stores[0].out, error) from error
 
 
 def synthesize(
@@ -108,7 +126,8 @@ def synthesize(
         out: folder to fill; made if need be.
         assets: a MakeHuman data folder, or what `facelift synth pack` made of one.
         size: pixels along a side, 32 to 2048.
-        rig: "canonical", FaceLift's six views, or "orbit", `views` views all around.
+        rig: "canonical", FaceLift's six views, "orbit", `views` views all around, or "overhead", one from
+            above; or "all" three, each in a folder of its name in `out`, for little more than one.
         renderer: of the pictures, "opengl" or "cycles"; the truth is OpenGL's in either case.
         samples: paths through a pixel, for Cycles.
         truth: "all", or "depth" alone.
@@ -117,14 +136,17 @@ def synthesize(
         ray: address of a Ray cluster that does the work instead; `out` and `assets` must be the same there.
 
     Returns:
-        The folders of the asked-for heads, or the shards that hold them, in the order of their seeds.
+        The folders of the asked-for heads, or the shards that hold them, in the order of their seeds, and
+        rig by rig.
 
     Raises:
         UserError: for values out of range, an `out` that cannot be written or holds other pictures, assets
             that are not there, or a machine without what the renderer needs.
     """
-    contents = Contents(rig, views, size, truth, renderer, samples)
-    _check(contents)
+    rigs = list(LAYOUTS) if rig == "all" else [rig]
+    contents = [Contents(each, views, size, truth, renderer, samples) for each in rigs]
+    for each in contents:
+        _check(each)
     if heads < 1:
         raise UserError(f"--heads must be at least 1, not {heads}.")
     if seed < 0:
@@ -134,16 +156,18 @@ def synthesize(
     if form not in STORES:
         raise UserError(f"--format must be {' or '.join(STORES)}, not {form!r}.")
     out, seeds = _writable(Path(out)), range(seed, seed + heads)
-    store = STORES[form](out, contents)
-    job = Job(store, Path(assets).expanduser().absolute())
+    folders = [_writable(out / each) for each in rigs] if rig == "all" else [out]
+    stores = tuple(STORES[form](*each) for each in zip(folders, contents, strict=True))
+    job = Job(stores, Path(assets).expanduser().absolute())
     with _only_writer(out), _progress() as progress:
         bar, drawn = progress.add_task("heads", total=heads), 0
-        for done, new in _run(job, store.units(seeds), workers, ray):
+        for done, new in _run(job, stores[0].units(seeds), workers, ray):
             progress.advance(bar, done)
             drawn += new
         progress.print(f"{drawn} heads drawn, {max(heads - drawn, 0)} were there")
-    _write_lists(store)
-    return store.paths(seeds)
+    for store in stores:
+        _write_lists(store)
+    return [path for store in stores for path in store.paths(seeds)]
 
 
 def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterator[Done]:
@@ -152,7 +176,7 @@ def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterato
     elif workers > 1 and len(units) > 1:
         yield from crews.on_this_machine(job, units, workers)
     else:
-        with Artist(job.assets, job.store.contents) as artist:
+        with job.artist() as artist:
             for unit in units:
                 for drawn in job.fill(unit, artist):
                     yield 1, int(drawn)

@@ -10,6 +10,8 @@
     person.json                                 the same
     SHA256SUMS                                  the same                     of all the others
 
+The one view of the overhead rig is laid out as the canonical ones are.
+
 Depth is z-depth, 0 where nothing is. A normal is `rgb / 127.5 - 1`, and black where nothing is. The numbers
 in `parts` are indices into `scene.PARTS`; a palette shows them in colour. Landmarks are in the order of
 `landmarks.py`. `sha256sum -c SHA256SUMS` tells whether a folder is whole.
@@ -30,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
+from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
 from facelift.errors import UserError
 from facelift.synth.head import Head
 from facelift.synth.landmarks import Landmarks
@@ -87,6 +89,7 @@ class Layout:
 LAYOUTS = {
     "canonical": Layout("mvdiff", "", lambda views, size: canonical_rig(size)),
     "orbit": Layout("gslrm", "images/", orbit_rig),
+    "overhead": Layout("overhead", "", lambda views, size: overhead(size)),
 }
 
 
@@ -107,7 +110,7 @@ class Contents:
     """What each head of a data set holds.
 
     Attributes:
-        rig: "canonical" or "orbit".
+        rig: "canonical", "orbit" or "overhead".
         views: how many an orbit has.
         size: side of the images in pixels.
         truth: one of TRUTHS.

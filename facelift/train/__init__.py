@@ -20,7 +20,7 @@ from facelift.train.reconstructor import ReconstructorTask, ReconstructorTrainin
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
-WILD_STAGES = ("views", "reconstructor")
+GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
 STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait")
 
 
@@ -31,25 +31,31 @@ def run(
     max_minutes: float | None = None,
     device: str = "auto",
     wild: str | Path | None = None,
+    live: bool = False,
 ) -> None:
     """Train one stage as its YAML file says, continuing what `out` holds.
 
     The file has up to three parts: `model` (what to build), `training` (the task's own), `loop` (LoopConfig).
 
     `wild`, a folder of photos, joins the training of views or of the reconstructor (`facelift.train.wild`).
+    With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.train.live`).
 
     Raises:
         UserError: an unknown stage, or one that photos teach nothing, a missing or malformed file, no data.
     """
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
-    if wild is not None and stage not in WILD_STAGES:
-        raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(WILD_STAGES)}.")
+    if wild is not None and stage not in GROWING:
+        raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
+    if live and stage not in GROWING:
+        raise UserError(f"Heads are taken in as they are drawn by {' and '.join(GROWING)} alone.")
     path = Path(config)
     try:
         parts = yaml.safe_load(path.read_text())
         if wild is not None:
             parts["training"]["wild"] = str(wild)
+        if live:
+            parts["training"]["live"] = True
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         loop = LoopConfig(**parts.get("loop", {}))

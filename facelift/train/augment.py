@@ -39,7 +39,7 @@ def random_photometry(
     shared = (torch.rand(1, generator=rng) * 2 - 1) * exposure
     each = (torch.rand(3, generator=rng) * 2 - 1) * balance
     exponent = (shared + each).exp().view(1, 3, 1, 1)
-    return lambda images: images.clamp(0, 1) ** exponent
+    return lambda images: images.clamp(0, 1) ** exponent.to(images)
 
 
 def random_framing(
@@ -62,7 +62,9 @@ def random_framing(
     )
 
     def frame(images: Tensor) -> Tensor:
-        grid = F.affine_grid(matrix.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+        grid = F.affine_grid(
+            matrix.to(images).expand(len(images), 2, 3), list(images.shape), align_corners=False
+        )
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
     return frame

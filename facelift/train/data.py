@@ -6,7 +6,7 @@ Shards are read where they lie, a head or some views of it at a time; nothing is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig
+from facelift.cameras import Cameras, canonical_rig, joined
 from facelift.errors import UserError
 from facelift.split import folder_name, is_held_out, seed_of
 from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, depth_name, flat
@@ -49,11 +49,26 @@ class Views:
         cameras = self.cameras.resized(size)
         return Views(resized(self.images, size), resized(self.alpha, size), depth, cameras)
 
+    def to(self, device: torch.device) -> Views:
+        depth = None if self.depth is None else self.depth.to(device)
+        return Views(self.images.to(device), self.alpha.to(device), depth, self.cameras.to(device))
+
     def mirrored(self) -> Views:
         """What the same cameras would see of the mirror image, if they stand in its plane: those of front and
         back, whose pixels are mirrored about their middle."""
         depth = None if self.depth is None else self.depth.flip(-1)
         return Views(self.images.flip(-1), self.alpha.flip(-1), depth, self.cameras)
+
+
+def side_by_side(parts: Sequence[Views]) -> Views:
+    """The views of several heads or folders, one after the other; with depth where all have it."""
+    depths = [part.depth for part in parts if part.depth is not None]
+    return Views(
+        torch.cat([part.images for part in parts]),
+        torch.cat([part.alpha for part in parts]),
+        torch.cat(depths) if len(depths) == len(parts) else None,
+        joined(*(part.cameras for part in parts)),
+    )
 
 
 class HeadFolder:

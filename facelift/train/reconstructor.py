@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig
+from facelift.cameras import canonical_rig, joined
 from facelift.devices import autocast
 from facelift.errors import UserError
+from facelift.gaussians import SH_C0
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.reconstruct.draft import imagine
-from facelift.render import render
+from facelift.render import render, render_each
 from facelift.train.augment import random_photometry
-from facelift.train.data import HeadFolder, Views
+from facelift.train.data import Views, side_by_side
+from facelift.train.live import open_heads
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -29,7 +31,9 @@ class ReconstructorTraining:
     """Attributes:
     canonical: folder of heads with the six input views and their depth.
     orbit: folder of the same heads from other cameras, for supervision.
-    geometry, image: weights of the direct loss on depth and opacity, and of the squared error of renders.
+    overhead: folder of the same heads from above, for a model with a crown, to supervise it directly.
+    geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
+        crown, and of the squared error of renders.
     render_from: step from which rendered views are compared as well.
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
@@ -42,11 +46,16 @@ class ReconstructorTraining:
         show is asked of nobody, so that only the direct losses remain.
     wild: folder of photos; some samples are of them, with imagined views, and only the photo is compared.
     wild_share: how often that is.
+    at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a GPU,
+        which is idle with one.
+    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile.
     """
 
     canonical: str
     orbit: str
+    overhead: str | None = None
     geometry: float = 1.0
+    color: float = 1.0
     image: float = 100.0
     render_from: int = 0
     rendered_inputs: int = 1
@@ -59,13 +68,35 @@ class ReconstructorTraining:
     alone: float = 0.0
     wild: str | None = None
     wild_share: float = 0.15
+    at_once: int | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One head as the model is to see it, and what is compared; on the device.
+
+    Attributes:
+        images: (V, 3, S, S) its input views.
+        truth: these views of the true head, that from above after them if there is one.
+        targets: views to be rendered, if any.
+    """
+
+    images: Tensor
+    truth: Views
+    targets: Views | None
 
 
 class ReconstructorTask:
     def __init__(self, model: GSLRMConfig, training: ReconstructorTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.inputs, self.others = HeadFolder(training.canonical), HeadFolder(training.orbit)
-        self.heads = sorted(set(self.inputs.heads) & set(self.others.heads))
+        if training.overhead and model.crown is None:
+            raise UserError("The view from above is for a model with a `crown`: leave `overhead` out.")
+        memory = device if training.live else None
+        self.inputs = open_heads(training.canonical, memory, depth=True)
+        self.others = open_heads(training.orbit, memory)
+        self.overhead = open_heads(training.overhead, memory, depth=True) if training.overhead else None
+        self.common: list[str] = []
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
@@ -84,18 +115,39 @@ class ReconstructorTask:
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
         totals: dict[str, list[float]] = {}
+
+        def learn(losses: dict[str, Tensor], heads: int) -> None:
+            (torch.stack([*losses.values()]).sum() * heads / batch).backward()
+            for name, loss in losses.items():
+                totals.setdefault(name, []).extend([loss.item()] * heads)
+
+        samples: dict[int, list[_Sample]] = {}  # by the number of their views
         for _ in range(batch):
             if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
-                losses = self._wild_losses(*self.wild.draw(rng))
+                learn(self._wild_losses(*self.wild.draw(rng)), 1)
             else:
-                head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
-                losses = self._losses(head, rng, rendered=step >= self.training.render_from)
-            (torch.stack([*losses.values()]).sum() / batch).backward()
-            for name, loss in losses.items():
-                totals.setdefault(name, []).append(loss.item())
+                sample = self._sample(rng, rendered=step >= self.training.render_from)
+                samples.setdefault(len(sample.images), []).append(sample)
+        at_once = self.training.at_once or (batch if self.device.type == "cuda" else 1)
+        for alike in samples.values():
+            for i in range(0, len(alike), at_once):
+                chunk = alike[i : i + at_once]
+                learn(self._losses(chunk), len(chunk))
         return {name: fmean(values) for name, values in totals.items()}
 
-    def _losses(self, head: str, rng: torch.Generator, rendered: bool) -> dict[str, Tensor]:
+    @property
+    def heads(self) -> list[str]:
+        """Those that every folder has; with live heads ever more of them, the new ones last."""
+        folders = [folder for folder in (self.inputs, self.others, self.overhead) if folder is not None]
+        if len(self.common) < min(map(len, folders)):
+            known, complete = set(self.common), set.intersection(*(set(folder.heads) for folder in folders))
+            self.common += sorted(complete - known)
+        return self.common
+
+    def _sample(self, rng: torch.Generator, rendered: bool) -> _Sample:
+        heads = self.heads
+        index = int(torch.randint(len(heads), (), generator=rng))
+        head = heads[index]
         light = random_photometry(rng)
         alone = bool(torch.rand((), generator=rng) < self.training.alone)
         views = self.inputs.load(head, [0] if alone else None, depth=True)
@@ -108,17 +160,35 @@ class ReconstructorTask:
         )
         images = views.images
         if imagined:
-            front = torch.cat([images[0], views.alpha[0]])
-            images = self._imagined(head, front, seed=self.heads.index(head))
-        images = light(images).to(self.device)
-        with autocast(self.device):
-            predicted = self.model(images, views.cameras.to(self.device))
-        depth, alpha = geometry_losses(predicted, views, self.model.config)
-        losses = {"depth": self.training.geometry * depth, "alpha": 0.1 * self.training.geometry * alpha}
+            images = self._imagined(head, torch.cat([images[0], views.alpha[0]]), seed=index)
+        targets = None
         if rendered and not alone:
-            truth, cameras = self._targets(head, rng, front=imagined)
-            image = render(predicted.activated(self.training.clamp), cameras.to(self.device)).image
-            losses["image"] = self.training.image * (image - light(truth).to(self.device)).square().mean()
+            targets = self._targets(head, rng, front=imagined)
+            targets = replace(targets, images=light(targets.images)).to(self.device)
+        if self.overhead is not None and not alone:
+            above = self.overhead.load(head, depth=True)
+            views = side_by_side([views, replace(above, images=light(above.images))])
+        return _Sample(light(images).to(self.device), views.to(self.device), targets)
+
+    def _losses(self, samples: list[_Sample]) -> dict[str, Tensor]:
+        """Mean losses of some heads that have as many views each."""
+        rigs = [sample.truth.cameras[: len(sample.images)] for sample in samples]
+        images = torch.cat([sample.images for sample in samples])
+        with autocast(self.device):
+            predicted = self.model(images, joined(*rigs), len(samples))
+        truth, training = side_by_side([sample.truth for sample in samples]), self.training
+        depth, alpha = geometry_losses(predicted, truth, self.model.config)
+        losses = {"depth": training.geometry * depth, "alpha": 0.1 * training.geometry * alpha}
+        if self.overhead is not None and len(samples[0].truth.images) > len(samples[0].images):
+            losses["color"] = training.color * crown_loss(predicted, truth, len(samples), self.model.config)
+        targets = [sample.targets for sample in samples if sample.targets is not None]
+        if targets:
+            drawn = render_each(predicted.each(training.clamp), [target.cameras for target in targets])
+            errors = [
+                (drawing.image - target.images).square().mean()
+                for drawing, target in zip(drawn, targets, strict=True)
+            ]
+            losses["image"] = training.image * torch.stack(errors).mean()
         return losses
 
     def _wild_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:
@@ -139,12 +209,11 @@ class ReconstructorTask:
             portrait, coverage = front.to(self.device).split([3, 1])
             with autocast(self.device):
                 views = imagine(self.generator, self.first, portrait, coverage, seed=seed).images
-            self.cache[name] = views.half().cpu()
+            self.cache[name] = views.half().to(front.device)
         return torch.cat([front[None, :3], self.cache[name][1:].float()])
 
-    def _targets(self, head: str, rng: torch.Generator, front: bool) -> tuple[Tensor, Cameras]:
+    def _targets(self, head: str, rng: torch.Generator, front: bool) -> Views:
         """Some inputs, the front view among them if it must be, and some other views, to be rendered."""
-        size = self.training.render_size
         parts = []
         for folder, count in (
             (self.inputs, self.training.rendered_inputs),
@@ -154,16 +223,8 @@ class ReconstructorTask:
                 chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
                 if front and folder is self.inputs:
                     chosen[0] = 0
-                views = folder.load(head, chosen).resized(size)
-                parts.append((views.images, views.cameras))
-        images = torch.cat([part[0] for part in parts])
-        cameras = Cameras(
-            torch.cat([part[1].w2c for part in parts]),
-            torch.cat([part[1].intrinsics for part in parts]),
-            size,
-            size,
-        )
-        return images, cameras
+                parts.append(folder.load(head, chosen).resized(self.training.render_size))
+        return side_by_side(parts)
 
     @torch.no_grad()
     def picture(self, model: nn.Module) -> Tensor:
@@ -178,7 +239,7 @@ class ReconstructorTask:
             with autocast(self.device):
                 gaussians = model.reconstruct(inputs.images.to(self.device), inputs.cameras.to(self.device))
             rendered = render(gaussians, others.cameras.to(self.device)).image.cpu().clamp(0, 1)
-            rows += [torch.cat([*others.images], dim=2), torch.cat([*rendered], dim=2)]
+            rows += [torch.cat([*others.images.cpu()], dim=2), torch.cat([*rendered], dim=2)]
         return torch.cat(rows, dim=1)
 
     def export(self, model: nn.Module, folder: Path) -> None:
@@ -206,12 +267,24 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     _, directions = cells.rays()
     along = (directions * cells.w2c[:, None, None, 2, :3]).sum(-1)  # z-depth of one unit along the ray
 
-    device, index = predicted.distance.device, predicted.pixel.cpu()
-    truth = (z / along).flatten()[index].to(device)
-    covered = truth.isfinite() & (coverage[index].to(device) > 0.25)
+    index = predicted.pixel
+    truth = (z / along).flatten()[index]
+    covered = truth.isfinite() & (coverage[index] > 0.25)
     depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
     opacity = predicted.opacity_logits[predicted.learned :]
-    target = coverage[index].to(device).clamp(0.0, 0.98)
+    target = coverage[index].clamp(0.0, 0.98)
     known = target.isfinite()
     alpha = F.binary_cross_entropy_with_logits(opacity[known], target[known])
     return depth, alpha
+
+
+def crown_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
+    """Mean L1 between the colours of the crown's Gaussians and those of the last of each head's views."""
+    side = config.patch_size // config.gaussians_per_side
+    layers = F.avg_pool2d(torch.cat([views.images, views.alpha], dim=1), side)
+    layers = F.pad(layers, (0, 0, 0, config.margin // side)).unflatten(0, (heads, -1)).movedim(2, -1)
+    *colors, covered = layers.flatten(0, 3)[predicted.pixel].unbind(-1)
+    view = predicted.pixel // layers[0, 0, ..., 0].numel() % layers.shape[1]
+    chosen = (view == layers.shape[1] - 1) & (covered > 0.99)
+    error = 0.5 + SH_C0 * predicted.sh0[predicted.learned :] - torch.stack(colors, dim=-1)
+    return error[chosen].abs().mean()

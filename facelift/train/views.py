@@ -19,7 +19,7 @@ from facelift.errors import UserError
 from facelift.reconstruct.draft import draft
 from facelift.train.augment import varied
 from facelift.train.critic import Critic, contest
-from facelift.train.data import HeadFolder
+from facelift.train.live import open_heads
 from facelift.train.loop import channels_last, draws
 from facelift.train.wild import WildFolder
 from facelift.views.generator import VIEWS, ViewGenerator
@@ -46,6 +46,7 @@ class ViewsTraining:
     adversary_first: steps in which the critic alone learns.
     wild: folder of photos; some samples are of them, and only the front view counts.
     wild_share: how often that is.
+    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile.
     """
 
     data: str
@@ -59,12 +60,13 @@ class ViewsTraining:
     adversary_first: int = 120
     wild: str | None = None
     wild_share: float = 0.1
+    live: bool = False
 
 
 class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.folder = HeadFolder(training.data)
+        self.folder = open_heads(training.data, device if training.live else None)
         self.generator = load_views(Path(training.autoencoder)).to(device)
         self.reconstructor = None
         if self.generator.config.drafts:
@@ -190,7 +192,7 @@ class ViewsTask:
                 portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
                 drafts = self._drafts(portrait, coverage)
                 views = self._with(model).generate(portrait, drafts=drafts).float().cpu()
-            rows += [torch.cat([*truth.images], dim=2), torch.cat([*views[:, :3]], dim=2)]
+            rows += [torch.cat([*truth.images.cpu()], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 
     def export(self, model: nn.Module, folder: Path) -> None:

@@ -1,0 +1,57 @@
+"""Heads that are taken in while they are still being drawn."""
+
+import time
+
+import pytest
+import torch
+from balls import STAND_INS
+
+from facelift.errors import UserError
+from facelift.synth import dataset
+from facelift.train import live
+from facelift.train.data import HeadFolder
+from facelift.train.live import LiveHeads
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make(monkeypatch):
+    for thing, name, stand_in in STAND_INS:
+        monkeypatch.setattr(thing, name, stand_in)
+
+    def draw(out, heads, **how):
+        dataset.synthesize(out, "assets", heads, 32, 1000, "canonical", truth="depth", **how)
+
+    return draw
+
+
+def wait_for(heads, count):
+    until = time.monotonic() + 60
+    while len(heads) < count and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(heads) == count
+
+
+@pytest.mark.parametrize("form", ["folders", "shards"])
+def test_heads_are_taken_in_as_they_are_drawn(make, tmp_path, form):
+    make(tmp_path, 2, form=form)
+    heads = LiveHeads(tmp_path, CPU, depth=True)
+    wait_for(heads, 2)
+    make(tmp_path, 4, form=form)
+    wait_for(heads, 4)
+    assert heads.heads == [f"head_{seed:06d}" for seed in range(1000, 1004)], "the new ones come last"
+
+    folder = HeadFolder(tmp_path)
+    for head in heads.heads:
+        kept, read = heads.load(head, [3, 0], depth=True), folder.load(head, [3, 0], depth=True)
+        assert heads.count(head) == folder.count(head) == 6
+        assert (kept.images - read.images).abs().max() <= 0.5 / 255 + 1e-6
+        assert torch.equal(kept.alpha, read.alpha) and torch.equal(kept.depth, read.depth)
+        assert torch.equal(kept.cameras.w2c, read.cameras.w2c)
+
+
+def test_an_empty_folder_is_waited_for_but_not_forever(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "PATIENCE", 1.0)
+    with pytest.raises(UserError, match="No head appears"):
+        LiveHeads(tmp_path / "nowhere", CPU)
