@@ -188,7 +188,7 @@ def _configured(cls: type[Any], path: Path) -> Any:
     values = read_json(path)
     try:
         return cls(**values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a model's configuration ({first_reason(error)}): fetch the model again."
         ) from None

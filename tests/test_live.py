@@ -1,5 +1,8 @@
 """Heads that are taken in while they are still being drawn."""
 
+import gc
+import multiprocessing
+import threading
 import time
 
 import pytest
@@ -51,7 +54,49 @@ def test_heads_are_taken_in_as_they_are_drawn(make, tmp_path, form):
         assert torch.equal(kept.cameras.w2c, read.cameras.w2c)
 
 
-def test_an_empty_folder_is_waited_for_but_not_forever(tmp_path, monkeypatch):
+def test_an_empty_folder_is_waited_for(make, tmp_path):
+    drawn = threading.Timer(1.0, make, [tmp_path / "later", 1])  # while a reader takes longer to start
+    drawn.start()
+    heads = LiveHeads(tmp_path / "later", CPU)
+    drawn.join()
+    assert heads.heads == ["head_001000"]
+    assert heads.load("head_001000").depth is None
+
+
+def test_but_not_forever(tmp_path, monkeypatch):
     monkeypatch.setattr(live, "PATIENCE", 1.0)
     with pytest.raises(UserError, match="No head appears"):
         LiveHeads(tmp_path / "nowhere", CPU)
+
+
+def test_a_damaged_head_is_taken_in_when_it_is_mended(make, tmp_path):
+    make(tmp_path, 1)
+    picture = tmp_path / "head_001000/cam_003.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:50])
+    heads = []
+    wait = threading.Thread(target=lambda: heads.append(LiveHeads(tmp_path, CPU)))
+    wait.start()
+    time.sleep(1)
+    picture.write_bytes(whole)
+    wait.join(60)
+    assert heads[0].heads == ["head_001000"]
+
+
+def test_an_end_of_reading_is_told(make, tmp_path):
+    make(tmp_path, 1)
+    heads = LiveHeads(tmp_path, CPU)
+    heads._memory.error = "OSError('no more files')."
+    with pytest.raises(UserError, match="came to an end: OSError"):
+        heads.load("head_001000")
+
+
+def test_the_reader_ends_with_what_it_reads_for(make, tmp_path):
+    make(tmp_path, 1)
+    before = set(multiprocessing.active_children())
+    heads = LiveHeads(tmp_path, CPU)
+    (reader,) = set(multiprocessing.active_children()) - before
+    del heads
+    gc.collect()
+    reader.join(20)
+    assert not reader.is_alive()

@@ -158,23 +158,28 @@ def test_heads_side_by_side_are_what_each_is_alone():
 
 
 @torch.no_grad()
-def test_a_crown_is_seen_from_above_and_changes_nothing_else():
+@pytest.mark.parametrize("margin", [0, 16])
+def test_a_crown_is_seen_from_above_and_changes_nothing_else(margin):
     images, rig = torch.rand(6, 3, 64, 64), canonical_rig(64)
-    plain, crowned = seeing()(images, rig), seeing(crown=(2, 3))(images, rig)
+    plain, crowned = seeing(margin=margin)(images, rig), seeing(crown=(2, 3), margin=margin)(images, rig)
     before = len(plain.means)
     torch.testing.assert_close(crowned.means[:before], plain.means, atol=1e-5, rtol=1e-5)
     assert len(crowned.means) - before == 2 * 3 * 8**2
 
     above = crowned.means[before:]
     pixels, _ = overhead(32).project(above)
-    cell = crowned.pixel[before - crowned.learned :] - 6 * 32**2
+    cell = crowned.pixel[before - crowned.learned :] - 6 * 32 * (32 + margin // 2)
     torch.testing.assert_close(pixels[0], torch.stack([cell % 32, cell // 32], -1) + 0.5, atol=1e-3, rtol=0)
-    assert cell.min() == 8 * 32 and cell.max() == 23 * 32 + 23, (
-        "two of four rows of patches, three of columns"
-    )
-    other = seeing(crown=(2, 3))(images.flip(0), rig)
+    assert cell.min() == 8 * 32 and cell.max() == 23 * 32 + 23, "two of four rows, three of columns"
+    other = seeing(crown=(2, 3), margin=margin)(images.flip(0), rig)
     assert not torch.allclose(other.means[before:], above, atol=1e-3), "what the crown is, the views tell"
-    assert len(seeing(crown=(2, 3))(images[:1], rig[[0]]).means) == 2 + 32**2, "one view alone has none"
+    alone = seeing(crown=(2, 3), margin=margin)(images[:1], rig[[0]])
+    assert len(alone.means) == 2 + 32 * (32 + margin // 2), "one view alone has none"
+
+
+def test_a_crown_is_no_larger_than_a_view():
+    with pytest.raises(ValueError, match="larger than a view"):
+        replace(MINI, crown=(5, 3))
 
 
 def test_the_margin_goes_on_below_the_frame():

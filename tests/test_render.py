@@ -14,7 +14,7 @@ from torch import Tensor
 from facelift.cameras import Cameras, canonical_rig, look_at, orbit
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.render import Rendering, render
+from facelift.render import Rendering, render, render_each
 
 
 def scene(
@@ -289,3 +289,30 @@ def test_cuda_is_the_reference(rig: Cameras) -> None:
     for field, found, expected in zip(fields(gaussians), tensors(on_gpu), tensors(on_cpu), strict=True):
         error = (found.grad.cpu() - expected.grad).norm() / expected.grad.norm()
         assert error < 0.05, f"{field.name}: {error:.1e}"
+
+
+def test_several_heads_are_drawn_as_each_is_alone(rig: Cameras) -> None:
+    heads = [scene(400), scene(30)]
+    for drawn, head in zip(render_each(heads, [rig, rig], 0.5), heads, strict=True):
+        for found, expected in zip(astuple_of(drawn), astuple_of(render(head, rig, 0.5)), strict=True):
+            assert torch.equal(found, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_cuda_too_and_at_once(rig: Cameras) -> None:
+    pytest.importorskip("gsplat")
+    broken = scene(30)
+    broken.means[3] = torch.nan
+    heads = [leaves(head.to("cuda")) for head in (scene(400), broken, scene(0))]
+    rigs = [rig.to("cuda")] * len(heads)
+    loss = sum(image.square().sum() for drawn in render_each(heads, rigs) for image in astuple_of(drawn))
+    together = torch.autograd.grad(loss, [x for head in heads[:2] for x in tensors(head)])
+    alone = [render(head, rig) for head in heads]
+    for found, expected in zip(render_each(heads, rigs), alone, strict=True):
+        for one, other in zip(astuple_of(found), astuple_of(expected), strict=True):
+            assert (one - other).abs().max() < 1e-4
+    loss = sum(image.square().sum() for drawn in alone for image in astuple_of(drawn))
+    for one, other in zip(
+        together, torch.autograd.grad(loss, [x for head in heads[:2] for x in tensors(head)]), strict=True
+    ):
+        assert (one - other).norm() <= 1e-3 * other.norm()

@@ -169,6 +169,8 @@ def test_reconstructor_overfits_balls(tmp_path, balls):
 def test_a_crown_learns_from_the_view_above(tmp_path, balls):
     config = yaml.safe_load(reconstructor_config(tmp_path, balls, 600, render_from=590).read_text())
     config["model"]["crown"] = [2, 2]
+    with pytest.raises(UserError, match="belong together"):
+        run("reconstructor", write_config(tmp_path / "blind.yaml", **config), tmp_path / "run", device="cpu")
     config["training"] |= {"overhead": f"{balls}/overhead", "at_once": 2}
     run("reconstructor", write_config(tmp_path / "crown.yaml", **config), tmp_path / "run", device="cpu")
     model = load_reconstructor(tmp_path / "run/reconstructor")
@@ -211,6 +213,8 @@ def test_several_heads_at_once_have_the_losses_of_each(balls):
     losses, gradients = [], []
     for at_once in (1, 4):
         task.training = replace(training, at_once=at_once)
+        seen = [len(task._sample(draws(0, seed), True).images) for seed in range(9)]
+        assert 1 in seen and 6 in seen
         losses.append(task.backward(0, 6, draws(0, 1)))
         gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None]))
         task.model.zero_grad()

@@ -36,7 +36,7 @@ class GSLRMConfig:
             on below the frame, and is seen there from above.
         crown: rows and columns of patches in the middle of what a camera above the head would see. No view
             shows them: their pixels are grey, and what their rays meet is for the model to say. They see the
-            views' tokens and are not seen by them, so that what these become does not hang on them. None, the
+            views' tokens and are seen by none, so that what those become does not hang on them. None, the
             paper's, leaves what no view sees to the Gaussians of those that see its rim.
         aspect: no Gaussian is longer than so many times its middle axis; None sets no bound.
         half_width, floor: the box that finished heads are cut to, see `Gaussians.filtered`.
@@ -58,6 +58,10 @@ class GSLRMConfig:
     aspect: float | None = None
     half_width: float = 0.91
     floor: float = -1.0
+
+    def __post_init__(self) -> None:
+        if self.crown and max(self.crown) > self.image_size // self.patch_size:
+            raise ValueError(f"a crown of {self.crown} patches is larger than a view")
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -82,7 +86,7 @@ class GaussianBatch:
             whose last rows are the margin's, and whose last view is that from above if there is a crown.
         distance: (N - learned,) along its unit ray, world units.
         learned: how many Gaussians belong to no pixel.
-        head: (N,) which head each belongs to.
+        head: (N,) which of the `heads` each belongs to.
     """
 
     means: Tensor
@@ -94,6 +98,7 @@ class GaussianBatch:
     distance: Tensor
     learned: int
     head: Tensor
+    heads: int
 
     def activated(self, clamp: bool = False) -> Gaussians:
         """Gaussians ready to render; `clamp` keeps centres in [-1, 1]^3, as in training."""
@@ -108,22 +113,22 @@ class GaussianBatch:
     def each(self, clamp: bool = False) -> list[Gaussians]:
         """The heads one by one, as `activated` has them all."""
         together = self.activated(clamp)
-        return [together[self.head == i] for i in range(int(self.head.max()) + 1)]
+        return [together[self.head == i] for i in range(self.heads)]
 
 
-class _Heads:
+class _People:
     """Which tokens belong to which head, for heads of unequal numbers of tokens in one row."""
 
-    def __init__(self, head: Tensor, heads: int, silent: Tensor) -> None:
+    def __init__(self, owner: Tensor, heads: int, silent: Tensor) -> None:
         """
         Args:
-            head: (T,) of each token, 0 to heads - 1 in any order.
-            silent: (T,) tokens that see the others and that none sees.
+            owner: (T,) the head of each token, 0 to heads - 1 in any order.
+            silent: (T,) tokens that see the others and are seen by none.
         """
-        counts = F.one_hot(head, heads).cumsum(dim=0)
+        counts = F.one_hot(owner, heads).cumsum(dim=0)
         self.heads, self.most = heads, int(counts[-1].max())
-        self.places = head * self.most + counts[torch.arange(len(head), device=head.device), head] - 1
-        heard = torch.zeros(heads * self.most, dtype=torch.bool, device=head.device)
+        self.places = owner * self.most + counts[torch.arange(len(owner), device=owner.device), owner] - 1
+        heard = torch.zeros(heads * self.most, dtype=torch.bool, device=owner.device)
         heard[self.places] = ~silent
         self.mask = heard.view(heads, 1, 1, self.most)
 
@@ -144,14 +149,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, heads: _Heads | None = None) -> Tensor:
+    def forward(self, x: Tensor, people: _People | None = None) -> Tensor:
         """(T, width) tokens see all others, or only those of their own head."""
         qkv = self.qkv(x)
-        qkv = qkv[None] if heads is None else heads.apart(qkv)
+        qkv = qkv[None] if people is None else people.apart(qkv)
         q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, v, None if heads is None else heads.mask)
+        seen = F.scaled_dot_product_attention(q, k, v, None if people is None else people.mask)
         seen = seen.transpose(1, 2).flatten(2)
-        return self.out(seen[0] if heads is None else heads.together(seen))
+        return self.out(seen[0] if people is None else people.together(seen))
 
 
 class Block(nn.Module):
@@ -166,8 +171,8 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width, bias=False), nn.GELU(), nn.Linear(4 * width, width, bias=False)
         )
 
-    def forward(self, x: Tensor, heads: _Heads | None = None) -> Tensor:
-        x = x + self.attention(self.norm1(x), heads)
+    def forward(self, x: Tensor, people: _People | None = None) -> Tensor:
+        x = x + self.attention(self.norm1(x), people)
         return x + self.mlp(self.norm2(x))
 
 
@@ -225,18 +230,16 @@ class GSLRM(nn.Module):
         parts = (self._by_patch(x, config.patch_size)[kept] for x in (images * 2 - 1, _ray_channels(cameras)))
         tokens = self.patch_embed(torch.cat([*parts], dim=-1).flatten(1))  # by row, column, channel
         head, view = kept // (views * patches), kept // patches % views
-        learned_head = torch.arange(heads, device=head.device).repeat_interleave(config.learned_tokens)
+        owner = torch.arange(heads, device=head.device).repeat_interleave(config.learned_tokens)
         x = torch.cat([self.learned_tokens.repeat(heads, 1), tokens])
         apart = None
         if heads > 1 or above:
-            silent = torch.cat(
-                [torch.zeros_like(learned_head, dtype=torch.bool), above & (view == views - 1)]
-            )
-            apart = _Heads(torch.cat([learned_head, head]), heads, silent)
+            silent = F.pad(above & (view == views - 1), (len(owner), 0))
+            apart = _People(torch.cat([owner, head]), heads, silent)
         x = self.norm_in(x)
         for block in self.blocks:
             x = block(x, apart)
-        learned, seen = x.split([len(learned_head), len(kept)])
+        learned, seen = x.split([len(owner), len(kept)])
         with torch.autocast(images.device.type, enabled=False):  # positions want more than bfloat16's 8 bits
             return self._to_gaussians(
                 self.learned_head(self.learned_norm(learned.float())),
@@ -244,7 +247,8 @@ class GSLRM(nn.Module):
                 images,
                 cameras,
                 kept,
-                torch.cat([learned_head, head.repeat_interleave(config.gaussians_per_side**2)]),
+                torch.cat([owner, head.repeat_interleave(config.gaussians_per_side**2)]),
+                heads,
             )
 
     def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
@@ -299,6 +303,7 @@ class GSLRM(nn.Module):
         cameras: Cameras,
         kept: Tensor,
         head: Tensor,
+        heads: int,
     ) -> GaussianBatch:
         grid = self.config.gaussians_per_side
         side = self.config.patch_size // grid  # pixels along a Gaussian's cell
@@ -335,6 +340,7 @@ class GSLRM(nn.Module):
             distance=distance,
             learned=len(learned),
             head=head,
+            heads=heads,
         )
 
     @staticmethod

@@ -26,10 +26,8 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
 
     home = gaussians.means.device
     device = home if home.type == "cuda" else torch.device("cuda")
-    g, cameras = gaussians.to(device), cameras.to(device)
-    fields = (g.means, g.quats, g.scales, g.opacities[:, None], g.colors)
-    finite = torch.cat(fields, dim=-1).isfinite().all(-1)
-    means, quats, scales, opacities, colors = (field[finite].float() for field in fields)
+    cameras = cameras.to(device)
+    means, quats, scales, opacities, colors = _finite(gaussians.to(device))
     n, height, width = len(cameras), cameras.height, cameras.width
     if n == 0 or len(means) == 0:
         nothing = torch.zeros(n, 1, height, width, device=home)
@@ -69,21 +67,12 @@ def rasterize_each(
     _require_gsplat()
     from gsplat import rasterization
 
-    most = max(1, *map(len, heads))
-
-    def padded(field: Tensor, filler: float) -> Tensor:  # what fills up is clear
-        return F.pad(field.float(), (0, 0, 0, most - len(field)), value=filler)
-
+    drawn = [_finite(gaussians) for gaussians in heads]
+    most = max(1, *(len(means) for means, *_ in drawn))
     means, quats, scales, opacities, colors = (
-        torch.stack([padded(field, filler) for field in fields])
-        for filler, fields in (
-            (0.0, [g.means for g in heads]),
-            (1.0, [g.quats for g in heads]),
-            (1.0, [g.scales for g in heads]),
-            (0.0, [g.opacities[:, None] for g in heads]),
-            (0.0, [g.colors for g in heads]),
-        )
-    )
+        torch.stack([F.pad(x, (0, 0, 0, most - len(x)), value=filler) for x in field])
+        for field, filler in zip(zip(*drawn, strict=True), (0.0, 1.0, 1.0, 0.0, 0.0), strict=True)
+    )  # what fills up is clear
     with torch.autocast("cuda", enabled=False):
         rgbd, alpha, _ = rasterization(
             means,
@@ -102,6 +91,14 @@ def rasterize_each(
         )
     color, depth = rgbd.movedim(-1, 2).split([3, 1], dim=2)
     return [*zip(color, alpha.movedim(-1, 2), depth, strict=True)]
+
+
+def _finite(gaussians: Gaussians) -> tuple[Tensor, ...]:
+    """Means, quaternions, scales, opacities (N, 1) and colours of those that can be drawn."""
+    g = gaussians
+    fields = (g.means, g.quats, g.scales, g.opacities[:, None], g.colors)
+    finite = torch.cat(fields, dim=-1).isfinite().all(-1)
+    return tuple(field[finite].float() for field in fields)
 
 
 def _matrices(cameras: Cameras) -> Tensor:

@@ -97,12 +97,16 @@ class Job:
 
     def fill(self, unit: range, artist: Artist) -> Iterator[bool]:
         """For each seed whether anything of it had to be drawn."""
-        try:
-            filling = [store.fill(unit, partial(artist.draw, store.contents)) for store in self.stores]
-            for drawn in zip_longest(*filling):  # a shard that was there may go on beyond the unit
-                yield any(drawn)
-        except OSError as error:
-            raise _unwritable(self.stores[0].out, error) from error
+        filling = [_fill(store, unit, artist) for store in self.stores]
+        for drawn in zip_longest(*filling):  # a shard that was there may go on beyond the unit
+            yield any(drawn)
+
+
+def _fill(store: Folders | Shards, unit: range, artist: Artist) -> Iterator[bool]:
+    try:
+        yield from store.fill(unit, partial(artist.draw, store.contents))
+    except OSError as error:
+        raise _unwritable(store.out, error) from error
 
 
 def synthesize(
@@ -159,9 +163,12 @@ def synthesize(
     folders = [_writable(out / each) for each in rigs] if rig == "all" else [out]
     stores = tuple(STORES[form](*each) for each in zip(folders, contents, strict=True))
     job = Job(stores, Path(assets).expanduser().absolute())
-    with _only_writer(out), _progress() as progress:
+    with ExitStack() as alone, _progress() as progress:
+        for store in stores:
+            alone.enter_context(_only_writer(store.out))
         bar, drawn = progress.add_task("heads", total=heads), 0
-        for done, new in _run(job, stores[0].units(seeds), workers, ray):
+        units, *_ = (store.units(seeds) for store in stores)  # each refuses what is not its own
+        for done, new in _run(job, units, workers, ray):
             progress.advance(bar, done)
             drawn += new
         progress.print(f"{drawn} heads drawn, {max(heads - drawn, 0)} were there")
@@ -186,7 +193,7 @@ def _check(contents: Contents) -> None:
     if contents.size not in SIZES:
         raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {contents.size}.")
     for option, value, known in (
-        ("rig", contents.rig, LAYOUTS),
+        ("rig", contents.rig, (*LAYOUTS, "all")),
         ("truth", contents.truth, TRUTHS),
         ("renderer", contents.renderer, RENDERERS),
     ):

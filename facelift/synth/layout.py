@@ -69,7 +69,7 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Layout:
-    """One of FaceLift's two ways to lay out a head's images.
+    """How a head's images are laid out: FaceLift's two ways, and ours for the one from above.
 
     Attributes:
         name: as it stands in the lists' names.

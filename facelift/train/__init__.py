@@ -41,7 +41,8 @@ def run(
     With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.train.live`).
 
     Raises:
-        UserError: an unknown stage, or one that photos teach nothing, a missing or malformed file, no data.
+        UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or
+            malformed file, no data.
     """
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
@@ -63,7 +64,7 @@ def run(
         task = _task(stage, parts, torch.device(device))
     except OSError:
         raise UserError(f"{path} cannot be read: give the path of a training configuration.") from None
-    except (yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
     train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes)
 

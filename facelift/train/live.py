@@ -1,14 +1,17 @@
 """Heads in the memory of the device that trains on them, and those that are still being drawn as they come.
 
 More people are what training wants most (docs/training.md), and `facelift synth` draws one or two a second on
-every core. What is drawn is read once, by another process; no step waits for a picture to be decoded.
+every core. What is drawn is read once, by another process; no step waits for a picture to be decoded. Which
+heads a step can choose from hangs on how many have come: such a run does not repeat itself.
 """
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from facelift.cameras import Cameras
@@ -26,27 +30,48 @@ from facelift.train.data import HeadFolder, Views
 
 PATIENCE = 120.0  # seconds to wait for the first head
 AHEAD = 8  # heads that are read before the training takes them in
-
-# A head's name, RGBA on white, depth or nothing, and its cameras.
-Read = tuple[str, NDArray[np.uint8], NDArray[np.int16] | None, Cameras]
+ROOM = 0.3  # of a GPU's memory, which is left to the training
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A head's views.
+class _Read:
+    """A head on its way between processes.
 
     Attributes:
         rgba: (V, 4, H, W) bytes, RGB on white and coverage.
         depth: (V, H, W) in steps of DEPTH_SCALE, 16 bits of which torch takes one for a sign; or None.
+        w2c, intrinsics: of its cameras.
     """
+
+    head: str
+    rgba: NDArray[np.uint8]
+    depth: NDArray[np.int16] | None
+    w2c: NDArray[np.float32]
+    intrinsics: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The same on the device."""
 
     rgba: Tensor
     depth: Tensor | None
     cameras: Cameras
 
 
+@dataclass
+class _Memory:
+    """What has come; a thread adds to it."""
+
+    heads: list[str] = field(default_factory=list)
+    stored: dict[str, _Stored] = field(default_factory=dict)
+    error: str | None = None
+
+
 class LiveHeads:
     """What a `HeadFolder` gives, from memory; its `heads` grow while `facelift synth` fills the folder.
+
+    A head that cannot be read is tried again until it can. Once a GPU is nearly full, no more are taken in.
 
     Args:
         root: folder of heads, which may be empty yet, or not there.
@@ -54,36 +79,40 @@ class LiveHeads:
         depth: whether their depth is.
 
     Raises:
-        UserError: no head is there within two minutes.
+        UserError: no head is there within two minutes; later, from `load`, if reading came to an end.
     """
 
     def __init__(self, root: str | Path, device: torch.device, depth: bool = False) -> None:
-        self.root, self._device = Path(root), device
-        self.heads: list[str] = []
-        self._stored: dict[str, _Stored] = {}
+        self.root, self._memory = Path(root), _Memory()
         context = get_context("spawn")  # a thread would keep Python from the training
-        queue: Queue[Read] = context.Queue(AHEAD)
-        context.Process(target=_read, args=(self.root, depth, queue), daemon=True).start()
-        threading.Thread(target=self._take_in, args=(queue,), daemon=True).start()
+        queue: Queue[_Read | str] = context.Queue(AHEAD)
+        reader = context.Process(target=_read, args=(self.root, depth, queue), daemon=True)
+        reader.start()
+        weakref.finalize(self, reader.terminate)
+        threading.Thread(target=_take_in, args=(queue, self._memory, device), daemon=True).start()
         since = time.monotonic()
         while not self.heads:
+            self._check()
             if time.monotonic() - since > PATIENCE:
                 raise UserError(f"No head appears in {self.root}: have `facelift synth` fill it.")
             time.sleep(0.1)
 
+    @property
+    def heads(self) -> list[str]:
+        """Their names, the newest last."""
+        return self._memory.heads
+
     def __len__(self) -> int:
         return len(self.heads)
 
-    def cameras(self, head: str) -> Cameras:
-        return self._stored[head].cameras
-
     def count(self, head: str) -> int:
         """How many views the head has."""
-        return len(self._stored[head].rgba)
+        return len(self._memory.stored[head].rgba)
 
     def load(self, head: str, views: list[int] | None = None, depth: bool = False) -> Views:
         """Views of the head of that name, on the device; None is all of them."""
-        stored = self._stored[head]
+        self._check()
+        stored = self._memory.stored[head]
         chosen = list(range(len(stored.rgba))) if views is None else views
         images, alpha = (stored.rgba[chosen].float() / 255).split([3, 1], dim=1)
         depths = None
@@ -91,13 +120,9 @@ class LiveHeads:
             depths = (stored.depth[chosen].int() & 0xFFFF).float() / DEPTH_SCALE
         return Views(images, alpha, depths, stored.cameras[chosen])
 
-    def _take_in(self, queue: Queue[Read]) -> None:
-        while True:
-            head, rgba, depth, cameras = queue.get()
-            kept = torch.from_numpy(rgba).to(self._device)
-            steps = None if depth is None else torch.from_numpy(depth).to(self._device)
-            self._stored[head] = _Stored(kept, steps, cameras.to(self._device))
-            self.heads.append(head)
+    def _check(self) -> None:
+        if self._memory.error is not None:
+            raise UserError(f"Reading {self.root} came to an end: {self._memory.error}")
 
 
 Heads = HeadFolder | LiveHeads
@@ -108,23 +133,54 @@ def open_heads(root: str | Path, device: torch.device | None, depth: bool = Fals
     return HeadFolder(root) if device is None else LiveHeads(root, device, depth)
 
 
-def _read(root: Path, depth: bool, queue: Queue[Read]) -> None:
+def _take_in(queue: Queue[_Read | str], memory: _Memory, device: torch.device) -> None:
+    """Move what the reader puts into the queue to the device, until it is full."""
+    while _has_room(device):
+        read = queue.get()
+        if isinstance(read, str):
+            memory.error = read
+            return
+        height, width = read.rgba.shape[-2:]
+        w2c, intrinsics = (torch.from_numpy(x) for x in (read.w2c, read.intrinsics))
+        memory.stored[read.head] = _Stored(
+            torch.from_numpy(read.rgba).to(device),
+            None if read.depth is None else torch.from_numpy(read.depth).to(device),
+            Cameras(w2c, intrinsics, width, height).to(device),
+        )
+        memory.heads.append(read.head)
+    Console().print(f"memory holds {len(memory.heads)} heads, and takes in no more")
+
+
+def _has_room(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, total = torch.cuda.mem_get_info(device)
+    return free > ROOM * total
+
+
+def _read(root: Path, depth: bool, queue: Queue[_Read | str]) -> None:
     """Put into the queue what is in a folder, and then what comes, until the process is ended."""
     end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training's to answer
     torch.set_num_threads(1)
     known: set[str] = set()
-    while True:
-        try:
-            folder = HeadFolder(root)
-        except UserError:  # no head yet
-            time.sleep(0.2)
-            continue
-        for head in (head for head in folder.heads if head not in known):
-            known.add(head)
-            views = folder.load(head, depth=depth)
-            rgba = (255 * torch.cat([views.images, views.alpha], dim=1)).round().byte().numpy()
-            steps = None
-            if views.depth is not None:
-                steps = (views.depth * DEPTH_SCALE).round().numpy().astype(np.uint16).view(np.int16)
-            queue.put((head, rgba, steps, views.cameras))
-        time.sleep(1)
+    try:
+        while True:
+            try:
+                folder = HeadFolder(root)
+                for head in (head for head in folder.heads if head not in known):
+                    queue.put(_packed(head, folder.load(head, depth=depth)))
+                    known.add(head)
+            except UserError:  # no head yet, or one that is being mended
+                pass
+            time.sleep(1)
+    except Exception as error:
+        queue.put(f"{error!r}.")
+
+
+def _packed(head: str, views: Views) -> _Read:
+    rgba = (255 * torch.cat([views.images, views.alpha], dim=1)).round().byte().numpy()
+    depth = None
+    if views.depth is not None:
+        depth = (views.depth * DEPTH_SCALE).round().numpy().astype(np.uint16).view(np.int16)
+    return _Read(head, rgba, depth, views.cameras.w2c.numpy(), views.cameras.intrinsics.numpy())

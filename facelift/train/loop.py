@@ -1,7 +1,7 @@
 """The one training loop: time-boxed, resumable after a kill, with averaged weights.
 
 A task brings a model and a loss; the loop brings everything else. Every random choice of a step follows
-from (seed, step), so that a run continues after a kill as if nothing had happened.
+from (seed, step), so that a run continues after a kill as if nothing had happened, if its data are the same.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from facelift.gaussians import SH_C0
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.reconstruct.draft import imagine
 from facelift.render import render, render_each
+from facelift.split import seed_of
 from facelift.train.augment import random_photometry
 from facelift.train.data import Views, side_by_side
-from facelift.train.live import open_heads
+from facelift.train.live import PATIENCE, open_heads
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -31,7 +33,7 @@ class ReconstructorTraining:
     """Attributes:
     canonical: folder of heads with the six input views and their depth.
     orbit: folder of the same heads from other cameras, for supervision.
-    overhead: folder of the same heads from above, for a model with a crown, to supervise it directly.
+    overhead: folder of the same heads from above, for a model with a crown.
     geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
         crown, and of the squared error of renders.
     render_from: step from which rendered views are compared as well.
@@ -48,7 +50,8 @@ class ReconstructorTraining:
     wild_share: how often that is.
     at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a GPU,
         which is idle with one.
-    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile.
+    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
+        (`facelift.train.live`).
     """
 
     canonical: str
@@ -78,7 +81,8 @@ class _Sample:
 
     Attributes:
         images: (V, 3, S, S) its input views.
-        truth: these views of the true head, that from above after them if there is one.
+        truth: these views of the true head; after them that from above, in the light of `images`, if there is
+            one.
         targets: views to be rendered, if any.
     """
 
@@ -90,13 +94,18 @@ class _Sample:
 class ReconstructorTask:
     def __init__(self, model: GSLRMConfig, training: ReconstructorTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        if training.overhead and model.crown is None:
-            raise UserError("The view from above is for a model with a `crown`: leave `overhead` out.")
+        if (training.overhead is None) != (model.crown is None):
+            raise UserError("A `crown` in the `model` and `overhead` in the `training` belong together.")
         memory = device if training.live else None
         self.inputs = open_heads(training.canonical, memory, depth=True)
         self.others = open_heads(training.orbit, memory)
         self.overhead = open_heads(training.overhead, memory, depth=True) if training.overhead else None
         self.common: list[str] = []
+        since = time.monotonic()
+        while not self.heads:
+            if not training.live or time.monotonic() - since > PATIENCE:
+                raise UserError("The folders of the training have no head in common: draw the same seeds.")
+            time.sleep(0.1)
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
@@ -146,8 +155,7 @@ class ReconstructorTask:
 
     def _sample(self, rng: torch.Generator, rendered: bool) -> _Sample:
         heads = self.heads
-        index = int(torch.randint(len(heads), (), generator=rng))
-        head = heads[index]
+        head = heads[int(torch.randint(len(heads), (), generator=rng))]
         light = random_photometry(rng)
         alone = bool(torch.rand((), generator=rng) < self.training.alone)
         views = self.inputs.load(head, [0] if alone else None, depth=True)
@@ -160,7 +168,7 @@ class ReconstructorTask:
         )
         images = views.images
         if imagined:
-            images = self._imagined(head, torch.cat([images[0], views.alpha[0]]), seed=index)
+            images = self._imagined(head, torch.cat([images[0], views.alpha[0]]), seed_of(head) or 0)
         targets = None
         if rendered and not alone:
             targets = self._targets(head, rng, front=imagined)
@@ -209,8 +217,8 @@ class ReconstructorTask:
             portrait, coverage = front.to(self.device).split([3, 1])
             with autocast(self.device):
                 views = imagine(self.generator, self.first, portrait, coverage, seed=seed).images
-            self.cache[name] = views.half().to(front.device)
-        return torch.cat([front[None, :3], self.cache[name][1:].float()])
+            self.cache[name] = views.half().cpu()
+        return torch.cat([front[None, :3], self.cache[name][1:].to(front)])
 
     def _targets(self, head: str, rng: torch.Generator, front: bool) -> Views:
         """Some inputs, the front view among them if it must be, and some other views, to be rendered."""

@@ -46,7 +46,8 @@ class ViewsTraining:
     adversary_first: steps in which the critic alone learns.
     wild: folder of photos; some samples are of them, and only the front view counts.
     wild_share: how often that is.
-    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile.
+    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
+        (`facelift.train.live`).
     """
 
     data: str
