@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from facelift.errors import UserError
-from facelift.reconstruct.gslrm import Block
+from facelift.reconstruct.gslrm import Block, _People
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views.autoencoder import SURE, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
@@ -200,9 +200,11 @@ def test_attention_never_writes_its_weights_out():
         FrontViewAttention(views=6)(attention, torch.randn(6, tokens, width))
     assert seen.numel == 6 * tokens * width, "the views themselves"
     block = Block(width, head_dim=16)
-    with Largest() as seen:
-        block(torch.randn(1, 6 * tokens, width))
-    assert seen.numel == 6 * tokens * 4 * width, "the hidden layer"
+    silent = torch.arange(6 * tokens) >= 5 * tokens
+    for people in (None, _People(torch.zeros(6 * tokens, dtype=torch.long), 1, silent)):
+        with Largest() as seen:
+            block(torch.randn(6 * tokens, width), people)
+        assert seen.numel == 6 * tokens * 4 * width, "the hidden layer"
 
 
 def test_autoencoder_folds_pixels_into_channels():
