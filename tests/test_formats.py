@@ -212,7 +212,7 @@ def test_no_gaussians_at_all_are_a_file_too(tmp_path):
 
 def test_ply_speed(tmp_path):
     gaussians = random_gaussians(400_000)
-    write, read = [], []
+    write, read, plain = [], [], []
     for _ in range(3):
         start = time.perf_counter()
         write_ply(tmp_path / "a.ply", gaussians)
@@ -220,7 +220,12 @@ def test_ply_speed(tmp_path):
         read_ply(tmp_path / "a.ply")
         write.append(middle - start)
         read.append(time.perf_counter() - middle)
-    assert min(write) < 0.5 and min(read) < 0.5, (write, read)
+        data = (tmp_path / "a.ply").read_bytes()
+        start = time.perf_counter()
+        (tmp_path / "plain").write_bytes(data)
+        plain.append(time.perf_counter() - start)
+    slow = max(0.5, 5 * min(plain))  # a busy disk is slow for anyone
+    assert min(write) < slow and min(read) < 0.5, (write, read, plain)
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["big endian", "text"])
