@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig
+from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
 from facelift.split import BENCH_SEEDS, folder_name
@@ -83,13 +83,7 @@ def draft_of(bench: Bench) -> Bench:
 
 def cameras_of(bench: Bench) -> Cameras:
     """The six canonical views, then the orbit."""
-    six, orbit = canonical_rig(bench.size), orbit_rig(bench.orbit_views, bench.size)
-    return Cameras(
-        torch.cat([six.w2c, orbit.w2c]),
-        torch.cat([six.intrinsics, orbit.intrinsics]),
-        bench.size,
-        bench.size,
-    )
+    return joined(canonical_rig(bench.size), orbit_rig(bench.orbit_views, bench.size))
 
 
 def people_of(bench: Bench, assets: Assets) -> dict[str, Person]:

@@ -22,8 +22,6 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
     gsplat caps alpha at 0.999 where the original, and the CPU rasteriser, cap it at 0.99.
     """
     _require_gsplat()
-    from gsplat import rasterization
-
     home = gaussians.means.device
     device = home if home.type == "cuda" else torch.device("cuda")
     cameras = cameras.to(device)
@@ -33,31 +31,14 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
         nothing = torch.zeros(n, 1, height, width, device=home)
         return nothing.repeat(1, 3, 1, 1), nothing, nothing
 
-    matrices = _matrices(cameras)
-    pixels, alpha = [], []
-    with torch.autocast("cuda", enabled=False):
-        for w2c, matrix in zip(
-            cameras.w2c.split(CAMERAS_AT_ONCE), matrices.split(CAMERAS_AT_ONCE), strict=True
-        ):
-            rgbd, a, _ = rasterization(
-                means,
-                quats,
-                scales,
-                opacities[:, 0],
-                colors,
-                viewmats=w2c,
-                Ks=matrix,
-                width=width,
-                height=height,
-                near_plane=0.01,
-                eps2d=0.3,
-                packed=False,
-                render_mode="RGB+D",
-            )
-            pixels.append(rgbd.permute(0, 3, 1, 2))
-            alpha.append(a.permute(0, 3, 1, 2))
-    color, depth = torch.cat(pixels).to(home).split([3, 1], dim=1)
-    return color, torch.cat(alpha).to(home), depth
+    parts = [
+        _drawn(means, quats, scales, opacities, colors, w2c, matrices, width, height)
+        for w2c, matrices in zip(
+            cameras.w2c.split(CAMERAS_AT_ONCE), _matrices(cameras).split(CAMERAS_AT_ONCE), strict=True
+        )
+    ]
+    color, alpha, depth = (torch.cat(part).to(home) for part in zip(*parts, strict=True))
+    return color, alpha, depth
 
 
 def rasterize_each(
@@ -65,14 +46,32 @@ def rasterize_each(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """What `rasterize` gives for each of some heads that have as many cameras, in one go."""
     _require_gsplat()
-    from gsplat import rasterization
-
     drawn = [_finite(gaussians) for gaussians in heads]
     most = max(1, *(len(means) for means, *_ in drawn))
     means, quats, scales, opacities, colors = (
         torch.stack([F.pad(x, (0, 0, 0, most - len(x)), value=filler) for x in field])
         for field, filler in zip(zip(*drawn, strict=True), (0.0, 1.0, 1.0, 0.0, 0.0), strict=True)
     )  # what fills up is clear
+    w2c = torch.stack([c.w2c for c in cameras]).to(means)
+    matrices = torch.stack([_matrices(c) for c in cameras]).to(means)
+    size = cameras[0].width, cameras[0].height
+    return [*zip(*_drawn(means, quats, scales, opacities, colors, w2c, matrices, *size), strict=True)]
+
+
+def _drawn(
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    colors: Tensor,
+    w2c: Tensor,
+    matrices: Tensor,
+    width: int,
+    height: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour (..., N, 3, H, W), alpha and depth of fields (..., G, _), from (..., N, _, _) cameras."""
+    from gsplat import rasterization
+
     with torch.autocast("cuda", enabled=False):
         rgbd, alpha, _ = rasterization(
             means,
@@ -80,17 +79,17 @@ def rasterize_each(
             scales,
             opacities[..., 0],
             colors,
-            viewmats=torch.stack([c.w2c for c in cameras]).to(means),
-            Ks=torch.stack([_matrices(c) for c in cameras]).to(means),
-            width=cameras[0].width,
-            height=cameras[0].height,
+            viewmats=w2c,
+            Ks=matrices,
+            width=width,
+            height=height,
             near_plane=0.01,
             eps2d=0.3,
             packed=False,
             render_mode="RGB+D",
         )
-    color, depth = rgbd.movedim(-1, 2).split([3, 1], dim=2)
-    return [*zip(color, alpha.movedim(-1, 2), depth, strict=True)]
+    color, depth = rgbd.movedim(-1, -3).split([3, 1], dim=-3)
+    return color, alpha.movedim(-1, -3), depth
 
 
 def _finite(gaussians: Gaussians) -> tuple[Tensor, ...]:

@@ -75,9 +75,6 @@ class Artist:
         self._open.close()
 
 
-_artist = cache(Artist)  # one for a worker process, which ends with the work
-
-
 @dataclass(frozen=True)
 class Job:
     """What a worker process has to know to fill units: of one data set, or of several of the same heads."""
@@ -87,8 +84,7 @@ class Job:
 
     def __call__(self, unit: range) -> Done:
         """Fill one unit."""
-        contents = self.stores[0].contents
-        drawn = list(self.fill(unit, _artist(self.assets, contents.renderer, contents.samples)))
+        drawn = list(self.fill(unit, _artist(self)))
         return len(drawn), sum(drawn)
 
     def artist(self) -> Artist:
@@ -100,6 +96,9 @@ class Job:
         filling = [_fill(store, unit, artist) for store in self.stores]
         for drawn in zip_longest(*filling):  # a shard that was there may go on beyond the unit
             yield any(drawn)
+
+
+_artist = cache(Job.artist)  # one for a worker process, which ends with the work
 
 
 def _fill(store: Folders | Shards, unit: range, artist: Artist) -> Iterator[bool]:

@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -90,12 +91,8 @@ class LiveHeads:
         reader.start()
         weakref.finalize(self, reader.terminate)
         threading.Thread(target=_take_in, args=(queue, self._memory, device), daemon=True).start()
-        since = time.monotonic()
-        while not self.heads:
-            self._check()
-            if time.monotonic() - since > PATIENCE:
-                raise UserError(f"No head appears in {self.root}: have `facelift synth` fill it.")
-            time.sleep(0.1)
+        if not awaited(self._has_some):
+            raise UserError(f"No head appears in {self.root}: have `facelift synth` fill it.")
 
     @property
     def heads(self) -> list[str]:
@@ -120,6 +117,10 @@ class LiveHeads:
             depths = (stored.depth[chosen].int() & 0xFFFF).float() / DEPTH_SCALE
         return Views(images, alpha, depths, stored.cameras[chosen])
 
+    def _has_some(self) -> bool:
+        self._check()
+        return len(self) > 0
+
     def _check(self) -> None:
         if self._memory.error is not None:
             raise UserError(f"Reading {self.root} came to an end: {self._memory.error}")
@@ -131,6 +132,16 @@ Heads = HeadFolder | LiveHeads
 def open_heads(root: str | Path, device: torch.device | None, depth: bool = False) -> Heads:
     """The heads of a folder, read as they are needed, or kept in a device's memory as they come."""
     return HeadFolder(root) if device is None else LiveHeads(root, device, depth)
+
+
+def awaited(arrived: Callable[[], bool]) -> bool:
+    """Whether it is so within two minutes."""
+    since = time.monotonic()
+    while not arrived():
+        if time.monotonic() - since > PATIENCE:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _take_in(queue: Queue[_Read | str], memory: _Memory, device: torch.device) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from facelift.render import render, render_each
 from facelift.split import seed_of
 from facelift.train.augment import random_photometry
 from facelift.train.data import Views, side_by_side
-from facelift.train.live import PATIENCE, open_heads
+from facelift.train.live import awaited, open_heads
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -101,11 +100,8 @@ class ReconstructorTask:
         self.others = open_heads(training.orbit, memory)
         self.overhead = open_heads(training.overhead, memory, depth=True) if training.overhead else None
         self.common: list[str] = []
-        since = time.monotonic()
-        while not self.heads:
-            if not training.live or time.monotonic() - since > PATIENCE:
-                raise UserError("The folders of the training have no head in common: draw the same seeds.")
-            time.sleep(0.1)
+        if not self.heads and not (training.live and awaited(lambda: len(self.heads) > 0)):
+            raise UserError("The folders of the training have no head in common: draw the same seeds.")
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
@@ -187,7 +183,7 @@ class ReconstructorTask:
         truth, training = side_by_side([sample.truth for sample in samples]), self.training
         depth, alpha = geometry_losses(predicted, truth, self.model.config)
         losses = {"depth": training.geometry * depth, "alpha": 0.1 * training.geometry * alpha}
-        if self.overhead is not None and len(samples[0].truth.images) > len(samples[0].images):
+        if len(samples[0].truth.images) > len(samples[0].images):  # there is one from above
             losses["color"] = training.color * crown_loss(predicted, truth, len(samples), self.model.config)
         targets = [sample.targets for sample in samples if sample.targets is not None]
         if targets:
