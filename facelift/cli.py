@@ -98,6 +98,7 @@ class Stage(StrEnum):
     decoder = "decoder"
     reconstructor = "reconstructor"
     portrait = "portrait"
+    features = "features"
 
 
 DeviceOption = Annotated[

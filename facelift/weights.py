@@ -113,15 +113,11 @@ def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
 
 
 def load_views(folder: Path) -> ViewGenerator:
-    config = _configured(ViewGeneratorConfig, folder / "config.json")
-    return _build(
-        ViewGenerator, config, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors"
-    )
+    return load_weights(ViewGenerator, ViewGeneratorConfig, folder)
 
 
 def load_reconstructor(folder: Path) -> GSLRM:
-    config = _configured(GSLRMConfig, folder / "config.json")
-    return _build(GSLRM, config, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
+    return load_weights(GSLRM, GSLRMConfig, folder)
 
 
 def load_segmenter(folder: Path) -> Segmenter | None:
@@ -131,10 +127,18 @@ def load_segmenter(folder: Path) -> Segmenter | None:
     """
     for place in (folder / "portrait", PACKAGED / DEFAULT_MODEL / "portrait"):
         if place.is_dir():
-            config = _configured(SegmenterConfig, place / "config.json")
-            path = place / "model.safetensors"
-            return _build(Segmenter, config, read_safetensors(path), path)
+            return load_weights(Segmenter, SegmenterConfig, place)
     return None
+
+
+def load_weights(cls: type[Model], config: type[Any], folder: Path) -> Model:
+    """What `save_model` wrote: a model of this class, whose configuration is of that one.
+
+    Raises:
+        UserError: a file is missing or damaged, or they do not fit each other.
+    """
+    path = folder / "model.safetensors"
+    return _build(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
 
 
 def save_model(model: nn.Module, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:

@@ -49,7 +49,7 @@ def reference_render(
 def project(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, sh0: Tensor, camera: Cameras
 ) -> Splats:
-    """The EWA projection (Zwicker et al. 2001) for one camera, widened by 0.3 pixels squared."""
+    """The EWA projection (Zwicker et al. 2001) for one camera, widened by 0.1 pixels squared."""
     w2c, (fx, fy, cx, cy) = camera.w2c[0].to(means.dtype), camera.intrinsics[0].to(means.dtype)
     width, height = camera.width, camera.height
     turn, shift = w2c[:3, :3], w2c[:3, 3]
@@ -68,7 +68,7 @@ def project(
     covariances = to_image @ _covariances(quats, scales)[order] @ to_image.transpose(1, 2)
     return Splats(
         centres=torch.stack([fx * x / z + cx, fy * y / z + cy], -1),
-        inverses=torch.linalg.inv(covariances + 0.3 * torch.eye(2, dtype=means.dtype)),
+        inverses=torch.linalg.inv(covariances + 0.1 * torch.eye(2, dtype=means.dtype)),
         opacities=opacities[order],
         colors=(0.5 + SH_C0 * sh0[order]).clamp_min(0),
         depths=z,

@@ -15,6 +15,7 @@ from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
+from facelift.reconstruct.detail import Detail
 from facelift.reconstruct.draft import UNKNOWN, draft, imagine
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
@@ -175,6 +176,59 @@ def test_a_crown_is_seen_from_above_and_changes_nothing_else(margin):
     assert not torch.allclose(other.means[before:], above, atol=1e-3), "what the crown is, the views tell"
     alone = seeing(crown=(2, 3), margin=margin)(images[:1], rig[[0]])
     assert len(alone.means) == 2 + 32 * (32 + margin // 2), "one view alone has none"
+
+
+class Told(torch.nn.Module):
+    """In place of the network of details: what it is to add, made from what it is given."""
+
+    def __init__(self, add):
+        super().__init__()
+        self.add = add
+
+    def forward(self, raw, pixels):
+        return self.add(raw, pixels)
+
+
+@torch.no_grad()
+def test_details_begin_as_nothing_and_are_added_cell_by_cell():
+    images, rig = views_of_a_square(), canonical_rig(64)
+    plain, model = seeing(margin=16), seeing(margin=16, detail=(8, 8))
+    model.load_state_dict(model.state_dict() | plain.state_dict())
+    model.detail.init_weights()
+    before, same = plain(images, rig), model(images, rig)
+    assert torch.equal(same.means, before.means) and torch.equal(same.sh0, before.sh0)
+
+    model.detail = Told(lambda raw, pixels: raw)  # says everything once more
+    plain.pixel_head.weight.mul_(2)
+    twice, loud = model(images, rig), plain(images, rig)
+    torch.testing.assert_close(twice.means, loud.means, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(twice.opacity_logits, loud.opacity_logits, atol=1e-4, rtol=1e-4)
+
+    def red(raw, pixels):  # adds to a cell's colour the red of its 2 x 2 pixels, where there are tokens
+        added = torch.zeros_like(raw)
+        added[:, 3:6] = pixels[:, :4].mean(1, keepdim=True) * pixels[:, -1:]
+        return added
+
+    model.detail = Told(red)
+    padded = F.pad(images, (0, 0, 0, 16), mode="replicate")
+    colors = F.avg_pool2d(padded, 2)[:, 0].flatten()[before.pixel] * 2 - 1
+    seen = model(images, rig).sh0 - before.sh0
+    torch.testing.assert_close(seen[2:], colors[:, None].expand(-1, 3), atol=1e-5, rtol=1e-5)
+
+
+def test_details_see_beyond_their_cell_and_learn():
+    torch.manual_seed(0)
+    network = Detail(raw=14, pixels=13, widths=(8, 16))
+    raw, pixels = torch.randn(1, 14, 16, 16), torch.randn(1, 13, 16, 16)
+    network.init_weights()
+    assert network(raw, pixels).eq(0).all()
+    network(raw, pixels).sum().backward()
+    assert network.leave.weight.grad.abs().sum() > 0
+    torch.nn.init.normal_(network.leave.weight)
+    pixels.requires_grad_()
+    network(raw, pixels)[0, :, 8, 8].sum().backward()
+    reach = pixels.grad[0].abs().sum(0)
+    assert reach[8, 5] > 0 and reach[8, 11] > 0 and reach[0, 0] == 0
 
 
 def test_a_crown_is_no_larger_than_a_view():

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from facelift.cameras import Cameras, joined, overhead
 from facelift.gaussians import SH_C0, Gaussians
+from facelift.reconstruct.detail import Detail
 
 RAW_CHANNELS = (3, 3, 3, 4, 1)  # xyz, sh, scale, rotation, opacity
 DEPTH_RANGE = 1.8  # Gaussians lie within this distance of the ray's point nearest the origin
@@ -32,6 +33,8 @@ class GSLRMConfig:
         grid: Gaussians along the side of a patch; None is one a pixel.
         residual_color: colour is the input pixel plus what the network adds.
         footprint_scale: scale is the pixel's footprint at its depth times what the network predicts.
+        detail: channels of a convolutional network that says the Gaussians of each cell again, see
+            `facelift.reconstruct.detail`; None, the paper's, leaves them as the tokens say them.
         margin: pixels by which the views are continued at the bottom, repeating their last row: the bust goes
             on below the frame, and is seen there from above.
         crown: rows and columns of patches in the middle of what a camera above the head would see. No view
@@ -54,6 +57,7 @@ class GSLRMConfig:
     footprint_scale: bool = False
     skip_background: bool = False
     crown: tuple[int, int] | None = None
+    detail: tuple[int, int] | None = None
     margin: int = 0
     aspect: float | None = None
     half_width: float = 0.91
@@ -179,7 +183,7 @@ class Block(nn.Module):
 class GSLRM(nn.Module):
     """Six posed views in, Gaussians out (GS-LRM section 3; FaceLift section 3.3)."""
 
-    exact = ("pixel_head", "learned_head")  # computed in float32 whatever the rest is in
+    exact = ("pixel_head", "learned_head", "detail")  # computed in float32 whatever the rest is in
 
     def __init__(self, config: GSLRMConfig) -> None:
         super().__init__()
@@ -191,6 +195,10 @@ class GSLRM(nn.Module):
         self.blocks = nn.ModuleList(Block(width, config.head_dim) for _ in range(config.layers))
         self.pixel_norm = nn.LayerNorm(width, bias=False)
         self.pixel_head = nn.Linear(width, config.gaussians_per_side**2 * sum(RAW_CHANNELS), bias=False)
+        self.detail: Detail | None = None
+        if config.detail:
+            cell = 3 * (config.patch_size // config.gaussians_per_side) ** 2
+            self.detail = Detail(sum(RAW_CHANNELS), cell + 1, config.detail)
         self.learned_norm = nn.LayerNorm(width, bias=False)
         self.learned_head = nn.Linear(width, sum(RAW_CHANNELS), bias=False)
 
@@ -202,6 +210,8 @@ class GSLRM(nn.Module):
                 nn.init.normal_(
                     parameter, std=0.02 / (math.sqrt(2 * self.config.layers) if residual else 1.0)
                 )
+        if self.detail is not None:
+            self.detail.init_weights()
 
     def forward(self, images: Tensor, cameras: Cameras, heads: int = 1) -> GaussianBatch:
         """Reconstruct one head, or several that are seen from as many cameras each.
@@ -241,9 +251,12 @@ class GSLRM(nn.Module):
             x = block(x, apart)
         learned, seen = x.split([len(owner), len(kept)])
         with torch.autocast(images.device.type, enabled=False):  # positions want more than bfloat16's 8 bits
+            raw = self.pixel_head(self.pixel_norm(seen.float()))
+            if self.detail is not None:
+                raw = raw + self._detailed(raw, images, kept)
             return self._to_gaussians(
                 self.learned_head(self.learned_norm(learned.float())),
-                self.pixel_head(self.pixel_norm(seen.float())),
+                raw,
                 images,
                 cameras,
                 kept,
@@ -294,6 +307,20 @@ class GSLRM(nn.Module):
             above[top : top + high, left : left + wide] = True
             kept[views - 1 :: views] = above
         return kept
+
+    def _detailed(self, raw: Tensor, images: Tensor, kept: Tensor) -> Tensor:
+        """What `detail` adds to the raw Gaussians (K, grid^2 * C) of the K patches that are kept."""
+        assert self.detail is not None
+        grid = self.config.gaussians_per_side
+        rows, columns = (side // self.config.patch_size for side in images.shape[-2:])
+        spread = raw.new_zeros(len(images) * rows * columns, grid**2, sum(RAW_CHANNELS) + 1)
+        spread[kept] = F.pad(raw.unflatten(-1, (grid**2, -1)), (0, 1), value=1.0)  # and where they are
+        spread = spread.view(len(images), rows, columns, grid, grid, -1).permute(0, 5, 1, 3, 2, 4)
+        spread = spread.flatten(4, 5).flatten(2, 3)
+        pixels = F.pixel_unshuffle(images * 2 - 1, self.config.patch_size // grid)
+        said, there = spread.split([sum(RAW_CHANNELS), 1], dim=1)
+        added = self.detail(said, torch.cat([pixels, there], dim=1))
+        return self._by_patch(added, grid)[kept].flatten(1)
 
     def _to_gaussians(
         self,

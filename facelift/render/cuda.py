@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.gaussians import Gaussians
+from facelift.render import EPS2D
 
 CAMERAS_AT_ONCE = 16  # bounds the memory that a turntable takes
 
@@ -84,7 +85,7 @@ def _drawn(
             width=width,
             height=height,
             near_plane=0.01,
-            eps2d=0.3,
+            eps2d=EPS2D,
             packed=False,
             render_mode="RGB+D",
         )

@@ -7,10 +7,11 @@ import math
 import numba
 import numpy as np
 
+from facelift.render import EPS2D
 from facelift.render.kernel import HALF, MIN_ALPHA, MIN_LOG2_ALPHA, ONE, TWO, ZERO, Floats, Ints, kernel
 
 NEAR = np.float32(0.01)  # world units
-DILATION = np.float32(0.3)  # square pixels, added to the variances of the projected Gaussian
+_EPS2D = np.float32(EPS2D)
 
 _LOG2E = np.float32(math.log2(math.e))
 
@@ -151,9 +152,9 @@ def project(
             px[2] * py[0] - px[0] * py[2],
             px[0] * py[1] - px[1] * py[0],
         )
-        det = c0 * c0 + c1 * c1 + c2 * c2 + DILATION * (xx + yy) + DILATION * DILATION
-        xx += DILATION
-        yy += DILATION
+        det = c0 * c0 + c1 * c1 + c2 * c2 + _EPS2D * (xx + yy) + _EPS2D * _EPS2D
+        xx += _EPS2D
+        yy += _EPS2D
 
         log2_opacity = np.log2(opacities[i])
         reach = TWO / _LOG2E * (log2_opacity - MIN_LOG2_ALPHA)  # squared, in standard deviations

@@ -1,4 +1,4 @@
-"""The training loops behind `facelift train`: autoencoder, views, decoder, reconstructor, portrait."""
+"""The training loops behind `facelift train`, one for each of STAGES."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.decoder import DecoderTask, DecoderTraining
+from facelift.train.features import FeaturesConfig, FeaturesTask, FeaturesTraining
 from facelift.train.loop import LoopConfig, Task, train
 from facelift.train.portrait import PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
@@ -21,7 +22,7 @@ from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
 GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
-STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait")
+STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait", "features")
 
 
 def run(
@@ -79,4 +80,6 @@ def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
         return DecoderTask(DecoderTraining(**training), device)
     if stage == "portrait":
         return PortraitTask(SegmenterConfig(**parts.get("model", {})), PortraitTraining(**training), device)
+    if stage == "features":
+        return FeaturesTask(FeaturesConfig(**parts.get("model", {})), FeaturesTraining(**training), device)
     return ReconstructorTask(GSLRMConfig(**parts["model"]), ReconstructorTraining(**training), device)

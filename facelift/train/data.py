@@ -5,22 +5,25 @@ Shards are read where they lie, a head or some views of it at a time; nothing is
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig, joined
 from facelift.errors import UserError
 from facelift.split import folder_name, is_held_out, seed_of
-from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, depth_name, flat
+from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, depth_name, flat, part_name
 from facelift.synth.shards import Index, read_file, read_index, seeds_of
 
 
@@ -113,6 +116,22 @@ class HeadFolder:
             depths = torch.from_numpy(steps.astype(np.float32) / DEPTH_SCALE)
         return Views(pixels[:, :3] * alpha + 1 - alpha, alpha, depths, cameras[chosen])
 
+    def parts(self, head: str, views: list[int]) -> Tensor:
+        """(V, H, W) uint8, which part each pixel shows, see `facelift.synth.scene`.
+
+        Raises:
+            UserError: the heads were drawn without.
+        """
+        return torch.from_numpy(np.stack([self._indices(head, part_name(i)) for i in views]))
+
+    def person(self, head: str) -> dict[str, Any]:
+        """Who it is, see `facelift.synth.person.Person`."""
+        try:
+            return dict(json.loads(self._read(head, "person.json")))
+        except (OSError, ValueError, KeyError):
+            where = self.root / head / "person.json"
+            raise UserError(f"{where} is missing or damaged: make that head again.") from None
+
     def _frames(self, head: str) -> tuple[list[str], Cameras]:
         """Paths of the images in the head's folder, and their cameras."""
         where = self.root / head / CAMERAS_FILE
@@ -140,6 +159,15 @@ class HeadFolder:
         if image is None:
             raise UserError(f"{self.root / head / name} is missing or damaged: make that head again.")
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if image.ndim == 3 else image
+
+    def _indices(self, head: str, name: str) -> np.ndarray:
+        """A PNG with a palette, as the indices into it."""
+        try:
+            with Image.open(io.BytesIO(self._read(head, name))) as image:
+                return np.array(image)
+        except (OSError, KeyError):
+            where = self.root / head / name
+            raise UserError(f"{where} is missing or damaged: draw that head with --truth all.") from None
 
     def _read(self, head: str, name: str) -> bytes:
         """A file of a head. Raises OSError, and KeyError where a shard lacks it."""

@@ -21,6 +21,7 @@ from facelift.render import render, render_each
 from facelift.split import seed_of
 from facelift.train.augment import random_photometry
 from facelift.train.data import Views, side_by_side
+from facelift.train.features import load_features, perceptual_loss
 from facelift.train.live import awaited, open_heads
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
@@ -35,11 +36,14 @@ class ReconstructorTraining:
     overhead: folder of the same heads from above, for a model with a crown.
     geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
         crown, and of the squared error of renders.
+    perceptual: weight of how the features of renders differ from those of the truth.
+    features: folder of the network whose features they are, `OUT/features` of its training
+        (`facelift.train.features`); None leaves this out.
     render_from: step from which rendered views are compared as well.
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
     clamp: keep centres in [-1, 1]^3 while training, as the paper does.
-    start: folder of a trained reconstructor whose weights are the first ones.
+    start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
     generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
@@ -59,6 +63,8 @@ class ReconstructorTraining:
     geometry: float = 1.0
     color: float = 1.0
     image: float = 100.0
+    perceptual: float = 0.5
+    features: str | None = None
     render_from: int = 0
     rendered_inputs: int = 1
     rendered_others: int = 3
@@ -105,12 +111,14 @@ class ReconstructorTask:
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
-            self.model.load_state_dict(load_reconstructor(Path(training.start)).state_dict())
+            known = load_reconstructor(Path(training.start)).state_dict()
+            self.model.load_state_dict(self.model.state_dict() | known)
         self.model.to(device)
         self.generator: ViewGenerator | None = None
         if training.generator:
             self.generator = load_views(Path(training.generator)).to(device)
             self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
+        self.features = load_features(Path(training.features)).to(device) if training.features else None
         self.cache: dict[str, Tensor] = {}
         self.wild: WildFolder | None = None
         if training.wild:
@@ -193,6 +201,10 @@ class ReconstructorTask:
                 for drawing, target in zip(drawn, targets, strict=True)
             ]
             losses["image"] = training.image * torch.stack(errors).mean()
+            if self.features is not None:
+                images = torch.cat([drawing.image for drawing in drawn])
+                true = torch.cat([target.images for target in targets])
+                losses["perceptual"] = training.perceptual * perceptual_loss(self.features, images, true)
         return losses
 
     def _wild_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:

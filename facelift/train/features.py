@@ -1,0 +1,232 @@
+"""A network that knows faces, for losses that compare what pictures show and not pixels alone.
+
+The paper's perceptual loss takes VGG-19, trained on photos of a thousand kinds of things (Simonyan and
+Zisserman, ICLR 2015), which has to be fetched. Ours learns from the generator's own people, of whom it knows
+everything: which pixels are which part, who is who, and what the face does. Its features are then compared
+as Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), compare
+those of other networks. It is used in training alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facelift.devices import autocast
+from facelift.errors import UserError
+from facelift.synth.scene import PARTS
+from facelift.train.augment import random_photometry
+from facelift.train.data import HeadFolder
+from facelift.train.loop import channels_last
+from facelift.weights import load_weights, save_model
+
+FOLD = 2  # pixels of a block that become channels
+KINDS = len(PARTS) + 1  # of places in a segmentation: the parts, and whatever is none of them
+FRONTAL = (0, 1, 5)  # the canonical views that show the face
+UNIT = re.compile(r"expression/units/[^/]+/(.+)")  # a target that moves one part of a face
+TEMPERATURE = 0.1  # of likeness, when one of a batch is to be recognised
+STRONG = 0.15  # weight of an expression's unit from which a face shows it
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Attributes:
+    widths: channels at each resolution, the finest first, which is half that of the picture.
+    identity: numbers that say who it is.
+    expressions: units of expression, by name.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    identity: int = 64
+    expressions: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FeaturesTraining:
+    """Attributes:
+    data: folder of heads, canonical rig, with all truth (`facelift synth --truth all`).
+    segmentation, identity, expression: weights of the three losses.
+    """
+
+    data: str
+    segmentation: float = 1.0
+    identity: float = 0.5
+    expression: float = 1.0
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """What the network makes of N pictures.
+
+    Attributes:
+        parts: (N, KINDS, H / 4, W / 4) logits of the part that each place shows.
+        identity: (N, D), of length one: near each other for one person.
+        expression: (N, E) logits of each unit of expression.
+    """
+
+    parts: Tensor
+    identity: Tensor
+    expression: Tensor
+
+
+class Features(nn.Module):
+    """Pictures (N, 3, H, W) in [0, 1] on white become features at each resolution, and what they mean."""
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise((3 * FOLD**2, *widths)))
+        self.part_heads = nn.ModuleList(nn.Conv2d(width, KINDS, 1) for width in widths[1:])
+        self.identity_head = nn.Linear(2 * widths[-1], config.identity)
+        self.expression_head = nn.Linear(2 * widths[-1], len(config.expressions))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, C, H / 2^i, W / 2^i) for each of the widths C, i from 1 on."""
+        x = F.pixel_unshuffle(images * 2 - 1, FOLD).contiguous(memory_format=torch.channels_last)
+        features: list[Tensor] = []
+        for block in self.blocks:
+            x = block(F.avg_pool2d(x, 2) if features else x)
+            features.append(x)
+        return features
+
+    def understand(self, images: Tensor) -> Understanding:
+        features = self(images)
+        fine = features[1].shape[-2:]
+        parts = [
+            F.interpolate(head(x), fine, mode="bilinear", align_corners=False)
+            for head, x in zip(self.part_heads, features[1:], strict=True)
+        ]
+        whole = torch.cat([features[-1].mean((2, 3)), features[-1].amax((2, 3))], dim=1)
+        return Understanding(
+            torch.stack(parts).sum(dim=0),
+            F.normalize(self.identity_head(whole), dim=-1),
+            self.expression_head(whole),
+        )
+
+
+def perceptual_loss(features: Features, images: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared difference of the features of two sets of pictures (N, 3, H, W), each of length one.
+
+    The mean over places, summed over resolutions: 0 for the same pictures, of the order of 1 for others.
+    """
+    with torch.no_grad():
+        wanted = features(truth)
+    pairs = zip(features(images), wanted, strict=True)
+    return torch.stack(
+        [
+            (F.normalize(shown, dim=1) - F.normalize(true, dim=1)).square().sum(dim=1).mean()
+            for shown, true in pairs
+        ]
+    ).sum()
+
+
+def load_features(folder: Path) -> Features:
+    """A trained network, to be compared by; raises UserError."""
+    model = load_weights(Features, FeaturesConfig, folder)
+    channels_last(model)
+    return model
+
+
+class FeaturesTask:
+    def __init__(self, model: FeaturesConfig, training: FeaturesTraining, device: torch.device) -> None:
+        self.device, self.training = device, training
+        self.folder = HeadFolder(training.data)
+        names = {name for head in self.folder.heads for name in self._expression(head)}
+        if not names:
+            raise UserError(f"No face in {training.data} has an expression: draw more heads.")
+        self.model = Features(FeaturesConfig(model.widths, model.identity, tuple(sorted(names))))
+        self.model.to(device)
+        channels_last(self.model)
+
+    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        """Two pictures of each of `batch` people, in two lights."""
+        chosen = torch.randperm(len(self.folder), generator=rng)[:batch].tolist()
+        images: list[Tensor] = []
+        parts: list[Tensor] = []
+        shown: list[Tensor] = []
+        for head in (self.folder.heads[i] for i in chosen):
+            views = [_one(FRONTAL, rng), _one(range(6), rng)]
+            for view in views:
+                images.append(random_photometry(rng)(self.folder.load(head, [view]).images))
+                shown.append(self._shown(head) if view in FRONTAL else torch.full_like(shown[-1], torch.nan))
+            parts.append(self._parts(head, views))
+        with autocast(self.device):
+            found = self.model.understand(torch.cat(images).to(self.device))
+        losses = self._losses(found, torch.cat(parts).to(self.device), torch.stack(shown).to(self.device))
+        torch.stack([*losses.values()]).sum().backward()
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def _losses(self, found: Understanding, parts: Tensor, shown: Tensor) -> dict[str, Tensor]:
+        training, logits = self.training, found.parts.float()
+        step = parts.shape[-1] // logits.shape[-1]
+        middle = parts[:, step // 2 :: step, step // 2 :: step]
+        known = shown.isfinite()
+        likeness = found.identity.float() @ found.identity.float().mT / TEMPERATURE
+        likeness = likeness.masked_fill(torch.eye(len(likeness), device=self.device).bool(), -torch.inf)
+        other = torch.arange(len(likeness), device=self.device) ^ 1  # the same person's
+        return {
+            "parts": training.segmentation * F.cross_entropy(logits, middle),
+            "identity": training.identity * F.cross_entropy(likeness, other),
+            "expression": training.expression
+            * F.binary_cross_entropy_with_logits(found.expression.float()[known], shown[known]),
+        }
+
+    def _parts(self, head: str, views: list[int]) -> Tensor:
+        """(V, H, W) which of the KINDS each pixel is."""
+        return self.folder.parts(head, views).long().clamp_max(KINDS - 1)
+
+    def _shown(self, head: str) -> Tensor:
+        """(E,) 1 for the units of expression that a face shows."""
+        shown = self._expression(head)
+        return torch.tensor([float(shown.get(name, 0.0) > STRONG) for name in self.model.config.expressions])
+
+    @cache  # noqa: B019 - the task lives as long as the training
+    def _expression(self, head: str) -> dict[str, float]:
+        """Weights of the units of expression, those of all ethnicities together."""
+        weights: dict[str, float] = {}
+        for target, weight in self.folder.person(head)["targets"].items():
+            if unit := UNIT.fullmatch(target):
+                weights[unit[1]] = weights.get(unit[1], 0.0) + weight
+        return weights
+
+    @torch.no_grad()
+    def picture(self, model: nn.Module) -> Tensor:
+        """Six faces above the parts that the network sees in them, and those that there are."""
+        assert isinstance(model, Features)
+        heads = self.folder.heads[:: max(1, len(self.folder) // 6)][:6]
+        images = torch.cat([self.folder.load(head, [0]).images for head in heads])
+        found = model.understand(images.to(self.device)).parts.argmax(1).cpu()
+        true = torch.cat([self._parts(head, [0]) for head in heads])
+        rows = [images]
+        for parts in (found, true):
+            grey = parts[:, None].float() / KINDS
+            rows.append(F.interpolate(grey, images.shape[-2:]).expand_as(images))
+        return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1)
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        save_model(model, folder / "features")
+
+
+def _block(inputs: int, width: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.GroupNorm(width // 8, width),
+        nn.SiLU(),
+    )
+
+
+def _one(of: tuple[int, ...] | range, rng: torch.Generator) -> int:
+    return of[int(torch.randint(len(of), (), generator=rng))]
