@@ -47,7 +47,8 @@ def main() -> None:
     scores: dict[str, list[tuple[float, float, float]]] = {"with the network": [], "colours alone": []}
     rows = []
     for i in range(args.photos):
-        photo, truth = scenes.photo(draws(2, i), moved=False)
+        scene = scenes.photo(draws(2, i), moved=False)
+        photo, truth = scene.photo, scene.alpha
         rgb = np.ascontiguousarray(photo[:3].movedim(0, -1).numpy())
         columns = [photo[:3]]
         for name, advice in (("with the network", segmenter), ("colours alone", None)):

@@ -57,11 +57,11 @@ def hold(model: Model, dtype: torch.dtype) -> Model:
     """Keep the weights of matrix products in `dtype` and all others in float32.
 
     Under autocast to `dtype`, which would cast them at every use, nothing changes but memory and time. The
-    layers that a model names in `exact` are those that it computes in float32 in any case.
+    parts that a model names in `exact` are those that it computes in float32 in any case.
     """
-    exact = getattr(model, "exact", ())
+    exact = tuple(getattr(model, "exact", ()))
     for name, module in model.named_modules():
-        product = isinstance(module, (nn.Linear, nn.Conv2d)) and name not in exact
+        product = isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(exact)
         for parameter in module.parameters(recurse=False):
             parameter.data = parameter.data.to(dtype if product else torch.float32)
     return model

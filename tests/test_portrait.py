@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
 
 from facelift.errors import UserError
 from facelift.portrait import Portrait, load_photo, prepare_portrait
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
+from facelift.portrait.landmarks import MIRRORED, POINTS, Framing
 from facelift.portrait.matte import remove_background, unmix
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.weights import DEFAULT_MODEL, PACKAGED, load_segmenter
@@ -296,7 +299,7 @@ def a_segmenter(bias: float = 0.0) -> Segmenter:
 def test_a_segmenter_takes_any_size_and_says_what_its_network_does():
     segmenter, rgb, prior = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
     whole = segmenter.odds(rgb, prior)
-    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None])[0, 0])
+    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).odds[0, 0])
     assert segmenter.odds(rgb[:, :51, :37], prior[:51, :37]).shape == (51, 37)
 
 
@@ -321,6 +324,69 @@ def test_the_packaged_network_helps_where_colours_mislead():
     assert segmenter is not None
     wrong = [np.abs(remove_background(picture, face, segmenter=s) - alpha).mean() for s in (segmenter, None)]
     assert wrong[0] < wrong[1]
+
+
+# --- landmarks -----------------------------------------------------------------------------------
+
+
+def faces(count: int = 200) -> tuple[Tensor, Tensor]:
+    """Points of faces that differ in shape, and squares whose size and place follow from it."""
+    torch.manual_seed(0)
+    wide = 1 + 0.2 * torch.randn(count, 1)
+    points = torch.randn(1, POINTS, 2) * 20 + torch.tensor([120.0, 130.0])
+    points = torch.stack([points[..., 0].expand(count, -1) * wide, points[..., 1].expand(count, -1)], -1)
+    centre, size = points.mean(1), points.std(dim=(1, 2))
+    return points, torch.cat([centre + 0.1 * size[:, None], 5 * size[:, None] / wide], dim=1)
+
+
+def test_a_square_follows_from_the_shape_wherever_the_face_is():
+    points, squares = faces()
+    framing = Framing()
+    framing.fit(points[:150], squares[:150])
+    missed = framing(points[150:]) - squares[150:]
+    spread = squares[150:, 2].std()
+    assert missed[:, 2].abs().mean() < 0.2 * spread and missed[:, :2].abs().max() < 2
+    moved = framing(3 * points[150:] + torch.tensor([7.0, -4.0]))
+    expected = 3 * framing(points[150:])
+    expected[:, :2] += torch.tensor([7.0, -4.0])
+    torch.testing.assert_close(moved, expected, atol=1e-2, rtol=1e-4)
+
+
+def test_the_mirror_image_of_the_mirror_image_is_the_face():
+    assert sorted(MIRRORED) == list(range(POINTS))
+    assert [MIRRORED[i] for i in MIRRORED] == list(range(POINTS))
+    assert [MIRRORED[i] for i in (8, 30, 51, 57, 36, 48)] == [8, 30, 51, 57, 45, 54], "chin, nose, lips stay"
+
+
+class Framed:
+    """In place of the network: it finds the square there."""
+
+    def __init__(self, x: float, y: float, side: float) -> None:
+        self.found = torch.tensor([x, y, side])
+
+    def square(self, rgb: Tensor, prior: Tensor) -> Tensor:
+        assert rgb.shape == (3, *prior.shape) and prior.max() > 0
+        return self.found * rgb.shape[-1]
+
+    def odds(self, rgb: Tensor, prior: Tensor) -> Tensor:
+        return prior
+
+
+def test_landmarks_frame_the_face(photo):
+    first = prepare_portrait(photo, 256, matting="none")
+    same = prepare_portrait(photo, 256, matting="none", segmenter=Framed(0.5, 0.5, 1.0))
+    torch.testing.assert_close(same.image, first.image, atol=0.02, rtol=0)
+    framed = prepare_portrait(photo, 256, matting="none", segmenter=Framed(0.55, 0.46, 0.8))
+    again = F.affine_grid(torch.tensor([[[0.8, 0, 0.1], [0, 0.8, -0.08]]]), [1, 3, 256, 256], False)
+    wanted = F.grid_sample(first.image[None], again, align_corners=False)[0]
+    assert (framed.image - wanted)[:, 8:-8, 8:-8].abs().mean() < 0.02
+    assert (framed.image - first.image)[:, 8:-8, 8:-8].abs().mean() > 0.05
+
+
+def test_landmarks_that_cannot_be_are_not_believed(photo):
+    first = prepare_portrait(photo, 256, matting="none")
+    for wrong in (Framed(0.5, 0.5, 0.6), Framed(0.7, 0.5, 1.0), Framed(0.5, 0.5, 2.0)):
+        assert torch.equal(prepare_portrait(photo, 256, matting="none", segmenter=wrong).image, first.image)
 
 
 # --- mattes with a known answer ------------------------------------------------------------------

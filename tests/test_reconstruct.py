@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead
+from facelift.devices import hold
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
@@ -214,6 +215,17 @@ def test_details_begin_as_nothing_and_are_added_cell_by_cell():
     colors = F.avg_pool2d(padded, 2)[:, 0].flatten()[before.pixel] * 2 - 1
     seen = model(images, rig).sh0 - before.sh0
     torch.testing.assert_close(seen[2:], colors[:, None].expand(-1, 3), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_details_are_computed_in_full_precision():
+    images, rig = views_of_a_square(), canonical_rig(64)
+    model = seeing(detail=(8, 8))
+    plain = model(images, rig)
+    with torch.autocast("cpu", torch.bfloat16):
+        held = hold(model, torch.bfloat16)(images, rig)
+    assert model.detail.enter.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
+    assert (held.means - plain.means).abs().median() < 0.05
 
 
 def test_details_see_beyond_their_cell_and_learn():

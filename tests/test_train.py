@@ -1,6 +1,7 @@
 """Training on folders as the generator writes them: real loops, small models, a few seconds each."""
 
 import itertools
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
 from facelift.portrait.align import Portrait
+from facelift.portrait.segment import Sight, as_input
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
@@ -24,7 +26,7 @@ from facelift.train.backgrounds import random_background
 from facelift.train.critic import Critic, contest, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
 from facelift.train.loop import Muon, draws, orthogonalized
-from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.train.wild import WildFolder
@@ -477,12 +479,58 @@ def test_a_segmenter_learns_to_tell_balls_from_backgrounds(tmp_path, balls):
     scenes = Scenes(HeadFolder(balls / "canonical"), PortraitTraining(**training))
     wrong, before = [], []
     for i in range(20):
-        photo, truth = scenes.photo(draws(7, i))
-        again, _ = scenes.photo(draws(7, i))
+        scene, again = scenes.photo(draws(7, i)), scenes.photo(draws(7, i)).photo
+        photo, truth = scene.photo, scene.alpha
         assert torch.equal(photo, again), "a seed draws the same photo"
         wrong.append(((segmenter.odds(photo[:3], photo[3]) > 0) != (truth[0] > 0.5)).float().mean())
         before.append(((photo[3] > 0) != (truth[0] > 0.5)).float().mean())
     assert sum(wrong) < 0.7 * sum(before), "better than where a person would be"
+
+
+@pytest.mark.training
+def test_a_segmenter_learns_landmarks_and_keeps_its_matte(tmp_path, balls):
+    """The balls' landmarks lie on two circles about the middle."""
+    turns = torch.linspace(0, 2 * torch.pi, 69)[:68]
+    radius = torch.where(torch.arange(68) % 2 == 0, 6.0, 3.0)
+    points = 16 + radius[:, None] * torch.stack([turns.cos(), turns.sin()], -1)
+    for head in (balls / "canonical").iterdir():
+        views = [[[x, y, 1] for x, y in points.tolist()]] * 6
+        (head / "landmarks.json").write_text(json.dumps({"views": views}))
+    training = {"data": f"{balls}/canonical", "size": 32, "company": 0.0}
+    loop = {"batch": 8, "lr": 1e-2, "warmup": 2, "max_steps": 40, "ema": 0.8}
+    model = {"widths": [16, 32]}
+    config = write_config(tmp_path / "matte.yaml", model=model, training=training, loop=loop)
+    run("portrait", config, tmp_path / "matte", device="cpu")
+    training |= {"start": str(tmp_path / "matte/portrait"), "points": 0.3, "turned": 0.0}
+    model["landmarks"], loop["max_steps"] = True, 150
+    config = write_config(tmp_path / "both.yaml", model=model, training=training, loop=loop)
+    run("portrait", config, tmp_path / "both", device="cpu")
+    before, segmenter = (load_segmenter(tmp_path / name) for name in ("matte", "both"))
+    scenes = Scenes(HeadFolder(balls / "canonical"), PortraitTraining(**training))
+    apart, wrong = [], {before: 0.0, segmenter: 0.0}
+    for i in range(20):
+        scene = scenes.photo(draws(7, i), points=True)
+        rgb, odds = scene.photo.split([3, 1])
+        with torch.no_grad():
+            sight = segmenter(as_input(rgb[None], odds[None]))
+        apart.append((sight.points[0].mean(0) - scene.points.mean(0)).norm())
+        for each in wrong:
+            wrong[each] += ((each.odds(rgb, odds[0]) > 0) != (scene.alpha[0] > 0.5)).float().mean()
+    guess = 0.02 * 32  # how far photos are shifted
+    assert sum(apart) / 20 < 1.5 * guess and wrong[segmenter] < 1.3 * wrong[before]
+
+
+def test_maps_that_are_as_they_should_be_tell_the_point():
+    torch.manual_seed(0)
+    points = torch.rand(5, 2) * 28 + 2  # of 32 pixels, in 8 x 8 cells
+    maps = torch.zeros(5, 8, 8, requires_grad=True)
+    optimizer = torch.optim.Adam([maps], 0.3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        maps_loss(maps, points).backward()
+        optimizer.step()
+    found = Sight(torch.zeros(1), maps[None].detach()).points[0]
+    torch.testing.assert_close(found, points, atol=0.1, rtol=0)
 
 
 def test_backgrounds_are_pictures_and_differ():

@@ -17,7 +17,7 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.load import Photo, load_photo, on_white
-from facelift.portrait.matte import remove_background, unmix
+from facelift.portrait.matte import prior, remove_background, unmix
 from facelift.portrait.segment import Segmenter
 
 Matting = Literal["auto", "grabcut", "rembg", "none"]
@@ -31,6 +31,8 @@ FACE_CENTRE = (0.4946, 0.5568)
 
 MAX_HEM = 0.08  # share of the square's height by which a body is continued below the end of the photo
 WHITE = 0.98  # what is brighter in all channels is background
+LOOK_SIDE = 256  # pixels of the square in which landmarks are looked for
+UNLIKELY_SIZE, UNLIKELY_SHIFT = 0.25, 0.1  # logarithm, and share of the side: no box is so far off
 WORK_SIDE = 512  # matting is done at this side at least: in fewer pixels there are no hairs to find
 
 
@@ -68,7 +70,7 @@ def prepare_portrait(
             advice of the segmenter, if there is one; `grabcut` goes by colours alone; `rembg` is that
             package's network; `none` keeps the background.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
-        segmenter: the model's own, on the CPU; None if it has none.
+        segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
 
     Raises:
         UserError: no readable photo, no face, a prepared portrait that is not square, or rembg is missing.
@@ -94,8 +96,7 @@ def prepare_portrait(
         )
     face = faces[0]
     side = max(size, WORK_SIDE)
-    scale = FACE_SIDE * side / face.side
-    dx, dy = (side * c - scale * f for c, f in zip(FACE_CENTRE, face.centre, strict=True))
+    scale, dx, dy = locate_square(image, face, side, segmenter)
     rgb, alpha = _warp(image, scale, dx, dy, side)
     h, w = image.shape[:2]  # what the photo shows of the square:
     x0, y0 = (min(max(math.ceil(v), 0), side) for v in (dx, dy))
@@ -113,6 +114,36 @@ def prepare_portrait(
         end, hem = y1 - 1, side - (y1 - 1)
         rgb[end:], alpha[end:] = rgb[end - hem : end][::-1], alpha[end - hem : end][::-1]
     return _portrait(rgb, alpha, size, len(faces), face)
+
+
+def locate_square(
+    image: np.ndarray, face: Face, side: int, segmenter: Segmenter | None
+) -> tuple[float, float, float]:
+    """The move `p -> scale * p + (dx, dy)` from a photo's pixels to those of its canonical square.
+
+    First by the face's box; then, where there is a network that finds landmarks, by these.
+
+    Args:
+        image: (H, W, 3 or 4) uint8.
+        face: one that was found in it.
+        side: of the square, pixels.
+        segmenter: the network; None if there is none.
+    """
+    scale = FACE_SIDE * side / face.side
+    dx, dy = (side * c - scale * f for c, f in zip(FACE_CENTRE, face.centre, strict=True))
+    if segmenter is None:
+        return scale, dx, dy
+    smaller = LOOK_SIDE / side
+    rgb, alpha = _warp(image, scale * smaller, dx * smaller, dy * smaller, LOOK_SIDE)
+    rgb = rgb * alpha[..., None] + (1 - alpha[..., None])
+    odds = prior((LOOK_SIDE, LOOK_SIDE), face.moved(scale * smaller, dx * smaller, dy * smaller))
+    found = segmenter.square(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds))
+    if found is None:
+        return scale, dx, dy
+    x, y, width = (found / LOOK_SIDE).tolist()  # as shares of the first square
+    if abs(math.log(width)) > UNLIKELY_SIZE or math.hypot(x - 0.5, y - 0.5) > UNLIKELY_SHIFT:
+        return scale, dx, dy
+    return scale / width, (dx - x * side) / width + side / 2, (dy - y * side) / width + side / 2
 
 
 def _portrait(

@@ -1,7 +1,8 @@
-"""Which pixels are the person's: a small network that has seen synthetic people before many backgrounds.
+"""Which pixels are the person's, and where the face is: a network that has seen many synthetic people.
 
 A U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) at half the resolution. Beside the colours it is told where
-a person would be around the face that was found, so that it knows whom to keep.
+a person would be around the face that was found, so that it knows whom to keep. From one of its layers comes
+a map for each landmark, whose mean place is where it is (Sun et al., "Integral Human Pose Regression", 2018).
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facelift.portrait.landmarks import POINTS, Framing
+
 FOLD = 2  # pixels of a block that become channels
+MAP = 2 * FOLD  # pixels along a cell of a landmark's map
 GROUP = 16  # channels that are normalised together
 
 
@@ -21,16 +25,40 @@ GROUP = 16  # channels that are normalised together
 class SegmenterConfig:
     """Attributes:
     widths: channels at each resolution, the finest first; multiples of GROUP.
+    landmarks: whether it finds these, too.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128, 96)
+    landmarks: bool = False
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What the network sees in B pictures.
+
+    Attributes:
+        odds: (B, 1, H, W) log odds that a pixel is the person's.
+        maps: (B, 68, H / MAP, W / MAP) logits of where each landmark is; None if it finds none.
+    """
+
+    odds: Tensor
+    maps: Tensor | None
+
+    @property
+    def points(self) -> Tensor:
+        """(B, 68, 2) x and y of the landmarks in pixels."""
+        assert self.maps is not None
+        likely = self.maps.flatten(2).softmax(-1).view_as(self.maps)
+        axes = (torch.arange(n, device=likely.device) + 0.5 for n in likely.shape[-2:])
+        y, x = (axis * MAP for axis in axes)
+        return torch.stack([(likely.sum(2) * x).sum(-1), (likely.sum(3) * y).sum(-1)], dim=-1)
+
+
 class Segmenter(nn.Module):
-    """Colours and prior log odds of a person, (B, 4, H, W), become better log odds, (B, 1, H, W)."""
+    """Colours and prior log odds of a person, (B, 4, H, W), become a `Sight`."""
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
@@ -39,18 +67,23 @@ class Segmenter(nn.Module):
         self.down_blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([4 * FOLD**2, *widths]))
         self.up_blocks = nn.ModuleList(_block(a + b, a) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[0], FOLD**2, 1)
+        self.map_head = nn.Conv2d(widths[1], POINTS, 1) if config.landmarks else None
+        self.framing = Framing() if config.landmarks else None
 
-    def forward(self, layers: Tensor) -> Tensor:
+    def forward(self, layers: Tensor) -> Sight:
         """H and W are multiples of `cell`."""
         x = F.pixel_unshuffle(layers, FOLD)
         skips: list[Tensor] = []
         for block in self.down_blocks:
             x = block(F.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
+        maps = None
         for block, skip in zip(reversed(self.up_blocks), reversed(skips[:-1]), strict=True):
+            if block is self.up_blocks[0] and self.map_head is not None:
+                maps = self.map_head(x)
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = block(torch.cat([skip, x], dim=1))
-        return F.pixel_shuffle(self.leave(x), FOLD)
+        return Sight(F.pixel_shuffle(self.leave(x), FOLD), maps)
 
     @property
     def cell(self) -> int:
@@ -66,9 +99,22 @@ class Segmenter(nn.Module):
             prior: (H, W) log odds, see `facelift.portrait.matte.prior`.
         """
         h, w = prior.shape
+        return self._look(rgb, prior).odds[0, 0, :h, :w]
+
+    @torch.no_grad()
+    def square(self, rgb: Tensor, prior: Tensor) -> Tensor | None:
+        """(3,) centre x and y and side, in pixels, of the square in which a face is framed as a portrait's.
+
+        None if it finds no landmarks. Args: as `odds` takes them.
+        """
+        if self.framing is None:
+            return None
+        return self.framing(self._look(rgb, prior).points[0])
+
+    def _look(self, rgb: Tensor, prior: Tensor) -> Sight:
+        h, w = prior.shape
         layers = as_input(rgb[None], prior[None, None])
-        layers = F.pad(layers, (0, -w % self.cell, 0, -h % self.cell), mode="replicate")
-        return self(layers)[0, 0, :h, :w]
+        return self(F.pad(layers, (0, -w % self.cell, 0, -h % self.cell), mode="replicate"))
 
 
 def as_input(rgb: Tensor, prior: Tensor) -> Tensor:

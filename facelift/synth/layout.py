@@ -43,6 +43,7 @@ DEPTH_SCALE = 10_000
 """Steps of a depth image per world unit."""
 
 CAMERAS_FILE = "opencv_cameras.json"
+LANDMARKS_FILE = "landmarks.json"
 SUMS_FILE = "SHA256SUMS"
 
 TRUTHS = ("all", "depth")
@@ -144,7 +145,7 @@ class Contents:
                 files[part_name(i)] = _png(_segmentation(drawing.parts[i]))
         files[CAMERAS_FILE] = _json({"id": name, "renderer": self._drawn_by, "frames": self._frames(head)})
         if self.truth == "all" and head.landmarks is not None:
-            files["landmarks.json"] = _json(_landmark_record(head.landmarks))
+            files[LANDMARKS_FILE] = _json(_landmark_record(head.landmarks))
         files["person.json"] = head.person.to_json().encode()
         sums = (f"{_digest(data)}  {path}\n" for path, data in files.items())
         return {**files, SUMS_FILE: "".join(sums).encode()}

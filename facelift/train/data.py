@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras, canonical_rig, joined
 from facelift.errors import UserError
 from facelift.split import folder_name, is_held_out, seed_of
-from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, depth_name, flat, part_name
+from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, LANDMARKS_FILE, depth_name, flat, part_name
 from facelift.synth.shards import Index, read_file, read_index, seeds_of
 
 
@@ -123,6 +123,19 @@ class HeadFolder:
             UserError: the heads were drawn without.
         """
         return torch.from_numpy(np.stack([self._indices(head, part_name(i)) for i in views]))
+
+    def landmarks(self, head: str) -> Tensor:
+        """(V, 68, 2) x and y of the points of iBUG 300-W in each view, hidden ones as well, pixels.
+
+        Raises:
+            UserError: the heads were drawn without.
+        """
+        try:
+            views = json.loads(self._read(head, LANDMARKS_FILE))["views"]
+            return torch.tensor([[point[:2] for point in view[:68]] for view in views])
+        except (OSError, ValueError, KeyError, IndexError):
+            where = self.root / head / LANDMARKS_FILE
+            raise UserError(f"{where} is missing or damaged: draw that head with --truth all.") from None
 
     def person(self, head: str) -> dict[str, Any]:
         """Who it is, see `facelift.synth.person.Person`."""

@@ -1,4 +1,4 @@
-"""Training the portrait's segmenter: synthetic people before backgrounds drawn by chance, as in photos."""
+"""Training the portrait's network: synthetic people before backgrounds drawn by chance, as in photos."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from torch.nn import functional as F
 from facelift.devices import autocast
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
+from facelift.portrait.landmarks import MIRRORED
 from facelift.portrait.matte import prior
-from facelift.portrait.segment import Segmenter, SegmenterConfig, as_input
+from facelift.portrait.segment import MAP, Segmenter, SegmenterConfig, Sight, as_input
 from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
-from facelift.weights import save_model
+from facelift.weights import load_weights, save_model
 
 TURNED = (1, 5)  # the canonical views that show a face from half aside
 WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its place
@@ -29,7 +30,10 @@ WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its pla
 @dataclass(frozen=True)
 class PortraitTraining:
     """Attributes:
-    data: folder of heads, canonical rig.
+    data: folder of heads, canonical rig; for a model that finds landmarks drawn with all truth.
+    start: folder of a trained network, `OUT/portrait` of its training, whose weights are the first ones; what
+        it lacks begins anew.
+    points: weight of the landmarks' loss.
     size: side of the portraits, pixels.
     turned: how often the head is seen from half aside.
     company: how often others stand behind.
@@ -38,6 +42,8 @@ class PortraitTraining:
     """
 
     data: str
+    start: str | None = None
+    points: float = 0.03
     size: int = 256
     turned: float = 0.2
     company: float = 0.25
@@ -47,22 +53,40 @@ class PortraitTraining:
 
 class PortraitTask:
     def __init__(self, model: SegmenterConfig, training: PortraitTraining, device: torch.device) -> None:
-        self.device = device
+        self.device, self.training = device, training
         self.scenes = Scenes(HeadFolder(training.data), training)
-        self.model = Segmenter(model).to(device)
+        self.model = Segmenter(model)
+        if training.start:
+            known = load_weights(Segmenter, SegmenterConfig, Path(training.start)).state_dict()
+            self.model.load_state_dict(self.model.state_dict() | known)
+        if self.model.framing is not None:
+            fronts = torch.stack([self.scenes.folder.landmarks(head)[0] for head in self.scenes.folder.heads])
+            side = float(self.scenes.folder.cameras(self.scenes.folder.heads[0]).width)
+            self.model.framing.fit(fronts, torch.tensor([side / 2, side / 2, side]).expand(len(fronts), 3))
+        self.model.to(device)
         channels_last(self.model)
 
     def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+        scenes = [self.scenes.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
         photos, alpha = (
-            torch.stack(x).to(self.device)
-            for x in zip(*(self.scenes.photo(rng) for _ in range(batch)), strict=True)
+            torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in scenes), strict=True)
         )
         layers = as_input(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
-            logits = self.model(layers)
-        loss = F.binary_cross_entropy_with_logits(logits.float(), alpha)
+            sight = self.model(layers)
+        logits = sight.odds.float()
+        loss = F.binary_cross_entropy_with_logits(logits, alpha)
+        said = {"loss": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
+        points = [scene.points for scene in scenes if scene.points is not None]
+        if points:
+            wanted = torch.stack(points).to(self.device)
+            inside = ((wanted > 0) & (wanted < self.training.size)).all(-1)
+            maps = sight.maps.float()
+            loss = loss + self.training.points * maps_loss(maps[inside], wanted[inside])
+            distance = (Sight(logits, maps).points - wanted).norm(dim=-1)[inside]
+            said["pixels"] = distance.mean().item()
         loss.backward()
-        return {"loss": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
+        return said
 
     @torch.no_grad()
     def picture(self, model: nn.Module) -> Tensor:
@@ -70,13 +94,33 @@ class PortraitTask:
         assert isinstance(model, Segmenter)
         rows: list[list[Tensor]] = [[], []]
         for i in range(6):
-            rgb, odds = self.scenes.photo(draws(1, i))[0].to(self.device).split([3, 1])
-            rows[0].append(rgb)
+            rgb, odds = self.scenes.photo(draws(1, i)).photo.to(self.device).split([3, 1])
+            rows[0].append(rgb if not model.config.landmarks else self._marked(model, rgb, odds))
             rows[1].append(1 + model.odds(rgb, odds[0]).sigmoid() * (rgb - 1))
         return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
 
+    @staticmethod
+    def _marked(model: Segmenter, rgb: Tensor, odds: Tensor) -> Tensor:
+        marked = rgb.clone()
+        x, y = model(as_input(rgb[None], odds[None])).points[0].round().long().clamp(0, len(odds[0]) - 1).mT
+        marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
+        return marked
+
     def export(self, model: nn.Module, folder: Path) -> None:
         save_model(model, folder / "portrait")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Attributes:
+    photo: (4, S, S) RGB in [0, 1] and the prior log odds.
+    alpha: (1, S, S) the person's coverage.
+    points: (68, 2) x and y of the landmarks, pixels, within the picture or not; None if not asked for.
+    """
+
+    photo: Tensor
+    alpha: Tensor
+    points: Tensor | None
 
 
 class Scenes:
@@ -85,23 +129,22 @@ class Scenes:
     def __init__(self, folder: HeadFolder, training: PortraitTraining) -> None:
         self.folder, self.training = folder, training
 
-    def photo(self, rng: torch.Generator, moved: bool = True) -> tuple[Tensor, Tensor]:
+    def photo(self, rng: torch.Generator, moved: bool = True, points: bool = False) -> Scene:
         """One photo and what is true of it.
 
         Args:
             moved: scaled, shifted, turned and perhaps cut off, and its face found only about where it is;
                 otherwise framed as a portrait.
-
-        Returns:
-            (4, S, S) RGB in [0, 1] and the prior log odds, and (1, S, S) the person's coverage.
+            points: whether to tell where the landmarks are.
         """
         size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
         turned = noise.random() < self.training.turned
-        person = self._person(rng, TURNED[noise.integers(2)] if turned else 0)
+        person, marks = self._person(rng, TURNED[noise.integers(2)] if turned else 0, points)
         behind = self._behind(rng, noise)
         face = np.array([FACE_CENTRE[0] * size, FACE_CENTRE[1] * size]), FACE_SIDE * size
         if moved:
-            person, face = _moved(person, face, noise)
+            person, face, move = _moved(person, face, noise)
+            marks = None if marks is None else marks @ move[:, :2].T + move[:, 2]
         if noise.random() < self.training.shadow:
             behind = _shadowed(behind, person[..., 3], noise)
         photo = _camera(_over(person, behind), noise)
@@ -113,15 +156,25 @@ class Scenes:
         photo, alpha = layers[..., :3], layers[..., 3]
         planes = [*photo.transpose(2, 0, 1), odds, alpha]
         stacked = torch.from_numpy(np.stack(planes).astype(np.float32))
-        return stacked[:4], stacked[4:]
+        where = None if marks is None else torch.from_numpy(marks.astype(np.float32))
+        return Scene(stacked[:4], stacked[4:], where)
 
-    def _person(self, rng: torch.Generator, view: int) -> np.ndarray:
-        """(S, S, 4) premultiplied RGBA of someone in some light, perhaps mirrored."""
-        views = self.folder.load(self.folder.heads[_whole(rng, len(self.folder))], [view])
-        views = views.resized(self.training.size)
+    def _person(
+        self, rng: torch.Generator, view: int, points: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """(S, S, 4) premultiplied RGBA of someone in some light, perhaps mirrored, and (68, 2) landmarks."""
+        size, head = self.training.size, self.folder.heads[_whole(rng, len(self.folder))]
+        views = self.folder.load(head, [view])
+        marks = None
+        if points:
+            marks = self.folder.landmarks(head)[view].numpy() * (size / views.cameras.width)
+        views = views.resized(size)
         color = random_photometry(rng)(views.images) - 1 + views.alpha
         layers = torch.cat([color, views.alpha], dim=1)[0].movedim(0, -1).numpy()
-        return np.ascontiguousarray(layers[:, ::-1] if _whole(rng, 2) else layers)
+        if not _whole(rng, 2):
+            return np.ascontiguousarray(layers), marks
+        marks = None if marks is None else marks[MIRRORED] * [-1, 1] + [size, 0]
+        return np.ascontiguousarray(layers[:, ::-1]), marks
 
     def _behind(self, rng: torch.Generator, noise: np.random.Generator) -> np.ndarray:
         """(S, S, 3) a background, sometimes with other people in it."""
@@ -132,9 +185,26 @@ class Scenes:
             aside = noise.choice([-1, 1]) * noise.uniform(0.35, 0.7) * size
             move = np.array([[1.0, 0, aside], [0, 1, noise.uniform(-0.2, 0.3) * size]])
             move[:, :2] = move[:, :2] * noise.uniform(0.4, 1.1)
-            other = cv2.warpAffine(self._person(rng, _whole(rng, 6)), move, (size, size))
+            other = cv2.warpAffine(self._person(rng, _whole(rng, 6))[0], move, (size, size))
             scene = _over(cv2.GaussianBlur(other, (0, 0), noise.uniform(0.3, 4)), scene)
         return scene
+
+
+def maps_loss(maps: Tensor, points: Tensor) -> Tensor:
+    """Cross-entropy of N maps (N, h, w) of logits of where points (N, 2) are, in pixels.
+
+    What is wanted are the four cells around each point, by nearness: their mean place is the point.
+    """
+    h, w = maps.shape[-2:]
+    place = points / MAP - 0.5
+    corner = place.floor()
+    wanted = torch.zeros_like(maps)
+    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        cell = corner + torch.tensor([dx, dy], device=corner.device)
+        share = (1 - (place - cell).abs()).prod(-1)
+        x, y = (cell[:, i].long().clamp(0, n - 1) for i, n in enumerate((w, h)))
+        wanted[torch.arange(len(maps)), y, x] += share
+    return F.cross_entropy(maps.flatten(1), wanted.flatten(1))
 
 
 def _over(layers: np.ndarray, behind: np.ndarray) -> np.ndarray:
@@ -144,15 +214,15 @@ def _over(layers: np.ndarray, behind: np.ndarray) -> np.ndarray:
 
 def _moved(
     person: np.ndarray, face: tuple[np.ndarray, float], noise: np.random.Generator
-) -> tuple[np.ndarray, tuple[np.ndarray, float]]:
-    """Scaled, turned and shifted; where the face, a centre and a side, is then found."""
+) -> tuple[np.ndarray, tuple[np.ndarray, float], np.ndarray]:
+    """Scaled, turned and shifted; where the face, a centre and a side, is then found; and how it moved."""
     size = person.shape[0]
     scale = float(np.exp(noise.normal(0, 0.08)))
     move = cv2.getRotationMatrix2D((size / 2, size / 2), noise.normal(0, 5), scale)
     move[:, 2] = move[:, 2] + noise.normal(0, 0.02 * size, 2)
     person = cv2.warpAffine(person, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
     centre = move @ [*face[0], 1] + noise.normal(0, WOBBLE * size, 2)
-    return person, (centre, face[1] * scale)
+    return person, (centre, face[1] * scale), move
 
 
 def _shadowed(behind: np.ndarray, alpha: np.ndarray, noise: np.random.Generator) -> np.ndarray:
