@@ -289,7 +289,10 @@ def synth(
     ] = RendererName.opengl,
     samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
     truth: Annotated[
-        Truth, typer.Option(help="Depth, normals, parts and landmarks, or depth alone, enough to train on.")
+        Truth,
+        typer.Option(
+            help="Depth, normals, parts and landmarks, or depth alone, enough for the model's two stages."
+        ),
     ] = Truth.all,
     form: Annotated[
         Format, typer.Option("--format", help="A folder a head, or WebDataset shards of 50 heads.")

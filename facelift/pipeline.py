@@ -79,7 +79,7 @@ class FaceLift:
         settings: what the models ask of the pipeline.
         dtype: what to compute in; "auto" is what the settings say for the device.
         memory: how much of the device's memory to take, see `facelift.devices`.
-        segmenter: cuts people out of photos; see `facelift.portrait.prepare_portrait`.
+        segmenter: frames people in photos and cuts them out; see `facelift.portrait.prepare_portrait`.
     """
 
     def __init__(

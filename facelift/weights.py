@@ -1,8 +1,8 @@
 """Where weights come from: the package, a folder or the Hugging Face hub.
 
 A model folder of ours holds `config.json` and one folder for each stage, `views/` and `reconstructor/`, each
-with a `config.json` and a `model.safetensors`; and mostly `portrait/`, which cuts people out of photos.
-FaceLift's released folder is read as it is.
+with a `config.json` and a `model.safetensors`; and mostly `portrait/`, which frames people in photos and cuts
+them out. FaceLift's released folder is read as it is.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def load_reconstructor(folder: Path) -> GSLRM:
 
 
 def load_segmenter(folder: Path) -> Segmenter | None:
-    """The network of a model folder that cuts people out of photos; if it has none, the packaged model's.
+    """The network of a model folder for portraits; if it has none, the packaged model's.
 
     None if that has none either.
     """
@@ -139,6 +139,18 @@ def load_weights(cls: type[Model], config: type[Any], folder: Path) -> Model:
     """
     path = folder / "model.safetensors"
     return _build(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
+
+
+def take_weights(model: nn.Module, other: nn.Module, folder: Path) -> None:
+    """Give `model` the weights of `other`, which came from that folder; what they do not have stays as it is.
+
+    Raises:
+        UserError: they have others than the model.
+    """
+    try:
+        model.load_state_dict(model.state_dict() | other.state_dict())
+    except RuntimeError as error:
+        raise UserError(f"{folder} does not fit the `model` ({first_reason(error)}).") from None
 
 
 def save_model(model: nn.Module, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:

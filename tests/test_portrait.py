@@ -368,9 +368,6 @@ class Framed:
         assert rgb.shape == (3, *prior.shape) and prior.max() > 0
         return self.found * rgb.shape[-1]
 
-    def odds(self, rgb: Tensor, prior: Tensor) -> Tensor:
-        return prior
-
 
 def test_landmarks_frame_the_face(photo):
     first = prepare_portrait(photo, 256, matting="none")
@@ -383,9 +380,21 @@ def test_landmarks_frame_the_face(photo):
     assert (framed.image - first.image)[:, 8:-8, 8:-8].abs().mean() > 0.05
 
 
+def test_a_network_with_landmarks_tells_a_square():
+    torch.manual_seed(0)
+    segmenter = Segmenter(SegmenterConfig(widths=(16, 16, 32), landmarks=True)).eval()
+    segmenter.framing.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+    rgb, prior = torch.rand(3, 64, 48), torch.randn(64, 48)
+    points = segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).points[0]
+    square = segmenter.square(rgb, prior)
+    torch.testing.assert_close(square[:2], points.mean(0), atol=1e-3, rtol=0)
+    assert square[2] > 0 and a_segmenter().square(rgb, prior) is None
+
+
 def test_landmarks_that_cannot_be_are_not_believed(photo):
     first = prepare_portrait(photo, 256, matting="none")
-    for wrong in (Framed(0.5, 0.5, 0.6), Framed(0.7, 0.5, 1.0), Framed(0.5, 0.5, 2.0)):
+    nothing = Framed(float("nan"), float("nan"), float("nan"))
+    for wrong in (Framed(0.5, 0.5, 0.6), Framed(0.7, 0.5, 1.0), Framed(0.5, 0.5, 2.0), nothing):
         assert torch.equal(prepare_portrait(photo, 256, matting="none", segmenter=wrong).image, first.image)
 
 

@@ -248,6 +248,11 @@ def test_a_crown_is_no_larger_than_a_view():
         replace(MINI, crown=(5, 3))
 
 
+def test_details_need_pairs_of_cells():
+    with pytest.raises(ValueError, match="even number of cells"):
+        replace(MINI, detail=(8, 8), margin=2)
+
+
 def test_the_margin_goes_on_below_the_frame():
     images, cameras = views_of_a_square(), canonical_rig(64)
     images[:, :, 50:] = images[:, :, 49:50]  # the square reaches the bottom of the frame

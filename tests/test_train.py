@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from heads import write_ball, write_balls
+from PIL import Image
 from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, orbit_rig
@@ -25,6 +26,7 @@ from facelift.train.augment import random_mirror
 from facelift.train.backgrounds import random_background
 from facelift.train.critic import Critic, contest, critic_loss, deception_loss
 from facelift.train.data import HeadFolder
+from facelift.train.features import Features, FeaturesConfig
 from facelift.train.loop import Muon, draws, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
@@ -33,6 +35,7 @@ from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_reconstructor, load_segmenter, load_views, save_model
 
+CPU = torch.device("cpu")
 RECONSTRUCTOR = {
     "image_size": 32,
     "patch_size": 8,
@@ -489,10 +492,11 @@ def test_a_segmenter_learns_to_tell_balls_from_backgrounds(tmp_path, balls):
 
 @pytest.mark.training
 def test_a_segmenter_learns_landmarks_and_keeps_its_matte(tmp_path, balls):
-    """The balls' landmarks lie on two circles about the middle."""
-    turns = torch.linspace(0, 2 * torch.pi, 69)[:68]
-    radius = torch.where(torch.arange(68) % 2 == 0, 6.0, 3.0)
-    points = 16 + radius[:, None] * torch.stack([turns.cos(), turns.sin()], -1)
+    """The balls' landmarks lie at four places, one to each side, as a mirror would have them."""
+    points = torch.tensor([16.0, 9.0]).repeat(68, 1)
+    points[8] = torch.tensor([16.0, 23.0])  # a chin
+    points[[36, 37, 38, 39, 40, 41]] = torch.tensor([9.0, 16.0])
+    points[[42, 43, 44, 45, 46, 47]] = torch.tensor([23.0, 16.0])
     for head in (balls / "canonical").iterdir():
         views = [[[x, y, 1] for x, y in points.tolist()]] * 6
         (head / "landmarks.json").write_text(json.dumps({"views": views}))
@@ -507,23 +511,56 @@ def test_a_segmenter_learns_landmarks_and_keeps_its_matte(tmp_path, balls):
     run("portrait", config, tmp_path / "both", device="cpu")
     before, segmenter = (load_segmenter(tmp_path / name) for name in ("matte", "both"))
     scenes = Scenes(HeadFolder(balls / "canonical"), PortraitTraining(**training))
-    apart, wrong = [], {before: 0.0, segmenter: 0.0}
+    apart, still, wrong = [], [], {before: 0.0, segmenter: 0.0}
     for i in range(20):
         scene = scenes.photo(draws(7, i), points=True)
         rgb, odds = scene.photo.split([3, 1])
         with torch.no_grad():
             sight = segmenter(as_input(rgb[None], odds[None]))
-        apart.append((sight.points[0].mean(0) - scene.points.mean(0)).norm())
+        apart.append((sight.points[0] - scene.points)[[0, 8, 36, 45]].norm(dim=-1).mean())
+        still.append((points - scene.points)[[0, 8, 36, 45]].norm(dim=-1).mean())
         for each in wrong:
             wrong[each] += ((each.odds(rgb, odds[0]) > 0) != (scene.alpha[0] > 0.5)).float().mean()
-    guess = 0.02 * 32  # how far photos are shifted
-    assert sum(apart) / 20 < 1.5 * guess and wrong[segmenter] < 1.3 * wrong[before]
+    assert sum(apart) < 0.9 * sum(still), "it sees how photos are moved"
+    assert wrong[segmenter] < 1.3 * wrong[before]
+
+    training["start"], model["landmarks"] = str(tmp_path / "both/portrait"), False
+    config = write_config(tmp_path / "misfit.yaml", model=model, training=training, loop=loop)
+    with pytest.raises(UserError, match="does not fit the `model`"):
+        run("portrait", config, tmp_path / "misfit", device="cpu")
+
+
+def test_landmarks_move_with_their_pixels(tmp_path):
+    """A dot on one landmark, seen again in photos: scaled, shifted, turned and mirrored."""
+    write_ball(tmp_path / "head_001000", canonical_rig(64), 0.7, (0.2, 0.2, 0.2))
+    head = tmp_path / "head_001000"
+    rgba = np.array(Image.open(head / "cam_000.png"))
+    rgba[18:21, 40:43] = 255  # about (41.5, 19.5)
+    Image.fromarray(rgba).save(head / "cam_000.png")
+    marks = [[41.5, 19.5, 1] if i in (36, 45) else [32.0, 32.0, 1] for i in range(68)]
+    (head / "landmarks.json").write_text(json.dumps({"views": [marks] * 6}))
+    plain = {"turned": 0.0, "company": 0.0, "shadow": 0.0, "cut": 0.0}
+    scenes = Scenes(HeadFolder(tmp_path), PortraitTraining(str(tmp_path), size=64, **plain))
+    sides = set()
+    for i in range(12):
+        scene = scenes.photo(draws(5, i), points=True)
+        x, y = scene.points[36]
+        sides.add(bool(x > 32))
+        bright = scene.photo[:3].mean(0) * (scene.alpha[0] > 0.9)
+        row, column = divmod(int(bright.argmax()), 64)
+        assert abs(column + 0.5 - x) < 2 and abs(row + 0.5 - y) < 2
+    assert sides == {True, False}, "some are mirrored"
+    framed = scenes.photo(draws(5, 0), moved=False, points=True).points[36]
+    torch.testing.assert_close(framed, torch.tensor([41.5, 19.5]))
+    (head / "landmarks.json").unlink()
+    with pytest.raises(UserError, match="--truth all"):
+        scenes.photo(draws(5, 0), points=True)
 
 
 def test_maps_that_are_as_they_should_be_tell_the_point():
     torch.manual_seed(0)
-    points = torch.rand(5, 2) * 28 + 2  # of 32 pixels, in 8 x 8 cells
-    maps = torch.zeros(5, 8, 8, requires_grad=True)
+    points = torch.rand(5, 2) * torch.tensor([28, 12]) + 2  # of 32 x 16 pixels, in 8 x 4 cells
+    maps = torch.zeros(5, 4, 8, requires_grad=True)
     optimizer = torch.optim.Adam([maps], 0.3)
     for _ in range(300):
         optimizer.zero_grad()
@@ -531,6 +568,9 @@ def test_maps_that_are_as_they_should_be_tell_the_point():
         optimizer.step()
     found = Sight(torch.zeros(1), maps[None].detach()).points[0]
     torch.testing.assert_close(found, points, atol=0.1, rtol=0)
+    peak = torch.zeros(1, 1, 4, 8)
+    peak[0, 0, 1, 5] = 100
+    assert Sight(torch.zeros(1), peak).points.tolist() == [[[22.0, 6.0]]]
 
 
 def test_backgrounds_are_pictures_and_differ():
@@ -551,6 +591,24 @@ def test_a_decoder_is_for_drafts_in_one_step(tmp_path, balls, drafter):
     }
     with pytest.raises(UserError, match="one step"):
         run("decoder", write_config(tmp_path / "d.yaml", training=training), tmp_path / "run", device="cpu")
+
+
+@pytest.mark.training
+def test_a_reconstructor_learns_by_features_too(tmp_path, balls):
+    torch.manual_seed(0)
+    features = Features(FeaturesConfig(widths=(16, 16), expressions=("smile",)))
+    save_model(features, tmp_path / "features")
+    config = reconstructor_config(tmp_path, balls, 60, features=str(tmp_path / "features"), render_from=30)
+    run("reconstructor", config, tmp_path / "run", device="cpu")
+    log = (tmp_path / "run/log.txt").read_text().splitlines()
+    assert "perceptual" not in log[0] and "perceptual" in log[-1]
+    training = ReconstructorTraining(**yaml.safe_load(config.read_text())["training"])
+    first, last = (
+        ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), replace(training, start=start, render_from=0), CPU)
+        for start in (None, str(tmp_path / "run/reconstructor"))
+    )
+    losses = [task.backward(0, 4, draws(3, 0))["perceptual"] for task in (first, last)]
+    assert losses[1] < 0.8 * losses[0]
 
 
 def test_levels_are_those_of_a_sampling_or_all(tmp_path, balls):

@@ -17,8 +17,8 @@ heads=${HEADS:-600} people=${PEOPLE:-20} time=${TIME:-1}
 mkdir -p "${2:-mini}"
 cd "${2:-mini}"
 
-draw() { # SET HEADS SEED VIEWS TRUTH: of every head the six canonical views, one from above, and others all round
-  facelift synth "data/$1" --assets "$assets" --heads "$2" --seed "$3" --rig all --views "$4" --truth "$5"
+draw() { # SET HEADS SEED RIG TRUTH [VIEWS]
+  facelift synth "data/$1" --assets "$assets" --heads "$2" --seed "$3" --rig "$4" --truth "$5" --views "${6:-1}"
 }
 
 leg() { # STAGE NAME MINUTES: train by configs/mini/NAME.yaml, once
@@ -28,9 +28,10 @@ leg() { # STAGE NAME MINUTES: train by configs/mini/NAME.yaml, once
   touch "runs/mini/$2/done"
 }
 
-draw train "$heads" 1000 8 all
-draw mean "$((heads < 100 ? heads : 100))" 1000 12 depth # for the baselines, from the cameras of the test set
-draw test "$people" 0 12 depth
+draw train "$heads" 1000 all depth 8
+draw faces "$heads" 1000 canonical all # with parts and landmarks
+draw mean "$((heads < 100 ? heads : 100))" 1000 all depth 12 # for the baselines, from the cameras of the test set
+draw test "$people" 0 all depth 12
 
 leg portrait portrait 30
 leg autoencoder autoencoder 40

@@ -98,9 +98,7 @@ def prepare_portrait(
     side = max(size, WORK_SIDE)
     scale, dx, dy = locate_square(image, face, side, segmenter)
     rgb, alpha = _warp(image, scale, dx, dy, side)
-    h, w = image.shape[:2]  # what the photo shows of the square:
-    x0, y0 = (min(max(math.ceil(v), 0), side) for v in (dx, dy))
-    x1, y1 = (min(max(math.floor(v), 0), side) for v in (dx + scale * w, dy + scale * h))
+    x0, y0, x1, y1 = _shown(image, scale, dx, dy, side)
     if matting in ("grabcut", "rembg") or (matting == "auto" and image.shape[2] == 3):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
         shown = rgb[y0:y1, x0:x1]
@@ -133,17 +131,28 @@ def locate_square(
     dx, dy = (side * c - scale * f for c, f in zip(FACE_CENTRE, face.centre, strict=True))
     if segmenter is None:
         return scale, dx, dy
-    smaller = LOOK_SIDE / side
-    rgb, alpha = _warp(image, scale * smaller, dx * smaller, dy * smaller, LOOK_SIDE)
-    rgb = rgb * alpha[..., None] + (1 - alpha[..., None])
-    odds = prior((LOOK_SIDE, LOOK_SIDE), face.moved(scale * smaller, dx * smaller, dy * smaller))
+    look = (scale * LOOK_SIDE / side, dx * LOOK_SIDE / side, dy * LOOK_SIDE / side)
+    rgb, alpha = _warp(image, *look, LOOK_SIDE)
+    x0, y0, x1, y1 = _shown(image, *look, LOOK_SIDE)
+    shown = (rgb * alpha[..., None] + (1 - alpha[..., None]))[y0:y1, x0:x1]
+    rgb = cv2.copyMakeBorder(shown, y0, LOOK_SIDE - y1, x0, LOOK_SIDE - x1, cv2.BORDER_REPLICATE)
+    odds = prior((LOOK_SIDE, LOOK_SIDE), face.moved(*look))
     found = segmenter.square(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds))
     if found is None:
         return scale, dx, dy
     x, y, width = (found / LOOK_SIDE).tolist()  # as shares of the first square
-    if abs(math.log(width)) > UNLIKELY_SIZE or math.hypot(x - 0.5, y - 0.5) > UNLIKELY_SHIFT:
+    likely = abs(math.log(width)) <= UNLIKELY_SIZE and math.hypot(x - 0.5, y - 0.5) <= UNLIKELY_SHIFT
+    if not likely:
         return scale, dx, dy
     return scale / width, (dx - x * side) / width + side / 2, (dy - y * side) / width + side / 2
+
+
+def _shown(image: np.ndarray, scale: float, dx: float, dy: float, side: int) -> tuple[int, int, int, int]:
+    """What a photo shows of its square: left, top, right and bottom, pixels of the square."""
+    h, w = image.shape[:2]
+    x0, y0 = (min(max(math.ceil(v), 0), side) for v in (dx, dy))
+    x1, y1 = (min(max(math.floor(v), 0), side) for v in (dx + scale * w, dy + scale * h))
+    return x0, y0, x1, y1
 
 
 def _portrait(

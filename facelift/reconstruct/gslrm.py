@@ -66,6 +66,9 @@ class GSLRMConfig:
     def __post_init__(self) -> None:
         if self.crown and max(self.crown) > self.image_size // self.patch_size:
             raise ValueError(f"a crown of {self.crown} patches is larger than a view")
+        cell = self.patch_size // self.gaussians_per_side
+        if self.detail and (self.image_size // cell % 2 or self.margin // cell % 2):
+            raise ValueError("details need an even number of cells along the sides of views and margin")
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -20,14 +20,6 @@ from facelift.gaussians import Gaussians
 
 Backend = Literal["auto", "cpu", "cuda"]
 
-EPS2D = 0.1
-"""Square pixels that are added to the variances of a projected Gaussian, so that none falls between pixels.
-
-Mip-Splatting's (Yu et al. 2024), about that of a pixel itself, where the original has 0.3. At 256 x 256 that
-one blurs every outline by half a pixel; and viewers, which have it, show a head two to four times as large,
-where Gaussians that were fitted with it stand too thin.
-"""
-
 
 @dataclass(frozen=True)
 class Rendering:

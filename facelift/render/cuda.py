@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.gaussians import Gaussians
-from facelift.render import EPS2D
+from facelift.render.project import EPS2D
 
 CAMERAS_AT_ONCE = 16  # bounds the memory that a turntable takes
 

@@ -27,6 +27,7 @@ from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last
 from facelift.weights import load_weights, save_model
 
+GROUP = 8  # channels that are normalised together
 FOLD = 2  # pixels of a block that become channels
 KINDS = len(PARTS) + 1  # of places in a segmentation: the parts, and whatever is none of them
 FRONTAL = (0, 1, 5)  # the canonical views that show the face
@@ -38,14 +39,19 @@ STRONG = 0.15  # weight of an expression's unit from which a face shows it
 @dataclass(frozen=True)
 class FeaturesConfig:
     """Attributes:
-    widths: channels at each resolution, the finest first, which is half that of the picture.
+    widths: channels at each resolution, the finest first, which is half that of the picture; two at least,
+        multiples of GROUP.
     identity: numbers that say who it is.
-    expressions: units of expression, by name.
+    expressions: units of expression, by name; a training takes those of its heads.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128)
     identity: int = 64
     expressions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.widths) < 2 or any(width % GROUP for width in self.widths):
+            raise ValueError(f"widths are two or more multiples of {GROUP}, not {self.widths}")
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -223,7 +229,7 @@ def _block(inputs: int, width: int) -> nn.Sequential:
         nn.Conv2d(inputs, width, 3, padding=1),
         nn.SiLU(),
         nn.Conv2d(width, width, 3, padding=1),
-        nn.GroupNorm(width // 8, width),
+        nn.GroupNorm(width // GROUP, width),
         nn.SiLU(),
     )
 

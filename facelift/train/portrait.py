@@ -21,7 +21,7 @@ from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
-from facelift.weights import load_weights, save_model
+from facelift.weights import load_weights, save_model, take_weights
 
 TURNED = (1, 5)  # the canonical views that show a face from half aside
 WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its place
@@ -57,8 +57,8 @@ class PortraitTask:
         self.scenes = Scenes(HeadFolder(training.data), training)
         self.model = Segmenter(model)
         if training.start:
-            known = load_weights(Segmenter, SegmenterConfig, Path(training.start)).state_dict()
-            self.model.load_state_dict(self.model.state_dict() | known)
+            start = Path(training.start)
+            take_weights(self.model, load_weights(Segmenter, SegmenterConfig, start), start)
         if self.model.framing is not None:
             fronts = torch.stack([self.scenes.folder.landmarks(head)[0] for head in self.scenes.folder.heads])
             side = float(self.scenes.folder.cameras(self.scenes.folder.heads[0]).width)
@@ -76,21 +76,23 @@ class PortraitTask:
             sight = self.model(layers)
         logits = sight.odds.float()
         loss = F.binary_cross_entropy_with_logits(logits, alpha)
-        said = {"loss": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
+        said = {"matte": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
         points = [scene.points for scene in scenes if scene.points is not None]
         if points:
             wanted = torch.stack(points).to(self.device)
             inside = ((wanted > 0) & (wanted < self.training.size)).all(-1)
             maps = sight.maps.float()
-            loss = loss + self.training.points * maps_loss(maps[inside], wanted[inside])
-            distance = (Sight(logits, maps).points - wanted).norm(dim=-1)[inside]
-            said["pixels"] = distance.mean().item()
+            of_points = maps_loss(maps[inside], wanted[inside])
+            loss = loss + self.training.points * of_points
+            with torch.no_grad():
+                apart = (Sight(logits, maps).points - wanted).norm(dim=-1)[inside]
+            said |= {"points": of_points.item(), "pixels": apart.mean().item()}
         loss.backward()
         return said
 
     @torch.no_grad()
     def picture(self, model: nn.Module) -> Tensor:
-        """Six photos above what is kept of them."""
+        """Six photos, with landmarks if these are found, above what is kept of them."""
         assert isinstance(model, Segmenter)
         rows: list[list[Tensor]] = [[], []]
         for i in range(6):
@@ -102,7 +104,7 @@ class PortraitTask:
     @staticmethod
     def _marked(model: Segmenter, rgb: Tensor, odds: Tensor) -> Tensor:
         marked = rgb.clone()
-        x, y = model(as_input(rgb[None], odds[None])).points[0].round().long().clamp(0, len(odds[0]) - 1).mT
+        x, y = model(as_input(rgb[None], odds[None])).points[0].long().clamp(0, len(odds[0]) - 1).mT
         marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
         return marked
 
@@ -139,12 +141,14 @@ class Scenes:
         """
         size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
         turned = noise.random() < self.training.turned
-        person, marks = self._person(rng, TURNED[noise.integers(2)] if turned else 0, points)
+        view = TURNED[noise.integers(2)] if turned else 0
+        person, marks = self._person(rng, view, mirrored=moved, points=points)
         behind = self._behind(rng, noise)
         face = np.array([FACE_CENTRE[0] * size, FACE_CENTRE[1] * size]), FACE_SIDE * size
         if moved:
             person, face, move = _moved(person, face, noise)
-            marks = None if marks is None else marks @ move[:, :2].T + move[:, 2]
+            if marks is not None:  # cv2 has the centres of pixels at whole numbers
+                marks = (marks - 0.5) @ move[:, :2].T + move[:, 2] + 0.5
         if noise.random() < self.training.shadow:
             behind = _shadowed(behind, person[..., 3], noise)
         photo = _camera(_over(person, behind), noise)
@@ -160,9 +164,12 @@ class Scenes:
         return Scene(stacked[:4], stacked[4:], where)
 
     def _person(
-        self, rng: torch.Generator, view: int, points: bool = False
+        self, rng: torch.Generator, view: int, mirrored: bool = True, points: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """(S, S, 4) premultiplied RGBA of someone in some light, perhaps mirrored, and (68, 2) landmarks."""
+        """(S, S, 4) premultiplied RGBA of someone in some light, and (68, 2) landmarks.
+
+        Half of those that may be `mirrored` are: the mirror image of a portrait is framed otherwise.
+        """
         size, head = self.training.size, self.folder.heads[_whole(rng, len(self.folder))]
         views = self.folder.load(head, [view])
         marks = None
@@ -171,7 +178,7 @@ class Scenes:
         views = views.resized(size)
         color = random_photometry(rng)(views.images) - 1 + views.alpha
         layers = torch.cat([color, views.alpha], dim=1)[0].movedim(0, -1).numpy()
-        if not _whole(rng, 2):
+        if not (mirrored and _whole(rng, 2)):
             return np.ascontiguousarray(layers), marks
         marks = None if marks is None else marks[MIRRORED] * [-1, 1] + [size, 0]
         return np.ascontiguousarray(layers[:, ::-1]), marks
@@ -193,7 +200,8 @@ class Scenes:
 def maps_loss(maps: Tensor, points: Tensor) -> Tensor:
     """Cross-entropy of N maps (N, h, w) of logits of where points (N, 2) are, in pixels.
 
-    What is wanted are the four cells around each point, by nearness: their mean place is the point.
+    What is wanted are the four cells around each point, by nearness: their mean place is the point, but for
+    points within half a cell of the border.
     """
     h, w = maps.shape[-2:]
     place = points / MAP - 0.5

@@ -25,7 +25,7 @@ from facelift.train.features import load_features, perceptual_loss
 from facelift.train.live import awaited, open_heads
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
-from facelift.weights import load_reconstructor, load_views, save_model
+from facelift.weights import load_reconstructor, load_views, save_model, take_weights
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class ReconstructorTask:
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
-            known = load_reconstructor(Path(training.start)).state_dict()
-            self.model.load_state_dict(self.model.state_dict() | known)
+            start = Path(training.start)
+            take_weights(self.model, load_reconstructor(start), start)
         self.model.to(device)
         self.generator: ViewGenerator | None = None
         if training.generator:
