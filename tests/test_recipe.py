@@ -28,7 +28,7 @@ elif job == "train":
             assert not isinstance(path, str) or Path(path).is_dir(), f"{{config.name}} wants {{path}}"
     if os.environ.get("KILLED") == config.stem:
         sys.exit(137)
-    part = out / (words[0] if words[0] in ("reconstructor", "portrait") else "views")
+    part = out / (words[0] if words[0] in ("reconstructor", "portrait", "features") else "views")
     part.mkdir(parents=True, exist_ok=True)
     (part / "config.json").write_text(config.stem)
 elif job == "evaluate":

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to the weights of `mini`: heads, four networks, their last legs, and the report on them.
+# From nothing to the weights of `mini`: heads, four networks and one to compare by, last legs, and the report.
 #
 #   configs/mini/train.sh ASSETS [FOLDER]
 #
 # ASSETS is MakeHuman's or MPFB's data folder, or a pack of it. Everything is made in FOLDER (`mini` if not given),
 # which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
 # heads, checkpoints and finished legs are kept. From the environment: HEADS to train on (600), held-out PEOPLE to
-# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.6 hours beside about one for the heads.
+# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.8 hours beside about one and a half for the heads.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }
@@ -34,6 +34,7 @@ draw mean "$((heads < 100 ? heads : 100))" 1000 all depth 12 # for the baselines
 draw test "$people" 0 all depth 12
 
 leg portrait portrait 30
+leg features features 15 # for the reconstructor's perceptual loss
 leg autoencoder autoencoder 40
 leg reconstructor reconstructor 90
 leg views views 90

@@ -67,7 +67,7 @@ def prepare_portrait(
         photo: a path, a PIL image or an array, see `load_photo`.
         size: side of the portrait, pixels; None leaves a prepared one as large as it is.
         matting: `auto` takes the photo's own alpha channel if it has one, and otherwise GrabCut with the
-            advice of the segmenter, if there is one; `grabcut` goes by colours alone; `rembg` is that
+            advice of the segmenter, if there is one; `grabcut` cuts by colours alone; `rembg` is that
             package's network; `none` keeps the background.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
         segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
