@@ -377,7 +377,7 @@ def test_surfels_look_like_the_surface_from_aside():
     for camera in cameras:
         truth, drawn = painted_ball(camera), render(surface, camera)
         well_seen = truth[3].nan_to_num(0) > 0.5
-        assert drawn.alpha[0, 0][well_seen].min() > 0.9, "no holes"
+        assert drawn.alpha[0, 0][well_seen].min() > 0.85, "no holes"
         error = (drawn.image[0] - truth[1]).abs()[:, well_seen]
         assert error.mean() < 0.03, "in its own colours, where they belong"
 
