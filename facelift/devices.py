@@ -59,7 +59,7 @@ def hold(model: Model, dtype: torch.dtype) -> Model:
     Under autocast to `dtype`, which would cast them at every use, nothing changes but memory and time. The
     parts that a model names in `exact` are those that it computes in float32 in any case.
     """
-    exact = tuple(getattr(model, "exact", ()))
+    exact = getattr(model, "exact", ())
     for name, module in model.named_modules():
         product = isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(exact)
         for parameter in module.parameters(recurse=False):

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+import yaml
 
 from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
 
@@ -60,3 +61,9 @@ def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 10
         write_ball(root / "orbit" / name, orbit_rig(4, size), radius, color, "images/")
         write_ball(root / "overhead" / name, overhead(size), radius, color)
     return root
+
+
+def write_config(path: Path, **parts) -> Path:
+    """A training's configuration."""
+    path.write_text(yaml.safe_dump(parts))
+    return path

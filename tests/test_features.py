@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
-from heads import write_balls
+from heads import write_balls, write_config
 from PIL import Image
 from torch.nn import functional as F
 
@@ -33,15 +32,9 @@ def people(tmp_path):
     return root
 
 
-def configured(folder, **parts):
-    path = folder / "features.yaml"
-    path.write_text(yaml.safe_dump(parts))
-    return path
-
-
 def learned(tmp_path, people, steps):
-    config = configured(
-        tmp_path,
+    config = write_config(
+        tmp_path / "features.yaml",
         model={"widths": [16, 16, 32], "identity": 8},
         training={"data": f"{people}/canonical"},
         loop={"batch": 4, "lr": 1e-2, "warmup": 5, "max_steps": steps, "ema": 0.8},

@@ -4,13 +4,12 @@ import itertools
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from heads import write_ball, write_balls
+from heads import write_ball, write_balls, write_config
 from PIL import Image
 from torch.nn import functional as F
 
@@ -102,11 +101,6 @@ def test_muon_moves_convolutions_by_their_rate():
 @pytest.fixture
 def balls(tmp_path):
     return write_balls(tmp_path / "balls")
-
-
-def write_config(path: Path, **parts) -> Path:
-    path.write_text(yaml.safe_dump(parts))
-    return path
 
 
 def reconstructor_config(tmp_path, balls, steps, **training):

@@ -6,7 +6,8 @@
 # ASSETS is MakeHuman's or MPFB's data folder, or a pack of it. Everything is made in FOLDER (`mini` if not given),
 # which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
 # heads, checkpoints and finished legs are kept. From the environment: HEADS to train on (600), held-out PEOPLE to
-# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.8 hours beside about one and a half for the heads.
+# measure on (20), and TIME, a factor on the minutes of all legs, which are 6.8 hours beside about one and a half for
+# the heads.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }

@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-PERSON_FILE = "person.json"
+from facelift.synth.layout import PERSON_FILE
+
 GROUPS = (  # in the order in which they are shown
     "light skin",
     "medium skin",

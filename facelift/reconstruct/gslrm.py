@@ -66,8 +66,7 @@ class GSLRMConfig:
     def __post_init__(self) -> None:
         if self.crown and max(self.crown) > self.image_size // self.patch_size:
             raise ValueError(f"a crown of {self.crown} patches is larger than a view")
-        cell = self.patch_size // self.gaussians_per_side
-        if self.detail and (self.image_size // cell % 2 or self.margin // cell % 2):
+        if self.detail and (self.image_size // self.cell % 2 or self.margin // self.cell % 2):
             raise ValueError("details need an even number of cells along the sides of views and margin")
 
     def to_dict(self) -> dict[str, object]:
@@ -76,6 +75,11 @@ class GSLRMConfig:
     @property
     def gaussians_per_side(self) -> int:
         return self.grid or self.patch_size
+
+    @property
+    def cell(self) -> int:
+        """Pixels along the side of a Gaussian's cell."""
+        return self.patch_size // self.gaussians_per_side
 
 
 @dataclass(frozen=True)
@@ -200,8 +204,7 @@ class GSLRM(nn.Module):
         self.pixel_head = nn.Linear(width, config.gaussians_per_side**2 * sum(RAW_CHANNELS), bias=False)
         self.detail: Detail | None = None
         if config.detail:
-            cell = 3 * (config.patch_size // config.gaussians_per_side) ** 2
-            self.detail = Detail(sum(RAW_CHANNELS), cell + 1, config.detail)
+            self.detail = Detail(sum(RAW_CHANNELS), 3 * config.cell**2 + 1, config.detail)
         self.learned_norm = nn.LayerNorm(width, bias=False)
         self.learned_head = nn.Linear(width, sum(RAW_CHANNELS), bias=False)
 
@@ -254,15 +257,16 @@ class GSLRM(nn.Module):
             x = block(x, apart)
         learned, seen = x.split([len(owner), len(kept)])
         with torch.autocast(images.device.type, enabled=False):  # positions want more than bfloat16's 8 bits
-            raw = self.pixel_head(self.pixel_norm(seen.float()))
+            pixel = self._pixel(images, kept)
+            raw = self.pixel_head(self.pixel_norm(seen.float())).view(-1, sum(RAW_CHANNELS))
             if self.detail is not None:
-                raw = raw + self._detailed(raw, images, kept)
+                raw = raw + self._detailed(raw, images, pixel)
             return self._to_gaussians(
                 self.learned_head(self.learned_norm(learned.float())),
                 raw,
                 images,
                 cameras,
-                kept,
+                pixel,
                 torch.cat([owner, head.repeat_interleave(config.gaussians_per_side**2)]),
                 heads,
             )
@@ -283,7 +287,7 @@ class GSLRM(nn.Module):
         Returns:
             (H + margin, W) in world units, between the Gaussians bilinear; NaN where there are none.
         """
-        predicted, side = self(image[None], camera), self.config.patch_size // self.config.gaussians_per_side
+        predicted, side = self(image[None], camera), self.config.cell
         rows, columns = (image.shape[1] + self.config.margin) // side, image.shape[2] // side
         cells = torch.zeros(2, rows * columns, device=image.device)
         cells[0, predicted.pixel], cells[1, predicted.pixel] = predicted.distance, 1.0
@@ -311,47 +315,42 @@ class GSLRM(nn.Module):
             kept[views - 1 :: views] = above
         return kept
 
-    def _detailed(self, raw: Tensor, images: Tensor, kept: Tensor) -> Tensor:
-        """What `detail` adds to the raw Gaussians (K, grid^2 * C) of the K patches that are kept."""
+    def _pixel(self, images: Tensor, kept: Tensor) -> Tensor:
+        """(N,) index of the cell of each Gaussian of the patches that are kept, see `GaussianBatch.pixel`."""
+        rows, columns = (side // self.config.cell for side in images.shape[-2:])
+        index = torch.arange(len(images) * rows * columns, device=images.device)
+        index = index.view(len(images), 1, rows, columns)
+        return self._by_patch(index, self.config.gaussians_per_side)[kept].flatten()
+
+    def _detailed(self, raw: Tensor, images: Tensor, pixel: Tensor) -> Tensor:
+        """What `detail` adds to raw Gaussians (N, C) in these cells."""
         assert self.detail is not None
-        grid = self.config.gaussians_per_side
-        rows, columns = (side // self.config.patch_size for side in images.shape[-2:])
-        spread = raw.new_zeros(len(images) * rows * columns, grid**2, sum(RAW_CHANNELS) + 1)
-        spread[kept] = F.pad(raw.unflatten(-1, (grid**2, -1)), (0, 1), value=1.0)  # and where they are
-        spread = spread.view(len(images), rows, columns, grid, grid, -1).permute(0, 5, 1, 3, 2, 4)
-        spread = spread.flatten(4, 5).flatten(2, 3)
-        pixels = F.pixel_unshuffle(images * 2 - 1, self.config.patch_size // grid)
-        said, there = spread.split([sum(RAW_CHANNELS), 1], dim=1)
+        pixels = F.pixel_unshuffle(images * 2 - 1, self.config.cell)
+        views, _, rows, columns = pixels.shape
+        spread = raw.new_zeros(views * rows * columns, raw.shape[-1] + 1)
+        spread[pixel] = F.pad(raw, (0, 1), value=1.0)  # and where they are
+        said, there = spread.view(views, rows, columns, -1).movedim(-1, 1).split([raw.shape[-1], 1], dim=1)
         added = self.detail(said, torch.cat([pixels, there], dim=1))
-        return self._by_patch(added, grid)[kept].flatten(1)
+        return added.movedim(1, -1).flatten(0, 2)[pixel]
 
     def _to_gaussians(
         self,
         learned: Tensor,
-        pixels: Tensor,
+        raw: Tensor,
         images: Tensor,
         cameras: Cameras,
-        kept: Tensor,
+        pixel: Tensor,
         head: Tensor,
         heads: int,
     ) -> GaussianBatch:
-        grid = self.config.gaussians_per_side
-        side = self.config.patch_size // grid  # pixels along a Gaussian's cell
-        cells = cameras.resized(cameras.width // side)
-        origins, directions = (
-            self._by_patch(r.movedim(-1, 1), grid)[kept].flatten(0, 1) for r in cells.rays()
-        )
-        index = torch.arange(len(cells) * cells.height * cells.width, device=images.device)
-        pixel = self._by_patch(index.view(len(cells), 1, cells.height, cells.width), grid)[kept].flatten()
-
-        xyz, sh, scale, rotation, opacity = (
-            pixels.unflatten(-1, (grid**2, -1)).flatten(0, 1).split(RAW_CHANNELS, -1)
-        )
+        cells = cameras.resized(cameras.width // self.config.cell)
+        origins, directions = (rays.flatten(0, 2)[pixel] for rays in cells.rays())
+        xyz, sh, scale, rotation, opacity = raw.split(RAW_CHANNELS, -1)
         nearest = -(origins * directions).sum(-1)
         distance = (2 * xyz.mean(-1).sigmoid() - 1) * DEPTH_RANGE + nearest
         means = origins + distance[:, None] * directions
         if self.config.residual_color:
-            colors = self._by_patch(F.avg_pool2d(images, side), grid)[kept].flatten(0, 1)
+            colors = F.avg_pool2d(images, self.config.cell).movedim(1, -1).flatten(0, 2)[pixel]
             sh = sh + (colors - 0.5) / SH_C0
         if self.config.footprint_scale:
             footprint = distance.clamp_min(0.1) / cells.intrinsics[0, 0]

@@ -44,6 +44,7 @@ DEPTH_SCALE = 10_000
 
 CAMERAS_FILE = "opencv_cameras.json"
 LANDMARKS_FILE = "landmarks.json"
+PERSON_FILE = "person.json"
 SUMS_FILE = "SHA256SUMS"
 
 TRUTHS = ("all", "depth")
@@ -146,7 +147,7 @@ class Contents:
         files[CAMERAS_FILE] = _json({"id": name, "renderer": self._drawn_by, "frames": self._frames(head)})
         if self.truth == "all" and head.landmarks is not None:
             files[LANDMARKS_FILE] = _json(_landmark_record(head.landmarks))
-        files["person.json"] = head.person.to_json().encode()
+        files[PERSON_FILE] = head.person.to_json().encode()
         sums = (f"{_digest(data)}  {path}\n" for path, data in files.items())
         return {**files, SUMS_FILE: "".join(sums).encode()}
 

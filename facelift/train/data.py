@@ -23,8 +23,18 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras, canonical_rig, joined
 from facelift.errors import UserError
 from facelift.split import folder_name, is_held_out, seed_of
-from facelift.synth.layout import CAMERAS_FILE, DEPTH_SCALE, LANDMARKS_FILE, depth_name, flat, part_name
+from facelift.synth.layout import (
+    CAMERAS_FILE,
+    DEPTH_SCALE,
+    LANDMARKS_FILE,
+    PERSON_FILE,
+    depth_name,
+    flat,
+    part_name,
+)
 from facelift.synth.shards import Index, read_file, read_index, seeds_of
+
+DRAW_ALL = "draw that head with --truth all"
 
 
 @dataclass(frozen=True)
@@ -134,16 +144,14 @@ class HeadFolder:
             views = json.loads(self._read(head, LANDMARKS_FILE))["views"]
             return torch.tensor([[point[:2] for point in view[:68]] for view in views])
         except (OSError, ValueError, KeyError, IndexError):
-            where = self.root / head / LANDMARKS_FILE
-            raise UserError(f"{where} is missing or damaged: draw that head with --truth all.") from None
+            raise self._unreadable(head, LANDMARKS_FILE, DRAW_ALL) from None
 
     def person(self, head: str) -> dict[str, Any]:
         """Who it is, see `facelift.synth.person.Person`."""
         try:
-            return dict(json.loads(self._read(head, "person.json")))
+            return dict(json.loads(self._read(head, PERSON_FILE)))
         except (OSError, ValueError, KeyError):
-            where = self.root / head / "person.json"
-            raise UserError(f"{where} is missing or damaged: make that head again.") from None
+            raise self._unreadable(head, PERSON_FILE) from None
 
     def _frames(self, head: str) -> tuple[list[str], Cameras]:
         """Paths of the images in the head's folder, and their cameras."""
@@ -170,7 +178,7 @@ class HeadFolder:
         except (OSError, KeyError, cv2.error):
             image = None
         if image is None:
-            raise UserError(f"{self.root / head / name} is missing or damaged: make that head again.")
+            raise self._unreadable(head, name)
         return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if image.ndim == 3 else image
 
     def _indices(self, head: str, name: str) -> np.ndarray:
@@ -179,8 +187,10 @@ class HeadFolder:
             with Image.open(io.BytesIO(self._read(head, name))) as image:
                 return np.array(image)
         except (OSError, KeyError):
-            where = self.root / head / name
-            raise UserError(f"{where} is missing or damaged: draw that head with --truth all.") from None
+            raise self._unreadable(head, name, DRAW_ALL) from None
+
+    def _unreadable(self, head: str, name: str, advice: str = "make that head again") -> UserError:
+        return UserError(f"{self.root / head / name} is missing or damaged: {advice}.")
 
     def _read(self, head: str, name: str) -> bytes:
         """A file of a head. Raises OSError, and KeyError where a shard lacks it."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -148,7 +148,8 @@ class FeaturesTask:
     def __init__(self, model: FeaturesConfig, training: FeaturesTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
-        names = {name for head in self.folder.heads for name in self._expression(head)}
+        self.expressions = {head: _expression(self.folder.person(head)) for head in self.folder.heads}
+        names = {name for expression in self.expressions.values() for name in expression}
         if not names:
             raise UserError(f"No face in {training.data} has an expression: draw more heads.")
         self.model = Features(FeaturesConfig(model.widths, model.identity, tuple(sorted(names))))
@@ -194,17 +195,10 @@ class FeaturesTask:
 
     def _shown(self, head: str) -> Tensor:
         """(E,) 1 for the units of expression that a face shows."""
-        shown = self._expression(head)
-        return torch.tensor([float(shown.get(name, 0.0) > STRONG) for name in self.model.config.expressions])
-
-    @cache  # noqa: B019 - the task lives as long as the training
-    def _expression(self, head: str) -> dict[str, float]:
-        """Weights of the units of expression, those of all ethnicities together."""
-        weights: dict[str, float] = {}
-        for target, weight in self.folder.person(head)["targets"].items():
-            if unit := UNIT.fullmatch(target):
-                weights[unit[1]] = weights.get(unit[1], 0.0) + weight
-        return weights
+        weights = self.expressions[head]
+        return torch.tensor(
+            [float(weights.get(name, 0.0) > STRONG) for name in self.model.config.expressions]
+        )
 
     @torch.no_grad()
     def picture(self, model: nn.Module) -> Tensor:
@@ -222,6 +216,15 @@ class FeaturesTask:
 
     def export(self, model: nn.Module, folder: Path) -> None:
         save_model(model, folder / "features")
+
+
+def _expression(person: dict[str, Any]) -> dict[str, float]:
+    """Weights of the units of expression, those of all ethnicities together."""
+    weights: dict[str, float] = {}
+    for target, weight in person["targets"].items():
+        if unit := UNIT.fullmatch(target):
+            weights[unit[1]] = weights.get(unit[1], 0.0) + weight
+    return weights
 
 
 def _block(inputs: int, width: int) -> nn.Sequential:

@@ -273,7 +273,7 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
         alpha: mean binary cross-entropy of the opacity.
     """
     assert views.depth is not None
-    side = config.patch_size // config.gaussians_per_side
+    side = config.cell
     z = views.depth.masked_fill(views.depth == 0, float("inf"))
     z = -F.max_pool2d(-z[:, None], side)[:, 0]  # the nearest surface within the cell
     below = (0, 0, 0, config.margin // side)
@@ -296,7 +296,7 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
 
 def crown_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
     """Mean L1 between the colours of the crown's Gaussians and those of the last of each head's views."""
-    side = config.patch_size // config.gaussians_per_side
+    side = config.cell
     layers = F.avg_pool2d(torch.cat([views.images, views.alpha], dim=1), side)
     layers = F.pad(layers, (0, 0, 0, config.margin // side)).unflatten(0, (heads, -1)).movedim(2, -1)
     *colors, covered = layers.flatten(0, 3)[predicted.pixel].unbind(-1)
