@@ -20,7 +20,7 @@ from facelift.reconstruct.detail import Detail
 from facelift.reconstruct.draft import UNKNOWN, draft, imagine
 from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
-from facelift.reconstruct.surface import closed, neighbours, painted
+from facelift.reconstruct.surface import closed, neighbours, normals, painted
 from facelift.reconstruct.surfels import surfels
 from facelift.render import render
 
@@ -538,6 +538,31 @@ def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
     far = a_wall(0.4)
     assert widened(far).scales.max() <= 3 * 0.008 + 1e-6, "nobody reaches across a gulf"
     assert len(widened(loose[:3])) == 3 and len(widened(loose[:0])) == 0
+
+
+def test_normals_are_those_of_the_surface():
+    """On a ball they are the radii, of either sign."""
+    points = F.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1) * 0.6
+    ball = replace(a_wall(0.6), means=points)
+    found = normals(points, neighbours(ball)[0])
+    assert torch.allclose(found.norm(dim=-1), torch.ones(4000))
+    assert (found * points / 0.6).sum(dim=-1).abs().median() > 0.998
+
+
+def test_what_stands_out_of_a_surface_goes_back_into_it(monkeypatch):
+    """A wall whose Gaussians lie a fifth of a pixel before and behind it: the views hardly tell."""
+    true, cameras = a_wall(0.01), canonical_rig(64)
+    rough = 0.008 * torch.randn(len(true), generator=torch.Generator().manual_seed(0))
+    start = replace(true, means=true.means + rough[:, None] * torch.tensor([0.0, 1.0, 0.0]))
+    views = render(true, cameras).image
+
+    def roughness():
+        return refine(start, views, cameras, steps=60).means[:, 1].square().mean().sqrt()
+
+    smooth = roughness()
+    assert smooth < 0.004
+    monkeypatch.setattr("facelift.reconstruct.refine.FLAT", 0.0)
+    assert roughness() > 2 * smooth
 
 
 def test_what_no_view_shows_takes_after_its_neighbours():

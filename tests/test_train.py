@@ -17,18 +17,18 @@ from facelift.cameras import canonical_rig, orbit_rig
 from facelift.errors import UserError
 from facelift.portrait.align import Portrait
 from facelift.portrait.segment import Sight, as_input
-from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.render import render
 from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.augment import random_mirror
 from facelift.train.backgrounds import random_background
 from facelift.train.critic import Critic, contest, critic_loss, deception_loss
-from facelift.train.data import HeadFolder
+from facelift.train.data import HeadFolder, Views
 from facelift.train.features import Features, FeaturesConfig
 from facelift.train.loop import Muon, draws, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
-from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining, geometry_losses
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -185,6 +185,47 @@ def test_a_crown_learns_from_the_view_above(tmp_path, balls):
         assert (drawn.mean_depth[front] - truth.depth[0, 20, 16]).abs() < 0.15
         color = (drawn.image - 1) / drawn.alpha + 1  # without the white between the Gaussians
         assert (color[front] - truth.images[front]).abs().max() < 0.2
+
+
+def test_depth_is_compared_at_the_middle_of_a_cell_on_its_nearest_surface():
+    """Two walls that run along the view, one before the other: right is where the middle ray meets them."""
+
+    def distances(camera, y):
+        """(H, W) along the rays of one camera to the wall through (0, y, 0)."""
+        origins, directions = camera.rays()
+        wall = torch.tensor([0.5, -1.0, 0.3])
+        return ((torch.tensor([0.0, y, 0.0]) - origins) @ wall / (directions @ wall))[0]
+
+    def seen(camera):
+        """The near wall on the left, the far one beside it from an odd column on, nothing at the right."""
+        x = torch.arange(camera.width) / camera.width
+        return torch.where(
+            x < 0.43, distances(camera, -0.2), torch.where(x < 0.8, distances(camera, 0.4), torch.inf)
+        )
+
+    camera, config = canonical_rig(160)[[0]], GSLRMConfig(image_size=160, patch_size=8, grid=4)
+    straight = camera.rays()[1][0] @ camera.w2c[0, 2, :3]
+    depth = (seen(camera) * straight).nan_to_num(posinf=0.0)[None]
+    alpha = (depth > 0).float()[:, None]
+    truth = Views(torch.zeros(1, 3, 160, 160), alpha, depth, camera)
+    cells = seen(camera.resized(80)).flatten()
+    there = cells.isfinite().nonzero()[:, 0]
+    count = len(there)
+    predicted = GaussianBatch(
+        means=torch.zeros(count, 3),
+        quats=torch.zeros(count, 4),
+        log_scales=torch.zeros(count, 3),
+        opacity_logits=torch.full((count,), 4.0),
+        sh0=torch.zeros(count, 3),
+        pixel=there,
+        distance=cells[there],
+        learned=0,
+        head=torch.zeros(count, dtype=torch.long),
+        heads=1,
+    )
+    assert geometry_losses(predicted, truth, config)[0] < 1e-3
+    off = replace(predicted, distance=predicted.distance - 0.01)
+    assert abs(geometry_losses(off, truth, config)[0] - 0.125) < 0.01  # (0.01 / 0.02)^2 / 2
 
 
 @pytest.mark.training

@@ -15,15 +15,26 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.reconstruct.surface import NEIGHBOURS, closed, neighbours, not_white, painted, rims
+from facelift.reconstruct.surface import (
+    NEIGHBOURS,
+    closed,
+    neighbours,
+    normals,
+    not_white,
+    painted,
+    rims,
+)
 from facelift.render import render
 
 RATES = {"means": 2e-3, "quats": 0.01, "scales": 0.02, "opacities": 0.1, "sh0": 0.04}  # of Adam
 EPS = 0.02  # about the gradient of a Gaussian in plain sight: what is hardly seen hardly moves
 IMAGINED = 0.3  # weight of what is imagined beside what the photo shows
 CAUTION = 0.3  # on the rates of shape and place then: imagined views disagree, and what chases them all frays
-ALIKE = 1.5  # pull to the colours of neighbours: seen between the views, who differs from them is a speck
+ALIKE = 0.5  # pull to the colours of neighbours: seen between the views, who differs from them is a speck
+DOUBT = 3.0  # times as much where views are imagined: they differ more
 NEAR = 0.03  # up to which distance they are neighbours (world units)
+FLAT = 200.0  # pull into the surface of more of them: seen from aside, those that stand out are its outline
+WIDE = 0.06  # up to which distance these are neighbours
 ANCHOR = 0.3  # pull back to the first colours: who shows little of a view must not turn black to mend much
 
 
@@ -50,17 +61,18 @@ def refine(
         return gaussians
     present = not_white(views)
     around, distances = neighbours(gaussians)
-    near = (distances < NEAR).float()[..., None]
+    nearest, near = around[:, :NEIGHBOURS], (distances[:, :NEIGHBOURS] < NEAR).float()[..., None]
+    upright = normals(gaussians.means, around) * (distances[:, -1:] < WIDE)
     gaussians = closed(gaussians, distances)
     if known is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
-        weights, caution = torch.ones_like(present), 1.0
+        weights, caution, alike = torch.ones_like(present), 1.0, ALIKE
     else:
         # What a photo shows about its outline is mixed with what was behind: seen from aside, specks.
         known = known * (1 - rims(present if coverage is None else coverage))
         gaussians = painted(gaussians, views, cameras, known)
         pairs = [[0, i] for i in range(1, len(views))]
-        weights, caution = IMAGINED + (1 - IMAGINED) * known, CAUTION
+        weights, caution, alike = IMAGINED + (1 - IMAGINED) * known, CAUTION, ALIKE * DOUBT
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
         careful = {name: caution for name in ("means", "quats", "scales")}
@@ -75,12 +87,13 @@ def refine(
             wanted = present[shown] * drawn.alpha if coverage is None else coverage[shown]
             uncovered = drawn.alpha - wanted
             error = weights[shown] * ((drawn.image - views[shown]).square() + uncovered.square())
-            colors = SH_C0 * raw["sh0"]
+            colors, means = SH_C0 * raw["sh0"], raw["means"]
             moved = (colors - SH_C0 * gaussians.sh0).square().sum()
             # Detached, for the gradient of a gather adds up in any order, and runs must be alike.
-            unlike = (near * (colors[:, None] - colors.detach()[around]).square()).sum() / NEIGHBOURS
+            unlike = (near * (colors[:, None] - colors.detach()[nearest]).square()).sum() / NEIGHBOURS
+            above = ((means - means.detach()[around].mean(dim=1)) * upright).sum(dim=-1)
             optimizer.zero_grad()
-            (error.sum() + ANCHOR * moved + ALIKE * unlike).backward()
+            (error.sum() + ANCHOR * moved + alike * unlike + FLAT * above.square().sum()).backward()
             optimizer.step()
     return _activated({name: x.detach() for name, x in raw.items()})
 

@@ -19,6 +19,7 @@ from facelift.gaussians import SH_C0, Gaussians
 from facelift.render import render
 
 NEIGHBOURS = 4
+AROUND = 16  # neighbours that tell how the surface lies about a Gaussian
 GROWTH, LARGEST = 3.0, 0.03  # the most that one widens, and up to which standard deviation (world units)
 WHITE = 0.98  # what is brighter is background
 RIM = 5  # pixels around an outline whose colours are mixed with what is behind
@@ -29,14 +30,24 @@ ENOUGH = 0.005  # of faith, for half the new colour
 
 
 def neighbours(gaussians: Gaussians) -> tuple[Tensor, Tensor]:
-    """Indices of the NEIGHBOURS nearest of each of N Gaussians, and their distances; (N, NEIGHBOURS) each.
+    """Indices of the AROUND nearest of each of N Gaussians, and their distances; (N, AROUND) each.
 
-    Where there are not so many, the distance is infinite.
+    Nearest first; where there are not so many, the distance is infinite.
     """
     means = gaussians.means.cpu().numpy()
-    distances, indices = KDTree(means).query(means, range(2, NEIGHBOURS + 2))  # the nearest is itself
+    distances, indices = KDTree(means).query(means, range(2, AROUND + 2))  # the nearest is itself
     there = torch.from_numpy(indices).clamp_max(max(0, len(gaussians) - 1))
     return there.to(gaussians.means.device), torch.from_numpy(distances).to(gaussians.means)
+
+
+def normals(means: Tensor, around: Tensor) -> Tensor:
+    """(N, 3) unit normals, of either sign, of the planes through what lies around each of (N, 3) means.
+
+    Args:
+        around: (N, AROUND) indices of their `neighbours`.
+    """
+    offsets = means[around] - means[around].mean(dim=1, keepdim=True)
+    return torch.linalg.eigh(offsets.mT @ offsets).eigenvectors[..., 0]
 
 
 def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
@@ -44,12 +55,12 @@ def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
 
     Args:
         gaussians: N of them; when there are no neighbours to reach they are returned as they are.
-        distances: (N, NEIGHBOURS) to their `neighbours`.
+        distances: (N, AROUND) to their `neighbours`.
     """
     if len(gaussians) <= NEIGHBOURS:
         return gaussians
     middle = gaussians.scales.median(dim=-1, keepdim=True).values
-    wider = gaussians.scales * (distances[:, -1:] / middle).clamp(1, GROWTH)
+    wider = gaussians.scales * (distances[:, NEIGHBOURS - 1, None] / middle).clamp(1, GROWTH)
     thickness = F.one_hot(gaussians.scales.argmin(dim=-1), 3).bool()
     wider = wider.clamp_max(LARGEST).masked_fill(thickness, 0.0)
     return replace(gaussians, scales=torch.maximum(gaussians.scales, wider))

@@ -27,6 +27,8 @@ from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model, take_weights
 
+SURFACE = 0.06  # depths within a cell that differ less are one surface's (world units)
+
 
 @dataclass(frozen=True)
 class ReconstructorTraining:
@@ -265,7 +267,7 @@ class ReconstructorTask:
 def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
     """How far each Gaussian is from the surface that its ray meets, and its opacity from the coverage there.
 
-    Nothing is known of the margin.
+    Of several surfaces in a cell the nearest counts. Nothing is known of the margin.
 
     Returns:
         depth: mean smooth L1 of the distance along the ray, in world units, over covered cells, divided by
@@ -274,8 +276,7 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     """
     assert views.depth is not None
     side = config.cell
-    z = views.depth.masked_fill(views.depth == 0, float("inf"))
-    z = -F.max_pool2d(-z[:, None], side)[:, 0]  # the nearest surface within the cell
+    z = _pooled(views.depth, side)
     below = (0, 0, 0, config.margin // side)
     z = F.pad(z, below, value=float("inf"))
     coverage = F.pad(F.avg_pool2d(views.alpha, side), below, value=float("nan")).flatten()
@@ -292,6 +293,21 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     known = target.isfinite()
     alpha = F.binary_cross_entropy_with_logits(opacity[known], target[known])
     return depth, alpha
+
+
+def _pooled(depth: Tensor, side: int) -> Tensor:
+    """(V, H, W) depth, 0 where nothing is -> that of the nearest surface in each cell of `side` pixels.
+
+    Infinite where nothing is in the cell.
+    1/z is linear over the image of a plane, so that its mean is exact at the middle of the cell. The nearest
+    pixel's own would stand out in front of every surface that runs along the view.
+    """
+    inverse = (1 / depth).nan_to_num(posinf=0.0)[:, None]
+    nearest = F.max_pool2d(inverse, side)
+    margin = inverse.clamp_min(1e-6).reciprocal() - F.interpolate(nearest, scale_factor=side).reciprocal()
+    surface = ((inverse > 0) & (margin < SURFACE)).float()
+    mean = F.avg_pool2d(inverse * surface, side) / F.avg_pool2d(surface, side)
+    return mean.reciprocal().nan_to_num(nan=float("inf"))[:, 0]
 
 
 def crown_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
