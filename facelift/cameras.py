@@ -90,6 +90,11 @@ class Cameras:
         origins = c2w[:, None, None, :3, 3].expand_as(directions)
         return origins, directions
 
+    def depth_along_rays(self) -> Tensor:
+        """(N, H, W) z-depth of one unit along the ray of each pixel: 1 in the middle, less aside."""
+        _, directions = self.rays()
+        return (directions * self.w2c[:, None, None, 2, :3]).sum(dim=-1)
+
 
 def look_at(positions: Tensor) -> Tensor:
     """w2c (N, 4, 4) of cameras at `positions` (N, 3) that look at the origin with z up."""

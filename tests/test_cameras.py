@@ -66,6 +66,14 @@ def test_points_on_a_ray_project_to_its_pixel_centre():
     torch.testing.assert_close(directions.norm(dim=-1), torch.ones(2, 12, 12))
 
 
+def test_depth_along_rays_is_their_z_in_the_camera():
+    cameras = orbit([10.0, 200.0], [-30.0, 55.0], size=12)
+    origins, directions = cameras.rays()
+    ends = torch.cat([origins + directions, torch.ones(2, 12, 12, 1)], dim=-1)
+    z = torch.einsum("nij,nhwj->nhwi", cameras.w2c, ends)[..., 2]
+    torch.testing.assert_close(cameras.depth_along_rays(), z, atol=1e-6, rtol=0)
+
+
 def test_c2w_is_the_inverse():
     cameras = orbit([33.0], [44.0])
     torch.testing.assert_close(cameras.c2w @ cameras.w2c, torch.eye(4)[None], atol=1e-6, rtol=0)

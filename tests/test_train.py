@@ -204,8 +204,7 @@ def test_depth_is_compared_at_the_middle_of_a_cell_on_its_nearest_surface():
         )
 
     camera, config = canonical_rig(160)[[0]], GSLRMConfig(image_size=160, patch_size=8, grid=4)
-    straight = camera.rays()[1][0] @ camera.w2c[0, 2, :3]
-    depth = (seen(camera) * straight).nan_to_num(posinf=0.0)[None]
+    depth = (seen(camera) * camera.depth_along_rays()[0]).nan_to_num(posinf=0.0)[None]
     alpha = (depth > 0).float()[:, None]
     truth = Views(torch.zeros(1, 3, 160, 160), alpha, depth, camera)
     cells = seen(camera.resized(80)).flatten()
@@ -290,6 +289,23 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(tmp_path, balls):
     for part in ("model", "average"):
         for name, tensor in states[0][part].items():
             assert torch.equal(tensor, states[1][part][name]), name
+
+
+@pytest.mark.training
+def test_a_run_that_cannot_go_on_says_so(tmp_path, balls):
+    run("reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", device="cpu")
+    other = write_config(
+        tmp_path / "other.yaml",
+        model=RECONSTRUCTOR | {"width": 96},
+        training={"canonical": f"{balls}/canonical", "orbit": f"{balls}/orbit"},
+        loop={"batch": 1, "max_steps": 2},
+    )
+    with pytest.raises(UserError, match=r"state\.pt is damaged, or another training's"):
+        run("reconstructor", other, tmp_path / "run", device="cpu")
+    state = tmp_path / "run/state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"state\.pt is damaged"):
+        run("reconstructor", reconstructor_config(tmp_path, balls, 2), tmp_path / "run", device="cpu")
 
 
 @pytest.mark.training

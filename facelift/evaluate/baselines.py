@@ -71,8 +71,7 @@ class MeanHead:
         origins, directions = cells.rays()
         kept = self.covered >= 0.5 * self.heads
         z = (self.depth / self.covered.clamp_min(1))[kept]
-        along = (directions * cells.w2c[:, None, None, 2, :3]).sum(-1)[kept]  # z of one unit of the ray
-        means = origins[kept] + directions[kept] * (z / along)[:, None]
+        means = origins[kept] + directions[kept] * (z / cells.depth_along_rays()[kept])[:, None]
         count = len(means)
         return Gaussians(
             means=means,

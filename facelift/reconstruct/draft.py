@@ -131,7 +131,7 @@ def _drawn(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) -
 
 def _seen(distance: Tensor, coverage: Tensor, camera: Cameras) -> Tensor:
     """(S, S) z-depth of the nearest that the camera sees around a pixel; infinite where nothing is."""
-    depth = distance[: camera.height] * (camera.rays()[1][0] @ camera.w2c[0, 2, :3])
+    depth = distance[: camera.height] * camera.depth_along_rays()[0]
     depth = torch.where(coverage[0] > SEEN, depth.nan_to_num(0), torch.inf)
     return -F.max_pool2d(-depth[None], NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0] - SLACK
 

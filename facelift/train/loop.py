@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
+from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.formats.png import write_png
 
@@ -182,12 +184,18 @@ class _Run:
         path = self.out / "state.pt"
         if not path.exists():
             return False
-        state = torch.load(path, map_location=self.task.device, weights_only=True)
-        self.step = state["step"]
-        self.task.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        try:
+            state = torch.load(path, map_location=self.task.device, weights_only=True)
+            self.step = state["step"]
+            self.task.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            for (optimizer, _), saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+        except (KeyError, ValueError, RuntimeError, UnpicklingError, EOFError) as error:
+            raise UserError(
+                f"{path} is damaged, or another training's, whose model has other weights: "
+                "give another folder, or delete it to begin anew."
+            ) from error
         return True
 
     def draw(self) -> None:

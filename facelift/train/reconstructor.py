@@ -281,11 +281,9 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     z = F.pad(z, below, value=float("inf"))
     coverage = F.pad(F.avg_pool2d(views.alpha, side), below, value=float("nan")).flatten()
     cells = replace(views.cameras.resized(z.shape[-1]), height=z.shape[-2])
-    _, directions = cells.rays()
-    along = (directions * cells.w2c[:, None, None, 2, :3]).sum(-1)  # z-depth of one unit along the ray
 
     index = predicted.pixel
-    truth = (z / along).flatten()[index]
+    truth = (z / cells.depth_along_rays()).flatten()[index]
     covered = truth.isfinite() & (coverage[index] > 0.25)
     depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
     opacity = predicted.opacity_logits[predicted.learned :]
