@@ -427,6 +427,14 @@ def drafter(tmp_path, balls):
     return tmp_path / "drafting"
 
 
+def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, drafter):
+    training = ViewsTraining(f"{balls}/canonical", f"{drafter}/views", f"{drafter}/reconstructor", variants=1)
+    tasks = [ViewsTask(replace(training, photographed=share), CPU) for share in (0.0, 1.0)]
+    plain, photo = (task._encoded(("head", 0), lambda task=task: task._head(0)) for task in tasks)
+    assert torch.equal(plain[0][1:], photo[0][1:]), "the others are what they were"
+    assert not torch.equal(plain[0][0], photo[0][0]) and not torch.equal(plain[1], photo[1])
+
+
 @pytest.mark.training
 def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_path, balls, drafter):
     training = {

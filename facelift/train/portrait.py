@@ -21,6 +21,7 @@ from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
 from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
+from facelift.train.photographs import camera
 from facelift.weights import load_weights, save_model, take_weights
 
 TURNED = (1, 5)  # the canonical views that show a face from half aside
@@ -151,7 +152,7 @@ class Scenes:
                 marks = (marks - 0.5) @ move[:, :2].T + move[:, 2] + 0.5
         if noise.random() < self.training.shadow:
             behind = _shadowed(behind, person[..., 3], noise)
-        photo = _camera(_over(person, behind), noise)
+        photo = camera(_over(person, behind), noise)
         layers = np.dstack([photo, person[..., 3]])
         if moved and noise.random() < self.training.cut:
             layers = _cut_off(layers, noise)
@@ -238,19 +239,6 @@ def _shadowed(behind: np.ndarray, alpha: np.ndarray, noise: np.random.Generator)
     shift = np.array([[1, 0, noise.normal(0, 0.05 * size)], [0, 1, noise.normal(0, 0.03 * size)]])
     shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * 0.02)
     return behind * (1 - noise.uniform(0.1, 0.6) * shadow[..., None])
-
-
-def _camera(photo: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """Blurred, noisy, compressed: each sometimes."""
-    if noise.random() < 0.3:
-        photo = cv2.GaussianBlur(photo, (0, 0), noise.uniform(0.3, 1.5))
-    if noise.random() < 0.5:
-        photo = photo + noise.normal(0, noise.uniform(0, 0.05), photo.shape)
-    if noise.random() < 0.5:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(noise.integers(30, 95))]
-        stored = cv2.imencode(".jpg", (255 * photo.clip(0, 1)).astype(np.uint8), quality)[1]
-        photo = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR), np.float32) / 255
-    return photo.clip(0, 1)
 
 
 def _cut_off(layers: np.ndarray, noise: np.random.Generator) -> np.ndarray:

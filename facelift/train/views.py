@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from facelift.train.augment import varied
 from facelift.train.critic import Critic, contest
 from facelift.train.live import open_heads
 from facelift.train.loop import channels_last, draws
+from facelift.train.photographs import photographed
 from facelift.train.wild import WildFolder
 from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -38,6 +40,8 @@ class ViewsTraining:
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
+    photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
+        (`facelift.train.photographs`); the other views stay as they are.
     variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
         memory.
     levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
@@ -55,6 +59,7 @@ class ViewsTraining:
     reconstructor: str | None = None
     drop_condition: float = 0.05
     snr_gamma: float | None = None
+    photographed: float = 0.0
     variants: int = 4
     levels: int | None = None
     adversary: float = 0.0
@@ -144,8 +149,12 @@ class ViewsTask:
 
     def _head(self, index: int) -> Tensor:
         """(6, 4, S, S) RGB on white and coverage."""
-        views = self.folder.load(self.folder.heads[index // self.training.variants])
-        return varied(torch.cat([views.images, views.alpha], dim=1), draws(0, index))
+        views, rng = self.folder.load(self.folder.heads[index // self.training.variants]), draws(0, index)
+        layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
+        noise = np.random.default_rng(index)
+        if noise.random() < self.training.photographed:
+            layers[0] = photographed(layers[0], noise)
+        return layers
 
     @torch.no_grad()
     def _encoded(self, name: tuple[str, int], load: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
