@@ -435,6 +435,20 @@ def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, drafter):
     assert not torch.equal(plain[0][0], photo[0][0]) and not torch.equal(plain[1], photo[1])
 
 
+def test_heads_stand_before_one_of_the_backgrounds_in_all_views(tmp_path, balls, drafter):
+    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "views")
+    greys = (1.0, 0.0, 0.5)
+    training = ViewsTraining(f"{balls}/canonical", f"{tmp_path}/views", backgrounds=greys, variants=20)
+    heads = [ViewsTask(training, CPU)._head(index) for index in range(20)]
+    corners = torch.stack([head[:, :3, :2, :2] for head in heads]).flatten(1)
+    assert (corners - corners[:, :1]).abs().max() < 1e-3, "the same in all views"
+    assert (corners[:, :1] - torch.tensor(greys)).abs().amin(dim=1).max() < 1e-3
+    assert (corners[:, :1] - torch.tensor(greys)).abs().amin(dim=0).max() < 1e-3, "each of them"
+    with pytest.raises(UserError, match="white alone"):
+        drafting = replace(training, autoencoder=f"{drafter}/views", reconstructor=f"{drafter}/reconstructor")
+        ViewsTask(drafting, CPU)
+
+
 @pytest.mark.training
 def test_a_decoder_learns_from_what_is_imagined_and_nothing_else_changes(tmp_path, balls, drafter):
     training = {

@@ -42,6 +42,8 @@ class ViewsTraining:
         vanish where all is noise and the portrait alone decides.
     photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
         (`facelift.train.photographs`); the other views stay as they are.
+    backgrounds: greys from 0 to 1 that heads stand before, one of them by chance for each sample; drafts know
+        white alone.
     variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
         memory.
     levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
@@ -60,6 +62,7 @@ class ViewsTraining:
     drop_condition: float = 0.05
     snr_gamma: float | None = None
     photographed: float = 0.0
+    backgrounds: tuple[float, ...] = (1.0,)
     variants: int = 4
     levels: int | None = None
     adversary: float = 0.0
@@ -76,6 +79,10 @@ class ViewsTask:
         self.generator = load_views(Path(training.autoencoder)).to(device)
         self.reconstructor = None
         if self.generator.config.drafts:
+            if set(training.backgrounds) != {1.0}:
+                raise UserError(
+                    "A view generator with drafts knows white alone: leave out the `backgrounds`."
+                )
             if training.reconstructor is None:
                 raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
@@ -148,12 +155,14 @@ class ViewsTask:
         return *self._encoded(("head", index), lambda: self._head(index)), torch.ones(VIEWS)
 
     def _head(self, index: int) -> Tensor:
-        """(6, 4, S, S) RGB on white and coverage."""
+        """(6, 4, S, S) RGB before its background and coverage."""
         views, rng = self.folder.load(self.folder.heads[index // self.training.variants]), draws(0, index)
         layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
         noise = np.random.default_rng(index)
         if noise.random() < self.training.photographed:
             layers[0] = photographed(layers[0], noise)
+        white = 1 - layers[:, 3:]
+        layers[:, :3] -= (1 - noise.choice(self.training.backgrounds)) * white
         return layers
 
     @torch.no_grad()
