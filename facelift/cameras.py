@@ -76,6 +76,17 @@ class Cameras:
 
     def rays(self) -> tuple[Tensor, Tensor]:
         """Ray of every pixel centre: origins and unit directions in the world, each (N, H, W, 3)."""
+        c2w = self.c2w
+        directions = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], self._directions())
+        origins = c2w[:, None, None, :3, 3].expand_as(directions)
+        return origins, directions
+
+    def depth_along_rays(self) -> Tensor:
+        """(N, H, W) z-depth of one unit along the ray of each pixel: 1 in the middle, less aside."""
+        return self._directions()[..., 2]
+
+    def _directions(self) -> Tensor:
+        """(N, H, W, 3) unit directions of the rays, as each camera sees them."""
         device, dtype = self.w2c.device, self.w2c.dtype
         x = torch.arange(self.width, device=device, dtype=dtype) + 0.5
         y = torch.arange(self.height, device=device, dtype=dtype) + 0.5
@@ -84,16 +95,7 @@ class Cameras:
         in_camera = torch.stack(
             [(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], -1
         )
-        in_camera = in_camera / in_camera.norm(dim=-1, keepdim=True)
-        c2w = self.c2w
-        directions = torch.einsum("nij,nhwj->nhwi", c2w[:, :3, :3], in_camera)
-        origins = c2w[:, None, None, :3, 3].expand_as(directions)
-        return origins, directions
-
-    def depth_along_rays(self) -> Tensor:
-        """(N, H, W) z-depth of one unit along the ray of each pixel: 1 in the middle, less aside."""
-        _, directions = self.rays()
-        return (directions * self.w2c[:, None, None, 2, :3]).sum(dim=-1)
+        return in_camera / in_camera.norm(dim=-1, keepdim=True)
 
 
 def look_at(positions: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def reproject(answer: Answer, cameras: Cameras, i: int, j: int) -> tuple[Tensor,
     """
     assert answer.alpha is not None and answer.depth is not None
     origins, directions = cameras[i].rays()
-    forward = cameras.w2c[i, 2, :3]
-    points = origins[0] + directions[0] * (answer.depth[i] / (directions[0] @ forward))[..., None]
+    along = answer.depth[i] / cameras[i].depth_along_rays()[0]
+    points = origins[0] + directions[0] * along[..., None]
     pixels, distance = cameras[j].project(points)
     places = pixels / pixels.new_tensor([cameras.width, cameras.height]) * 2 - 1
     colors = F.grid_sample(answer.images[j][None], places, align_corners=False)[0]

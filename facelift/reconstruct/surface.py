@@ -46,7 +46,8 @@ def normals(means: Tensor, around: Tensor) -> Tensor:
     Args:
         around: (N, AROUND) indices of their `neighbours`.
     """
-    offsets = means[around] - means[around].mean(dim=1, keepdim=True)
+    near = means[around]
+    offsets = near - near.mean(dim=1, keepdim=True)
     return torch.linalg.eigh(offsets.mT @ offsets).eigenvectors[..., 0]
 
 
