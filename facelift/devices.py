@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -40,9 +41,19 @@ def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str
     return getattr(torch, name)
 
 
-@cache
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies in bfloat16; one that imitates it is several times slower than float32."""
+    """Whether this CPU multiplies in bfloat16; one that imitates it is several times slower than float32.
+
+    The environment variable FACELIFT_CPU_BFLOAT16, 0 or 1, answers instead, as on another machine.
+    """
+    chosen = os.environ.get("FACELIFT_CPU_BFLOAT16", "")
+    if chosen not in ("", "0", "1"):
+        raise UserError(f"FACELIFT_CPU_BFLOAT16 is 0 or 1, not {chosen!r}.")
+    return chosen == "1" if chosen else _multiplies_bfloat16()
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
     features = get_host_cpu_features()
     return any(features.get(name, False) for name in ("avx512bf16", "amx-bf16"))
 

@@ -30,6 +30,20 @@ def test_precision_is_the_models_choice_unless_asked(monkeypatch):
         choose_dtype("float8", CPU, by_device)
 
 
+def test_a_variable_says_whether_the_cpu_has_bfloat16(monkeypatch):
+    """So that the tests run on one machine as they do on others."""
+    monkeypatch.delenv("FACELIFT_CPU_BFLOAT16", raising=False)
+    assert devices.cpu_has_bfloat16() == devices._multiplies_bfloat16()
+    for value, dtype in (("0", torch.float32), ("1", torch.bfloat16), ("0", torch.float32)):
+        monkeypatch.setenv("FACELIFT_CPU_BFLOAT16", value)
+        assert choose_dtype("auto", CPU, {"cpu": "bfloat16"}) == dtype
+        with devices.autocast(CPU):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+    monkeypatch.setenv("FACELIFT_CPU_BFLOAT16", "yes")
+    with pytest.raises(UserError, match="0 or 1, not 'yes'"):
+        devices.cpu_has_bfloat16()
+
+
 @torch.no_grad()
 def test_held_weights_change_nothing_under_autocast():
     torch.manual_seed(0)
