@@ -13,14 +13,16 @@ import resource
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import numpy as np
 
 from facelift.cameras import canonical_rig
+from facelift.choices import RendererName
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.person import sample_person
-from facelift.synth.renderers import RENDERERS, open_renderer
+from facelift.synth.renderers import open_renderer
 
 
 def stopwatch() -> np.ndarray:
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[8, 16, 32], help="of Cycles")
     parser.add_argument("--people", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=RENDERERS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=get_args(RendererName), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         print(table_row(args.only, args.samples[0], args.assets, args.size[0], args.people, args.seed))

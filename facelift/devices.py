@@ -6,16 +6,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from llvmlite.binding import get_host_cpu_features
 from torch import nn
 
+from facelift.choices import DType, Memory
 from facelift.errors import UserError
-
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-Memory = Literal["auto", "fast", "sliced", "offload"]
 
 Model = TypeVar("Model", bound=nn.Module)
 

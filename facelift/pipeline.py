@@ -14,14 +14,14 @@ from torch import Tensor
 
 from facelift import hub, weights
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig, turntable_rig
-from facelift.devices import DType, Memory, autocast, choose_dtype, choose_memory, hold, resident
+from facelift.choices import DType, Matting, Memory, Scheduler
+from facelift.devices import autocast, choose_dtype, choose_memory, hold, resident
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
 from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
-from facelift.portrait.align import Matting
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
 from facelift.reconstruct.draft import imagine
@@ -29,7 +29,6 @@ from facelift.reconstruct.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
-from facelift.views.generator import Scheduler
 from facelift.weights import Settings
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]

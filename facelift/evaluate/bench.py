@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 
 from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig
+from facelift.choices import RendererName
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
 from facelift.split import BENCH_SEEDS, folder_name
@@ -59,7 +60,7 @@ class Bench:
     lights: int
     orbit_views: int
     size: int
-    renderer: str
+    renderer: RendererName
     samples: int
     checksum: str | None = None
 

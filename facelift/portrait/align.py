@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.load import Photo, load_photo, on_white
 from facelift.portrait.matte import prior, remove_background, unmix
 from facelift.portrait.segment import Segmenter
-
-Matting = Literal["auto", "grabcut", "rembg", "none"]
 
 # The face box in the canonical square, as shares of its side. FaceLift's own constants, 194.275 and
 # (251.833, 280.013) of 512, are for MTCNN's boxes; these are for ours. They are medians over the front views

@@ -16,25 +16,27 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facelift import split
+from facelift.choices import RendererName, Rig, Storage, Truth
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth import crews
 from facelift.synth.assets import Assets
 from facelift.synth.folders import Folders
 from facelift.synth.head import Sitter, draw_sitter, seat
-from facelift.synth.layout import LAYOUTS, TRUTHS, Contents, Files
+from facelift.synth.layout import LAYOUTS, Contents, Files
 from facelift.synth.opengl import Renderer
-from facelift.synth.renderers import RENDERERS, SAMPLES, open_renderer
+from facelift.synth.renderers import SAMPLES, open_renderer
 from facelift.synth.renderers import Renderer as AnyRenderer
 from facelift.synth.shards import Shards
 
 SIZES = range(32, 2049)
 
-STORES: dict[str, type[Folders] | type[Shards]] = {"folders": Folders, "shards": Shards}
+STORES: dict[Storage, type[Folders] | type[Shards]] = {"folders": Folders, "shards": Shards}
 
 Done = tuple[int, int]
 """How many heads are there, and how many of these had to be drawn."""
@@ -48,7 +50,7 @@ class Artist:
         renderer, samples: of the pictures.
     """
 
-    def __init__(self, assets: Path, renderer: str, samples: int) -> None:
+    def __init__(self, assets: Path, renderer: RendererName, samples: int) -> None:
         self._folder, self._renderer, self._samples = assets, renderer, samples
         self._open = ExitStack()
         self._sitter: Sitter | None = None
@@ -114,12 +116,12 @@ def synthesize(
     heads: int,
     size: int,
     seed: int,
-    rig: str,
+    rig: Rig,
     views: int = 32,
-    renderer: str = "opengl",
+    renderer: RendererName = "opengl",
     samples: int = SAMPLES,
-    truth: str = "all",
-    form: str = "folders",
+    truth: Truth = "all",
+    form: Storage = "folders",
     workers: int = 1,
     ray: str | None = None,
 ) -> list[Path]:
@@ -192,9 +194,9 @@ def _check(contents: Contents) -> None:
     if contents.size not in SIZES:
         raise UserError(f"--size must be from {SIZES[0]} to {SIZES[-1]} pixels, not {contents.size}.")
     for option, value, known in (
-        ("rig", contents.rig, (*LAYOUTS, "all")),
-        ("truth", contents.truth, TRUTHS),
-        ("renderer", contents.renderer, RENDERERS),
+        ("rig", contents.rig, get_args(Rig)),
+        ("truth", contents.truth, get_args(Truth)),
+        ("renderer", contents.renderer, get_args(RendererName)),
     ):
         if value not in known:
             raise UserError(f"--{option} must be {' or '.join(known)}, not {value!r}.")

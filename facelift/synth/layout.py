@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
+from facelift.choices import RendererName, Truth
 from facelift.errors import UserError
 from facelift.synth.head import Head
 from facelift.synth.landmarks import Landmarks
@@ -46,9 +47,6 @@ CAMERAS_FILE = "opencv_cameras.json"
 LANDMARKS_FILE = "landmarks.json"
 PERSON_FILE = "person.json"
 SUMS_FILE = "SHA256SUMS"
-
-TRUTHS = ("all", "depth")
-"""What is written beside images, cameras and the person: everything, or the depth alone."""
 
 COLORS = {
     "background": (0, 0, 0),
@@ -115,15 +113,15 @@ class Contents:
         rig: "canonical", "orbit" or "overhead".
         views: how many an orbit has.
         size: side of the images in pixels.
-        truth: one of TRUTHS.
+        truth: what is written beside the images.
         renderer, samples: what draws the pictures.
     """
 
     rig: str
     views: int
     size: int
-    truth: str = "all"
-    renderer: str = "opengl"
+    truth: Truth = "all"
+    renderer: RendererName = "opengl"
     samples: int = SAMPLES
 
     @property

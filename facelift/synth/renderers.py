@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, get_args
 
 from numpy import uint8
 from numpy.typing import NDArray
 
 from facelift.cameras import Cameras
+from facelift.choices import RendererName
 from facelift.errors import UserError
 from facelift.synth.scene import Floats, Scene
-
-RENDERERS = ("opengl", "cycles")
 
 SAMPLES = 16
 """Paths that Cycles traces through a pixel, if not said otherwise."""
@@ -26,8 +25,8 @@ class Renderer(AbstractContextManager["Renderer"], Protocol):
         ...
 
 
-def open_renderer(name: str, samples: int = SAMPLES) -> Renderer:
-    """The renderer of that name in RENDERERS; `samples` is for Cycles, OpenGL draws four to a pixel.
+def open_renderer(name: RendererName, samples: int = SAMPLES) -> Renderer:
+    """The renderer of that name; `samples` is for Cycles, OpenGL draws four to a pixel.
 
     Raises:
         UserError: for another name or no samples, or if what the renderer needs is not installed.
@@ -42,4 +41,4 @@ def open_renderer(name: str, samples: int = SAMPLES) -> Renderer:
         from facelift.synth import cycles
 
         return cycles.Renderer(samples)
-    raise UserError(f"--renderer must be {' or '.join(RENDERERS)}, not {name!r}.")
+    raise UserError(f"--renderer must be {' or '.join(get_args(RendererName))}, not {name!r}.")

@@ -1,14 +1,15 @@
-"""The training loops behind `facelift train`, one for each of STAGES."""
+"""The training loops behind `facelift train`, one for each stage."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import yaml
 
+from facelift.choices import Stage
 from facelift.errors import UserError
 from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
@@ -22,11 +23,10 @@ from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
 GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
-STAGES = ("autoencoder", "views", "decoder", "reconstructor", "portrait", "features")
 
 
 def run(
-    stage: str,
+    stage: Stage,
     config: str | Path,
     out: str | Path,
     max_minutes: float | None = None,
@@ -45,8 +45,8 @@ def run(
         UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or
             malformed file, no data.
     """
-    if stage not in STAGES:
-        raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
+    if stage not in get_args(Stage):
+        raise UserError(f"There is no stage {stage}: choose one of {', '.join(get_args(Stage))}.")
     if wild is not None and stage not in GROWING:
         raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
     if live and stage not in GROWING:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from facelift.cameras import VIEW_NAMES
+from facelift.choices import Scheduler
 from facelift.devices import resident
 from facelift.errors import UserError
 from facelift.views.autoencoder import Autoencoder
@@ -19,8 +20,6 @@ from facelift.views.unet import build_unet
 
 VIEWS = len(VIEW_NAMES)
 DPM_STEPS = 20
-
-Scheduler = Literal["ddim", "dpm++"]
 
 
 @dataclass(frozen=True)

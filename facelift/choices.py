@@ -1,0 +1,37 @@
+"""The values of options that name a choice, each set declared once.
+
+Signatures of the library and options of the command both read them from here. Nothing heavy is imported, so
+that `facelift --help` answers at once. `typing.get_args` lists the values of one.
+"""
+
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where to compute; "auto" takes a CUDA GPU if there is one."""
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+"""What to compute in; "auto" is the model's own choice for the device."""
+
+Memory = Literal["auto", "fast", "sliced", "offload"]
+"""How much of a GPU's memory to take, see `facelift.devices.choose_memory`."""
+
+Scheduler = Literal["ddim", "dpm++"]
+"""How to denoise, see `facelift.views.ViewGenerator.generate`."""
+
+Matting = Literal["auto", "grabcut", "rembg", "none"]
+"""How to remove the background, see `facelift.portrait.prepare_portrait`."""
+
+Rig = Literal["canonical", "orbit", "overhead", "all"]
+"""Where the cameras of a synthetic head stand: one of three rigs, or all of them."""
+
+Truth = Literal["all", "depth"]
+"""What is written beside a synthetic head's images, cameras and person: everything, or the depth alone."""
+
+Storage = Literal["folders", "shards"]
+"""How heads lie on the disk: a folder a head, or WebDataset shards of fifty."""
+
+RendererName = Literal["opengl", "cycles"]
+"""What draws synthetic heads."""
+
+Stage = Literal["autoencoder", "views", "decoder", "reconstructor", "portrait", "features"]
+"""The part of a model that a training is for."""

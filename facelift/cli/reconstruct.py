@@ -1,0 +1,124 @@
+"""`facelift reconstruct`: photos become heads."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facelift.choices import DType, Matting, Memory, Scheduler
+from facelift.cli.errors import sentence
+from facelift.cli.options import DeviceOption, ModelOption, RevisionOption
+from facelift.cli.terminal import complain, duration, print_timings, say, status, track
+
+
+def reconstruct(
+    photo: Annotated[Path, typer.Argument(help="A photo of a face, or a folder of photos.", metavar="PHOTO")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for the results, one folder a photo.")
+    ] = Path("outputs"),
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed imagines another head.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps; the model's own if not given.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0.0, help="Guidance scale; the model's own if not given.")
+    ] = None,
+    eta: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Noise between DDIM steps; the model's own if not given."),
+    ] = None,
+    scheduler: Annotated[
+        Scheduler, typer.Option(help="How to denoise: the model's own DDIM, or DPM-Solver++ in 20 steps.")
+    ] = "ddim",
+    matting: Annotated[Matting, typer.Option(help="How to remove the background.")] = "auto",
+    prepared: Annotated[
+        bool, typer.Option("--prepared", help="The photo is already a centred square portrait on white.")
+    ] = False,
+    refinement: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps that fit the head's colours to the photo; the model's own if not given, 0 for none.",
+        ),
+    ] = None,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    dtype: Annotated[
+        DType, typer.Option(help="What to compute in; auto is the model's own choice for the device.")
+    ] = "auto",
+    memory: Annotated[
+        Memory,
+        typer.Option(
+            help="GPU memory to take: fast takes most, sliced less, offload least; auto goes by what is free."
+        ),
+    ] = "auto",
+    frames: Annotated[int, typer.Option(min=1, help="Length of the turntable, at 30 frames a second.")] = 150,
+    size: Annotated[
+        int | None,
+        typer.Option(min=16, max=4096, help="Side of the turntable in pixels; the model's if not given."),
+    ] = None,
+    no_turntable: Annotated[bool, typer.Option("--no-turntable", help="Make no video.")] = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Print how long each stage took.")] = False,
+) -> None:
+    """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
+    from facelift.results import find_photos, folder_names
+
+    photos = find_photos(photo)
+    with status("Loading"):
+        from facelift.formats.files import atomic_folder
+        from facelift.pipeline import FaceLift
+        from facelift.results import RESULT_NAMES, check_place, write_results
+        from facelift.timings import Timings
+
+    clock = Timings()
+    with clock("load"):  # no spinner: a download has its own progress bars
+        pipeline = FaceLift.from_pretrained(
+            model, device=device, revision=revision, dtype=dtype, memory=memory
+        )
+    seconds = pipeline.estimate(steps, guidance, scheduler)
+    if seconds is not None:
+        say(f"A photo takes about {duration(seconds)} on this CPU, as far as a small part of the work tells.")
+
+    failures = 0
+    for path, name in zip(photos, folder_names(photos), strict=True):
+        folder = out / name
+        try:
+            check_place(folder, path)
+            with atomic_folder(folder, RESULT_NAMES) as aside:
+                with status(f"Reconstructing {path}") as show:
+                    head = pipeline(
+                        path,
+                        seed=seed,
+                        steps=steps,
+                        guidance=guidance,
+                        eta=eta,
+                        scheduler=scheduler,
+                        matting=matting,
+                        prepared=prepared,
+                        refinement=refinement,
+                        timings=clock,
+                        progress=show,
+                    )
+                if head.faces > 1:
+                    say(f"{path}: {head.faces} faces found; used the largest.")
+                write_results(
+                    aside, head, None if no_turntable else frames, size, partial(track, total=frames), clock
+                )
+        except Exception as error:
+            if len(photos) == 1:
+                raise
+            failures += 1
+            complain(f"{path}: {sentence(error) or f'{type(error).__name__}: {error}'}")
+        else:
+            print(f"{path} -> {folder}", flush=True)
+
+    if timings:
+        print_timings(clock.rows())
+    if len(photos) > 1:
+        print(f"{len(photos) - failures} of {len(photos)} photos reconstructed, {failures} failed.")
+    if failures:
+        raise typer.Exit(1)

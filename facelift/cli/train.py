@@ -1,0 +1,43 @@
+"""`facelift train`: one part of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facelift.choices import Stage
+from facelift.cli.options import DeviceOption
+
+
+def train(
+    stage: Annotated[Stage, typer.Argument(help="Which part to train.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.", metavar="CONFIG")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints and logs; runs/mini/STAGE for a config in configs/mini."),
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop after this long, and save.")
+    ] = None,
+    wild: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of photos that join the training of views or of the reconstructor; of them only "
+            "the front view is known."
+        ),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Keep heads in memory, and take in those that `facelift synth` is still drawing."
+        ),
+    ] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train one part of the model; a run that was stopped goes on where it was."""
+    from facelift.train import run
+
+    folder = out or Path("runs", config.parent.name, stage)
+    run(stage, config, folder, max_minutes, device, wild, live)
