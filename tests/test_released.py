@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from released import GOLDEN, expected_views, write_released
 from safetensors.torch import load_file, save_file
 
 from facelift import FaceLift
@@ -24,48 +25,52 @@ from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import CHECKPOINT, PIPELINE
 
 ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT.parent / "shared/golden"  # 14 MB, too much to carry
-RELEASED = GOLDEN / "openfacelift-tiny"
-
-golden = pytest.mark.skipif(not RELEASED.exists(), reason="needs the small released folder, 14 MB")
-pytest.importorskip("transformers")
 
 
 @pytest.fixture(scope="module")
 def expected():
-    return load_file(RELEASED / "expected_views.safetensors")
+    return expected_views()
 
 
 @pytest.fixture(scope="module")
-def model():
-    return FaceLift.from_pretrained(RELEASED, device="cpu")
+def whole(tmp_path_factory):
+    """The released folder; not to be written into."""
+    return write_released(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture(scope="module")
+def model(whole):
+    return FaceLift.from_pretrained(whole, device="cpu")
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(whole, tmp_path):
     """A copy that may be damaged."""
-    shutil.copytree(RELEASED, tmp_path / "released")
+    shutil.copytree(whole, tmp_path / "released")
     return tmp_path / "released"
+
+
+def assert_same_views(views, expected):
+    """As the steps amplify rounding: processors differ by 4e-5 on average, other attention by 0.05."""
+    error = (views - expected).abs()
+    assert error.mean() < 2e-4 and error.max() < 5e-3
 
 
 def portrait(expected):
     return expected["input.image"].movedim(-1, 0) / 255
 
 
-@golden
 def test_the_prompts_are_encoded_as_facelift_does(model, expected):
     torch.testing.assert_close(model.views.prompts.data, expected["input.prompt_embeds"], atol=1e-4, rtol=0)
 
 
-@golden
 @pytest.mark.parametrize("eta", [0, 1])
 @pytest.mark.parametrize("sliced", [True, False])
 def test_views_are_facelifts_own(model, expected, eta, sliced):
     views = model.views.generate(portrait(expected), 4, 4, 3.0, eta, sliced=sliced)
-    torch.testing.assert_close(views, expected[f"output.eta{eta}"], atol=1e-4, rtol=0)
+    assert_same_views(views, expected[f"output.eta{eta}"])
 
 
-@golden
 def test_noise_is_drawn_for_the_embedding_first(model, expected, monkeypatch):
     """The order of draws, checked against the reference's own; at eta 0 nothing else shows it."""
     seen = []
@@ -82,7 +87,6 @@ def test_noise_is_drawn_for_the_embedding_first(model, expected, monkeypatch):
     assert torch.equal(seen[1][0], expected["draw.latents"])
 
 
-@golden
 def test_gaussians_are_facelifts_own(model):
     tensors = load_file(GOLDEN / "gslrm_tiny.safetensors")
     cameras = Cameras(torch.linalg.inv(tensors["input.c2w"][0]), tensors["input.fxfycxcy"][0], 32, 32)
@@ -95,31 +99,28 @@ def test_gaussians_are_facelifts_own(model):
         torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
 
 
-@golden
 def test_a_released_model_takes_the_views_as_they_are(model, expected):
     """FaceLift hands the imagined front to GS-LRM and refines nothing."""
     image = expected["input.image"].numpy()
     head = model(image, seed=4, steps=4, guidance=3.0, eta=0.0, prepared=True)
-    torch.testing.assert_close(head.views, expected["output.eta0"], atol=1e-4, rtol=0)
+    assert_same_views(head.views, expected["output.eta0"])
     again = model.reconstruct(head.views)
     assert torch.equal(head.gaussians.sh0, again.sh0)
 
 
-@golden
 def test_views_follow_the_size_of_a_prepared_portrait(model):
-    image = np.full((64, 64, 3), 200, np.uint8)
-    assert model(image, steps=1, guidance=1.0, prepared=True).views.shape == (6, 3, 64, 64)
+    image = np.full((128, 128, 3), 200, np.uint8)
+    assert model(image, steps=1, guidance=1.0, prepared=True).views.shape == (6, 3, 128, 128)
     with pytest.raises(UserError, match="multiple of 8"):
         model(np.full((70, 70, 3), 200, np.uint8), steps=1, prepared=True)
 
 
-@golden
-def test_the_command_line_writes_the_reference_picture(tmp_path, expected):
+def test_the_command_line_writes_the_reference_picture(whole, tmp_path, expected):
     Image.fromarray(expected["input.image"].numpy()).save(tmp_path / "in.png")
     options = "--prepared --seed 4 --steps 4 --guidance 3 --eta 0 --device cpu --no-turntable"
     converted = tmp_path / "converted"
-    assert run("convert", RELEASED, converted) == 0
-    for model, out in ((RELEASED, "released"), (converted, "converted")):
+    assert run("convert", whole, converted) == 0
+    for model, out in ((whole, "released"), (converted, "converted")):
         arguments = ["reconstruct", tmp_path / "in.png", "--model", model, "-o", tmp_path / out]
         assert run(*arguments, *options.split()) == 0
         got = np.asarray(Image.open(tmp_path / out / "in/multiview.png")).astype(float)
@@ -133,7 +134,6 @@ def run(*arguments):
     return caught.value.code
 
 
-@golden
 def test_our_own_layout_is_the_same_model_without_pickles(model, expected, tmp_path):
     model.save_pretrained(tmp_path / "ours")
     files = sorted(str(p.relative_to(tmp_path / "ours")) for p in (tmp_path / "ours").rglob("*.*"))
@@ -147,10 +147,9 @@ def test_our_own_layout_is_the_same_model_without_pickles(model, expected, tmp_p
         for name, tensor in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[name], tensor)
     views = read.views.generate(portrait(expected), 4, 4, 3.0, 0.0)
-    torch.testing.assert_close(views, expected["output.eta0"], atol=1e-4, rtol=0)
+    assert_same_views(views, expected["output.eta0"])
 
 
-@golden
 def test_few_steps_of_dpm_solver_come_close_to_many_of_ddim(model, expected):
     image = portrait(expected)
     many = model.views.generate(image, 4, 40, 3.0, 0.0)
@@ -159,9 +158,8 @@ def test_few_steps_of_dpm_solver_come_close_to_many_of_ddim(model, expected):
     assert dpm < ddim
 
 
-@golden
-def test_half_precision_stays_near(model, expected):
-    half = FaceLift.from_pretrained(RELEASED, device="cpu", dtype="float16")
+def test_half_precision_stays_near(whole, expected):
+    half = FaceLift.from_pretrained(whole, device="cpu", dtype="float16")
     assert (
         half.views.unet.conv_in.weight.dtype
         == half.reconstructor.blocks[0].mlp[0].weight.dtype
@@ -177,7 +175,6 @@ def test_half_precision_stays_near(model, expected):
 # --- the full size
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="needs the names and shapes of the released tensors")
 def test_every_full_size_tensor_has_a_home():
     shapes = json.loads((GOLDEN / "full_size_shapes.json").read_text())
     views, reconstructor = (
@@ -214,14 +211,12 @@ PARTS = [
 ]
 
 
-@golden
 @pytest.mark.parametrize("part", PARTS)
 def test_a_missing_part_is_named(folder, part):
     (folder / part).unlink()
     refused(folder, part, "missing")
 
 
-@golden
 @pytest.mark.parametrize("part", [p for p in PARTS if not p.endswith("vocab.json")])
 def test_a_truncated_file_is_named(folder, part):
     data = (folder / part).read_bytes()
@@ -229,7 +224,6 @@ def test_a_truncated_file_is_named(folder, part):
     refused(folder, part)
 
 
-@golden
 @pytest.mark.parametrize("part", ["unet", "vae", "image_encoder", "text_encoder", "image_normalizer"])
 def test_a_tensor_of_another_shape_is_named(folder, part):
     path = next((folder / PIPELINE / part).glob("*.safetensors"))
@@ -239,7 +233,6 @@ def test_a_tensor_of_another_shape_is_named(folder, part):
     assert "[3, 5]" in refused(folder, name.rsplit(".", 1)[-1])
 
 
-@golden
 def test_a_reconstructor_of_another_shape_is_named(folder):
     state = torch.load(folder / CHECKPOINT, weights_only=True)
     state["model"]["pixel_gaussian_decoder.1.weight"] = torch.zeros(3, 64)
@@ -251,7 +244,6 @@ def test_a_reconstructor_of_another_shape_is_named(folder):
     refused(folder, CHECKPOINT, "'model'")
 
 
-@golden
 @pytest.mark.parametrize("protocol", ["torch", "plain"])
 def test_code_in_a_pickle_is_not_run(folder, tmp_path, protocol):
     class Bomb:
@@ -267,27 +259,24 @@ def test_code_in_a_pickle_is_not_run(folder, tmp_path, protocol):
     assert not (tmp_path / "run").exists()
 
 
-@golden
 @pytest.mark.parametrize("value", ["{", "[]", "{}", '{"sample_size": "large"}'])
 def test_a_damaged_configuration_is_named(folder, value):
     (folder / PIPELINE / "unet/config.json").write_text(value)
     refused(folder, str(folder))
 
 
-@golden
-def test_the_packaged_model_needs_no_transformers(tmp_path):
+def test_the_packaged_model_needs_no_transformers(whole):
     """And the released one says what to install."""
     code = (
         "import sys; sys.modules['transformers'] = None\n"
         "from facelift import FaceLift\n"
         "FaceLift.from_pretrained(device='cpu')\n"
-        f"FaceLift.from_pretrained({str(RELEASED)!r}, device='cpu')"
+        f"FaceLift.from_pretrained({str(whole)!r}, device='cpu')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stderr.strip().endswith("install it with pip install 'facelift[paper]'.")
 
 
-@golden
 def test_settings_of_a_folder_decide(model, tmp_path, expected):
     """What a model asks of the pipeline is read from its folder: keep the portrait, and the front is it."""
     model.save_pretrained(tmp_path)

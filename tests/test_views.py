@@ -2,12 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
-from safetensors.torch import load_file
+from released import GOLDEN, expected_views, weights_of
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -17,8 +16,6 @@ from facelift.reconstruct.gslrm import Block, _People
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views.autoencoder import SURE, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
-
-SHARED = Path(__file__).parents[2] / "shared/golden"  # the U-Net's golden file is too large to carry
 
 
 def tiny(drafts=False, **sampling):
@@ -56,21 +53,19 @@ def tiny(drafts=False, **sampling):
     return ViewGenerator(config).eval()
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the golden U-Net, 9 MB")
-def test_reproduces_the_reference_unet():
-    tensors = load_file(SHARED / "mvunet_tiny.safetensors")
-    unet = build_unet(json.loads((SHARED / "mvunet_tiny_config.json").read_text())).eval()
-    unet.load_state_dict(
-        {k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")}
-    )
-    with torch.no_grad():
-        got = unet(
-            tensors["input.sample"],
-            tensors["input.timestep"],
-            tensors["input.encoder_hidden_states"],
-            class_labels=tensors["input.class_labels"],
-        ).sample
-    torch.testing.assert_close(got, tensors["output.sample"], atol=1e-4, rtol=1e-4)
+@torch.no_grad()
+def test_the_unet_is_facelifts_own():
+    """Its 444 tensors and what FaceLift's own code makes of two guided halves of six views."""
+    unet = build_unet(json.loads((GOLDEN / "released.json").read_text())["files"]["unet/config.json"]).eval()
+    unet.load_state_dict(weights_of("unet"))
+    golden = {k.removeprefix("unet."): v for k, v in expected_views().items() if k.startswith("unet.")}
+    got = unet(
+        golden["sample"],
+        golden["timestep"],
+        golden["encoder_hidden_states"],
+        class_labels=golden["class_labels"],
+    ).sample
+    torch.testing.assert_close(got, golden["output"], atol=1e-4, rtol=1e-4)
 
 
 def test_front_view_attention_is_softmax_over_front_and_own_tokens():
