@@ -1,0 +1,148 @@
+"""Makes the pictures of README and docs with this version of the product: python dev/pictures.py
+
+From examples/portrait.jpg and the packaged model, in a minute on two cores, into docs/images: portrait.png
+(what `facelift reconstruct` writes as output.png), turntable.webp, and architecture.svg with its thumbnails.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facelift import FaceLift, Head
+from facelift.cameras import canonical_rig, turntable_rig
+from facelift.formats.png import tile, write_png
+from facelift.portrait import prepare_portrait
+from facelift.reconstruct.draft import draft
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs/images"
+PHOTO = ROOT / "examples/portrait.jpg"
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 420" font-family="Helvetica, sans-serif">
+<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" markerHeight="5" orient="auto">
+<path d="M0 0L8 4L0 8z" fill="#3949ab"/></marker></defs>
+<rect width="1000" height="420" rx="12" fill="#ffffff"/>
+{}
+</svg>
+"""
+FRAMES, SIDE, MILLISECONDS = 72, 320, 60  # of the turntable
+
+
+def main() -> None:
+    """Make all three."""
+    model = FaceLift.from_pretrained()
+    head, unrefined = model(PHOTO), model(PHOTO, refinement=0)
+    renders = head.render(canonical_rig(head.portrait.shape[-1]))
+    write_png(IMAGES / "portrait.png", tile(torch.cat([head.views, renders]), columns=len(head.views)))
+    write_turntable(head)
+    portrait = prepare_portrait(PHOTO, model.size, segmenter=model.segmenter)
+    with model.autocast():
+        warped = draft(model.reconstructor, portrait.image, portrait.alpha).images
+    photo, rig = Image.open(PHOTO).convert("RGB"), canonical_rig(320)[[1]]
+    before, after = unrefined.render(rig)[0], head.render(rig)[0]
+    write_architecture(photo, head.portrait, warped[[1, 2, 5]], head.views, before, after)
+
+
+def write_turntable(head: Head) -> None:
+    """One turn as an animated WebP, which README pages play without a click."""
+    frames = [picture(x) for x in head.render(turntable_rig(FRAMES, SIDE, elevation=10.0))]
+    frames[0].save(
+        IMAGES / "turntable.webp",
+        save_all=True,
+        append_images=frames[1:],
+        duration=MILLISECONDS,
+        loop=0,
+        quality=75,
+        method=6,
+    )
+
+
+def picture(image: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] as a PIL image."""
+    return Image.fromarray(image.mul(255).round().byte().movedim(0, -1).cpu().numpy())
+
+
+def thumbnail(image: Image.Image | Tensor, x: float, y: float, side: float) -> str:
+    """An SVG element that holds the image itself, so that the file needs nothing beside it."""
+    image = picture(image) if isinstance(image, Tensor) else image
+    image = image.copy()
+    image.thumbnail((160, 160))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    data = base64.b64encode(file.getvalue()).decode()
+    place = f'x="{x}" y="{y}" width="{side}" height="{side}"'
+    return (
+        f'<image {place} href="data:image/jpeg;base64,{data}"/><rect {place} fill="none" stroke="#c5cae9"/>'
+    )
+
+
+def write_architecture(
+    photo: Image.Image, portrait: Tensor, warped: Tensor, views: Tensor, before: Tensor, after: Tensor
+) -> None:
+    """The rooms, and what goes from one to the next."""
+    parts = [
+        room(16, 40, 168, 232, "portrait/", "find the face, frame it,", "cut it out"),
+        room(
+            206,
+            40,
+            330,
+            232,
+            "views/",
+            "stage 1: warp the photo's pixels to each view,",
+            "imagine the rest by diffusion",
+        ),
+        room(558, 40, 128, 232, "reconstruct/", "stage 2: six views", "to Gaussians"),
+        room(708, 40, 128, 232, "refine/", "fit them to", "the views"),
+        room(858, 40, 126, 108, "render/", "Gaussians to pixels,", "differentiable"),
+        room(858, 164, 126, 108, "formats/", "PLY, meshes,", "video, pages"),
+        room(16, 330, 168, 74, "synth/", "people, scenes, pictures", "from CC0 assets"),
+        room(206, 330, 150, 74, "data/", "heads on disk:", "layout, reader, split"),
+        room(378, 330, 158, 74, "train/", "one task for each", "network"),
+        room(558, 330, 128, 74, "evaluate/", "measures, baselines,", "reports"),
+        room(708, 330, 128, 74, "cli/", "the command, one", "file for each job"),
+        room(858, 330, 126, 74, "cameras.py", "gaussians.py,", "devices.py, …"),
+    ]
+    parts += [thumbnail(photo, 26, 112, 68), thumbnail(portrait, 106, 112, 68)]
+    parts += [caption(60, 196, "photo"), caption(140, 196, "portrait")]
+    parts += [thumbnail(x, 216 + 53 * i, 112, 50) for i, x in enumerate(warped)]
+    parts += [caption(292, 176, "warped views, unknown in blue")]
+    parts += [thumbnail(x, 216 + 53 * i, 196, 50) for i, x in enumerate(views)]
+    parts += [caption(372, 260, "six views, the portrait first")]
+    parts += [thumbnail(before, 574, 112, 96), thumbnail(after, 724, 112, 96)]
+    parts += [caption(622, 226, "3D Gaussians"), caption(772, 226, "the head")]
+    arrows = [(184, 156, 206, 156), (536, 156, 558, 156), (686, 156, 708, 156), (836, 94, 858, 94)]
+    arrows += [(836, 218, 858, 218), (184, 367, 206, 367), (356, 367, 378, 367)]
+    arrows += [(457, 330, 457, 272), (622, 272, 622, 330)]
+    parts += [
+        f'<path d="M{a} {b}L{c} {d}" stroke="#3949ab" stroke-width="2" marker-end="url(#tip)"/>'
+        for a, b, c, d in arrows
+    ]
+    parts += [caption(482, 304, "weights"), caption(652, 304, "heads")]
+    parts += [caption(500, 26, "pipeline.py: a photo becomes a head", 15)]
+    svg = SVG.format("\n".join(parts))
+    (IMAGES / "architecture.svg").write_text(svg, encoding="utf-8")
+
+
+def room(x: int, y: int, width: int, height: int, name: str, *lines: str) -> str:
+    """A box with a room's name and what happens there."""
+    box = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="#f5f6fc" stroke="#9fa8da"/>'
+    head = f'<text x="{x + 10}" y="{y + 22}" font-size="14" font-weight="bold" fill="#1a237e">{name}</text>'
+    rest = [
+        f'<text x="{x + 10}" y="{y + 40 + 16 * i}" font-size="12" fill="#333333">{line}</text>'
+        for i, line in enumerate(lines)
+    ]
+    return "".join([box, head, *rest])
+
+
+def caption(x: float, y: float, text: str, size: int = 11) -> str:
+    """A line of text about its middle."""
+    return f'<text x="{x}" y="{y}" font-size="{size}" fill="#555555" text-anchor="middle">{text}</text>'
+
+
+if __name__ == "__main__":
+    main()
