@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facelift.data.reader import HeadFolder
 from facelift.portrait.align import locate_square
 from facelift.portrait.find import find_faces
-from facelift.train.data import HeadFolder
 from facelift.train.loop import draws
 from facelift.train.portrait import PortraitTraining, Scenes
 from facelift.weights import find_model, load_segmenter

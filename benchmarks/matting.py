@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from facelift.data.reader import HeadFolder
 from facelift.formats.png import write_png
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
 from facelift.portrait.matte import remove_background
-from facelift.train.data import HeadFolder
 from facelift.train.loop import draws
 from facelift.train.portrait import PortraitTraining, Scenes
 from facelift.weights import find_model, load_segmenter

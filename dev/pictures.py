@@ -11,6 +11,7 @@ import io
 from pathlib import Path
 
 import torch
+from facelift.reconstruct.draft import draft
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +19,6 @@ from facelift import FaceLift, Head
 from facelift.cameras import canonical_rig, turntable_rig
 from facelift.formats.png import tile, write_png
 from facelift.portrait import prepare_portrait
-from facelift.reconstruct.draft import draft
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"

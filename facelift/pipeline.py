@@ -24,11 +24,11 @@ from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
-from facelift.reconstruct.draft import imagine
-from facelift.reconstruct.refine import refine
+from facelift.refine import refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
+from facelift.views.warp import generate_views
 from facelift.weights import Settings
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
@@ -175,7 +175,7 @@ class FaceLift:
             scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.
             matting, prepared: see `facelift.portrait.prepare_portrait`. The views of a prepared portrait have
                 its size if the model can work at any.
-            refinement: steps of `facelift.reconstruct.refine`; None is the model's own, 0 leaves it out.
+            refinement: steps of `facelift.refine`; None is the model's own, 0 leaves it out.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
         """
@@ -186,9 +186,9 @@ class FaceLift:
             self._check_size(portrait.image.shape[-1])
             image, matte = portrait.image.to(self.device), portrait.alpha.to(self.device)
         with timings("views"), self.autocast():
-            imagined = imagine(
+            generated = generate_views(
                 self.views,
-                self.reconstructor,
+                self._distances,
                 image,
                 matte,
                 seed=seed,
@@ -199,14 +199,14 @@ class FaceLift:
                 sliced=self.memory != "fast",
                 progress=progress,
             )
-            views, coverage = imagined.images, imagined.coverage
+            views, coverage = generated.images, generated.coverage
             if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
                 views[0], coverage[0] = image, matte
         with timings("reconstruction"):
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             steps = self.settings.refinement if refinement is None else refinement
-            gaussians = refine(gaussians, views, self._rig(views), steps, coverage, imagined.known)
+            gaussians = refine(gaussians, views, self._rig(views), steps, coverage, generated.confidence)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
@@ -223,6 +223,10 @@ class FaceLift:
             gaussians = self.reconstructor.reconstruct(views, self._rig(views))
         steps = self.settings.refinement if refinement is None else refinement
         return refine(gaussians, views, self._rig(views), steps, coverage if coverage.shape[1] else None)
+
+    def _distances(self, image: Tensor, camera: Cameras) -> Tensor:
+        with resident(self.reconstructor, self.device):
+            return self.reconstructor.distances(image, camera)
 
     def _check_size(self, size: int) -> None:
         cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)

@@ -47,7 +47,7 @@ class Settings:
     Attributes:
         keep_portrait: the first view is replaced by the portrait, which it shows; otherwise it is taken as
             the model imagines it, as FaceLift does.
-        refinement: steps of `facelift.reconstruct.refine`; FaceLift has none.
+        refinement: steps of `facelift.refine`; FaceLift has none.
         dtype: in which numbers to compute, by device.
         license: of the weights.
     """

@@ -12,8 +12,11 @@ import torch
 pytest.importorskip("moderngl")
 
 from facelift.cameras import canonical_rig, orbit_rig
+from facelift.data.split import BENCH_SEEDS, is_held_out
 from facelift.errors import UserError
-from facelift.evaluate.bench import (
+from facelift.evaluate.sets import TestSet
+from facelift.synth.assets import Assets
+from facelift.synth.bench import (
     BENCH_HEADS_V1,
     Bench,
     checksum_of,
@@ -22,9 +25,6 @@ from facelift.evaluate.bench import (
     parameters,
     people_of,
 )
-from facelift.evaluate.sets import TestSet
-from facelift.split import BENCH_SEEDS, is_held_out
-from facelift.synth.assets import Assets
 
 ASSETS = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs MakeHuman's assets")

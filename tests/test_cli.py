@@ -429,10 +429,10 @@ def test_compare(monkeypatch, capsys):
 
 def test_bench(monkeypatch):
     calls = []
-    module = types.ModuleType("facelift.evaluate.bench")
+    module = types.ModuleType("facelift.synth.bench")
     module.BENCH_HEADS_V1, module.draft_of = "the set", lambda bench: f"draft of {bench}"
     module.make_bench = lambda *arguments: calls.append(arguments) or []
-    monkeypatch.setitem(sys.modules, "facelift.evaluate.bench", module)
+    monkeypatch.setitem(sys.modules, "facelift.synth.bench", module)
     assert run("bench", "there", "--assets", "data") == 0
     assert run("bench", "there", "--assets", "data", "--draft") == 0
     assert calls == [(Path("there"), Path("data"), bench) for bench in ("the set", "draft of the set")]

@@ -13,6 +13,8 @@ from heads import write_ball, write_balls
 from PIL import Image
 
 from facelift.cameras import canonical_rig, orbit, orbit_rig
+from facelift.data.reader import HeadFolder, Views
+from facelift.data.split import folder_name
 from facelift.errors import UserError
 from facelift.evaluate import Report, evaluate, learned
 from facelift.evaluate.baselines import MeanHead, MeanImages, billboard, colored, rendered
@@ -38,8 +40,6 @@ from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head
 from facelift.portrait import prepare_portrait
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.split import folder_name
-from facelift.train.data import HeadFolder, Views
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 
 SIZE = 64

@@ -9,10 +9,10 @@ from heads import write_balls, write_config
 from PIL import Image
 from torch.nn import functional as F
 
+from facelift.data.parts import OTHER, PARTS
+from facelift.data.reader import HeadFolder
 from facelift.errors import UserError
-from facelift.synth.scene import OTHER, PARTS
 from facelift.train import run
-from facelift.train.data import HeadFolder
 from facelift.train.features import KINDS, Features, FeaturesConfig, load_features, perceptual_loss
 
 SMILE = "expression/units/asian/smile"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from balls import STAND_INS
 
+from facelift.data.reader import HeadFolder
+from facelift.data.streaming import LiveHeads
 from facelift.errors import UserError
 from facelift.synth import dataset
 from facelift.train import live
-from facelift.train.data import HeadFolder
-from facelift.train.live import LiveHeads
 
 CPU = torch.device("cpu")
 

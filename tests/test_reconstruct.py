@@ -15,14 +15,14 @@ from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead
 from facelift.devices import hold
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.reconstruct.carve import HALF_DEPTH, nearest_matter
 from facelift.reconstruct.detail import Detail
-from facelift.reconstruct.draft import UNKNOWN, draft, imagine
-from facelift.reconstruct.refine import refine
 from facelift.reconstruct.released import from_released
-from facelift.reconstruct.surface import closed, neighbours, normals, painted
-from facelift.reconstruct.surfels import surfels
+from facelift.refine import refine
+from facelift.refine.surface import fill_gaps, neighbours, normals, recolour_from_views
 from facelift.render import render
+from facelift.views.surfels import surfels
+from facelift.views.visibility import HALF_DEPTH, nearest_possible_depth
+from facelift.views.warp import UNKNOWN, generate_views, warp_views
 
 GOLDEN = Path(__file__).parent / "golden"
 MINI = GSLRMConfig(
@@ -304,17 +304,17 @@ class GreenBall(torch.nn.Linear):
         return 1 - matte * torch.tensor([1.0, 0.0, 1.0])[:, None, None], matte
 
 
-def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
+def test_warped_views_are_the_front_view_seen_from_all_six_cameras():
     reconstructor = GreenBall()
     portrait, matte = reconstructor.portrait()
-    drafts = draft(reconstructor, portrait, matte)
-    views, known = drafts.images, drafts.known
+    warped = warp_views(reconstructor.distances, portrait, matte)
+    views, confidence = warped.images, warped.confidence
     ((image, camera),) = reconstructor.given
     assert torch.equal(image, portrait)
     torch.testing.assert_close(camera.w2c, canonical_rig(256).w2c[:1])
-    assert torch.equal(views[0], portrait) and torch.equal(drafts.coverage[0], matte)
+    assert torch.equal(views[0], portrait) and torch.equal(warped.coverage[0], matte)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(draft(reconstructor, portrait, matte).images, views), (
+        assert torch.equal(warp_views(reconstructor.distances, portrait, matte).images, views), (
             "places are exact in any case"
         )
     ink = ((views[1:, 1] - views[1:, 0]) > 0.5).float()
@@ -324,15 +324,15 @@ def test_a_draft_is_the_front_view_seen_from_all_six_cameras():
     assert back < 104 and front_right > 148 and front_left > 148, (
         "on the left from behind, on the right before"
     )
-    assert (known[0] == 1).all()
+    assert (confidence[0] == 1).all()
     for i, column in ((1, front_right), (5, front_left)):
-        assert known[i, 0, 128, int(column)] > 0.9, "the ball's near side is as good as a photo"
-    assert known[3, 0, 128, int(back)] == 0, "from behind, who knows what is before it"
+        assert confidence[i, 0, 128, int(column)] > 0.9, "the ball's near side is as good as a photo"
+    assert confidence[3, 0, 128, int(back)] == 0, "from behind, who knows what is before it"
     for i in range(1, 6):
-        assert known[i, 0, :64].min() == 1 and views[i, :, :64].min() == 1, "nothing is above the ball"
+        assert confidence[i, 0, :64].min() == 1 and views[i, :, :64].min() == 1, "nothing is above the ball"
     unknown = (views[1:] - torch.tensor(UNKNOWN)[:, None, None]).abs().amax(dim=1) < 0.05
     assert unknown[1, :, 132:].sum() < 0.1 * unknown[1, :, :128].sum(), "its shadow lies behind the ball"
-    assert not (known[1:, 0] > 0)[unknown].any()
+    assert not (confidence[1:, 0] > 0)[unknown].any()
 
 
 def test_imagined_views_keep_what_is_known_and_their_own_matte():
@@ -343,14 +343,14 @@ def test_imagined_views_keep_what_is_known_and_their_own_matte():
             return torch.cat([torch.full((6, 3, 256, 256), 0.9), torch.full((6, 1, 256, 256), 0.6)], dim=1)
 
     portrait, matte = torch.full((3, 256, 256), 0.95), GreenBall().portrait()[1]
-    imagined = imagine(Imagining(), GreenBall(), portrait, matte)
+    imagined = generate_views(Imagining(), GreenBall().distances, portrait, matte)
     assert torch.equal(imagined.images[0], portrait), "the photo keeps its whites"
     assert torch.equal(imagined.coverage[0], matte)
-    unknown = imagined.known[:, 0] == 0
+    unknown = imagined.confidence[:, 0] == 0
     assert unknown.any()
     assert (imagined.images.movedim(1, -1)[unknown] == 0.9).all()
     assert (imagined.coverage[:, 0][unknown] == 0.6).all()
-    empty = imagined.known[1:, 0, :20] == 1
+    empty = imagined.confidence[1:, 0, :20] == 1
     assert empty.any() and (imagined.coverage[1:, 0, :20][empty] == 0).all(), "above the ball is nothing"
 
 
@@ -432,7 +432,7 @@ def test_what_a_view_rules_out():
     _, directions = rig[[0]].rays()
     depth = ball(rig[[0]], (0.0, 0.0, 0.0), radius) * directions[0, ..., 1]  # the camera looks along y
     depth = torch.where(depth.isfinite(), depth, torch.inf)
-    nearest = nearest_matter(depth, rig[[0]], rig[1:])[:, 0]
+    nearest = nearest_possible_depth(depth, rig[[0]], rig[1:])[:, 0]
     assert nearest.shape == (5, 128, 128)
     limb = 2.7 * math.tan(math.asin(radius / 2.7))  # where the shadow's edge crosses the plane y = 0
     right = nearest[1, 64]  # seen from world x < 0; the face's side is on the right
@@ -497,11 +497,11 @@ def test_refinement_trusts_the_photo_more_than_imagined_views():
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue
     known = torch.zeros(6, 1, 96, 96)
     known[0] = 1
-    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known=known)
+    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, confidence=known)
     errors = _errors(refined, cameras, lies)
     assert errors[0] < errors[1:].min() / 2
     known[3] = 1
-    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, known=known)
+    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, confidence=known)
     assert _errors(surer, cameras, lies)[3] < errors[3]
 
 
@@ -523,7 +523,7 @@ def together(*clouds):
 
 
 def widened(gaussians):
-    return closed(gaussians, neighbours(gaussians)[1])
+    return fill_gaps(gaussians, neighbours(gaussians)[1])
 
 
 def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
@@ -560,7 +560,7 @@ def test_what_stands_out_of_a_surface_goes_back_into_it(monkeypatch):
 
     smooth = roughness()
     assert smooth < 0.004
-    monkeypatch.setattr("facelift.reconstruct.refine.FLAT", 0.0)
+    monkeypatch.setattr("facelift.refine.fit.FLAT", 0.0)
     assert roughness() > 2 * smooth
 
 
@@ -588,13 +588,13 @@ def test_paint_comes_from_the_views_that_see_a_gaussian_and_most_from_the_photo(
     views[0], views[3] = red[:, None, None], green[:, None, None]
     known = torch.zeros(6, 1, 128, 128)
     known[0] = 1
-    colors = painted(both, views, cameras, known).colors
+    colors = recolour_from_views(both, views, cameras, known).colors
     inside = both.means[:, [0, 2]].abs().amax(-1) < 0.4
     before, behind = inside & (both.means[:, 1] < 0), inside & (both.means[:, 1] > 0)
     torch.testing.assert_close(colors[before], red.expand_as(colors[before]), atol=0.15, rtol=0)
     assert (colors[behind, 0] < 0.2).all(), "the photo's colour does not go through to the back"
     assert (colors[behind, 1] > 0.35).all()
-    white = painted(both, torch.ones_like(views), cameras, known)
+    white = recolour_from_views(both, torch.ones_like(views), cameras, known)
     assert torch.equal(white.sh0, both.sh0), "background is nobody's colour"
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from facelift.cameras import canonical_rig
+from facelift.data.parts import part_id
 from facelift.errors import UserError
 from facelift.synth import glasses, groom, hats, mouth, paint, patterns, regions
 from facelift.synth.assets import Assets
@@ -18,7 +19,6 @@ from facelift.synth.hats import Hat
 from facelift.synth.meshes import smooth_normals
 from facelift.synth.opengl import Renderer
 from facelift.synth.person import ETHNICITIES, MOODS, expression, sample_person
-from facelift.synth.scene import part_id
 
 MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 EYE_LINE = 7.28

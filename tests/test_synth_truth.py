@@ -9,13 +9,14 @@ from PIL import Image
 from test_synth_render import ASSETS, card, needs_assets, scene, sphere
 
 from facelift.cameras import canonical_rig, orbit_rig
+from facelift.data.parts import OTHER, PARTS, part_id
+from facelift.data.schema import Contents
 from facelift.errors import UserError
 from facelift.synth import pack
 from facelift.synth.assets import Assets
 from facelift.synth.head import draw_head
 from facelift.synth.landmarks import EYEBALLS, FRONTS, VERTICES, locate, see
-from facelift.synth.layout import Contents
-from facelift.synth.scene import OTHER, PARTS, part_id
+from facelift.synth.writer import encode
 
 SEEDS = (1001, 1005, 1011)
 
@@ -82,7 +83,7 @@ def test_files_give_back_what_was_drawn(renderer, monkeypatch, tmp_path):
     monkeypatch.setattr(head, "build_scene", lambda person, assets: person.build())
     contents = Contents("canonical", 6, 48)
     drawn = draw_head(3, None, renderer, contents.cameras)
-    for name, data in contents.encode("head_000003", drawn).items():
+    for name, data in encode(contents, "head_000003", drawn).items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     normals, parts = (Image.open(tmp_path / f"{name}_002.png") for name in ("normals/normal", "parts/part"))

@@ -14,23 +14,23 @@ from PIL import Image
 from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, orbit_rig
+from facelift.data.reader import HeadFolder, Views
+from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
 from facelift.portrait.align import Portrait
 from facelift.portrait.segment import Sight, as_input
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.render import render
-from facelift.split import HELD_OUT_SEEDS
 from facelift.train import run
 from facelift.train.augment import random_mirror
 from facelift.train.backgrounds import random_background
 from facelift.train.critic import Critic, contest, critic_loss, deception_loss
-from facelift.train.data import HeadFolder, Views
 from facelift.train.features import Features, FeaturesConfig
 from facelift.train.loop import Muon, draws, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining, geometry_losses
+from facelift.train.unposed import WildFolder
 from facelift.train.views import ViewsTask, ViewsTraining
-from facelift.train.wild import WildFolder
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_reconstructor, load_segmenter, load_views, save_model
 
@@ -486,7 +486,7 @@ def photos(tmp_path, monkeypatch):
             raise UserError("No face found in wall.png.")
         return Portrait(1 - disc * torch.tensor([0.2, 0.5, 0.8])[:, None, None], disc, 1)
 
-    monkeypatch.setattr("facelift.train.wild.prepare_portrait", prepare)
+    monkeypatch.setattr("facelift.train.unposed.prepare_portrait", prepare)
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("face.png", "wall.png", "notes.txt"):

@@ -19,7 +19,7 @@ def bench(
 
     It takes hours; a run that was stopped goes on where it was.
     """
-    from facelift.evaluate.bench import BENCH_HEADS_V1, draft_of, make_bench
+    from facelift.synth.bench import BENCH_HEADS_V1, draft_of, make_bench
 
     made = make_bench(out, assets, draft_of(BENCH_HEADS_V1) if draft else BENCH_HEADS_V1)
     print(f"{len(made)} heads in {out}")

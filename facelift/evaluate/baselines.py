@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
+from facelift.data.reader import Views
 from facelift.evaluate.metrics import COVERED, Answer
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.render import render
-from facelift.train.data import Views
 
 CELL = 4  # pixels of a 256 px view along one Gaussian of the mean head
 WHITE = 0.98  # a pixel with all channels above is background

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facelift.synth.layout import PERSON_FILE
+from facelift.data.schema import PERSON_FILE
 
 GROUPS = (  # in the order in which they are shown
     "light skin",

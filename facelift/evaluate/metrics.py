@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from facelift.data.reader import Views
 from facelift.errors import UserError
-from facelift.train.data import Views
 
 try:
     from torchmetrics.functional.classification import binary_jaccard_index

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from facelift.cameras import Cameras, canonical_rig, orbit
+from facelift.data.reader import HeadFolder, Views, resized
 from facelift.evaluate.baselines import (
     WHITE,
     MeanHead,
@@ -33,7 +34,6 @@ from facelift.evaluate.metrics import Answer, Measure, Question, rounded
 from facelift.evaluate.sets import Sample, TestSet, matching
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head, Progress
-from facelift.train.data import HeadFolder, Views, resized
 
 QUESTIONS = {
     "views": "the front view in, the five other canonical views out (stage 1)",

@@ -6,7 +6,7 @@ A set is one of these, or a folder of several, as `light_0/` and `light_1/` of t
     HEAD/                           all views of a head in one folder (FaceLift's "gslrm"), where the six are
                                     known by their cameras; or the six alone (FaceLift's "mvdiffusion")
 
-Heads that were trained on (`facelift.split`) are left out, and so are heads in shards. The same HEAD in
+Heads that were trained on (`facelift.data.split`) are left out, and so are heads in shards. The same HEAD in
 several parts is one person.
 """
 
@@ -23,11 +23,11 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig
+from facelift.data.reader import HeadFolder, Views
+from facelift.data.schema import CAMERAS_FILE, depth_name
+from facelift.data.split import seed_of
 from facelift.errors import UserError
 from facelift.evaluate.groups import groups_of
-from facelift.split import seed_of
-from facelift.synth.layout import CAMERAS_FILE, depth_name
-from facelift.train.data import HeadFolder, Views
 
 
 @dataclass(frozen=True)

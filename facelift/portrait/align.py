@@ -16,6 +16,7 @@ from torch import Tensor
 
 from facelift.choices import Matting
 from facelift.errors import UserError
+from facelift.images import WHITE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.load import Photo, load_photo, on_white
 from facelift.portrait.matte import prior, remove_background, unmix
@@ -29,7 +30,6 @@ FACE_SIDE = 0.3310
 FACE_CENTRE = (0.4946, 0.5568)
 
 MAX_HEM = 0.08  # share of the square's height by which a body is continued below the end of the photo
-WHITE = 0.98  # what is brighter in all channels is background
 LOOK_SIDE = 256  # pixels of the square in which landmarks are looked for
 UNLIKELY_SIZE, UNLIKELY_SHIFT = 0.25, 0.1  # logarithm, and share of the side: no box is so far off
 WORK_SIDE = 512  # matting is done at this side at least: in fewer pixels there are no hairs to find

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelift.cameras import Cameras
+from facelift.data.schema import SAMPLES
 from facelift.errors import UserError
-from facelift.synth.renderers import SAMPLES
 from facelift.synth.scene import Floats, Part, Scene
 
 ENGINE = "FACELIFT_CYCLES"

@@ -1,9 +1,10 @@
 """Makes a data set of synthetic heads, in one process or in many, and can be stopped at any moment.
 
 Head k of a run has seed `seed + k`. It lies in a folder or in a WebDataset shard of `out`, with the files
-that `layout.py` names; `OUT/data_<layout>_train.txt` and `..._val.txt` list the folders or shards, one a
-line. A run that was killed is started again with the same command: what is whole stays, what is damaged or
-missing is drawn. Training can go on beside a run and take in each head as it comes (`facelift.train.live`).
+that `facelift.data.schema` names; `OUT/data_<layout>_train.txt` and `..._val.txt` list the folders or
+shards, one a line. A run that was killed is started again with the same command: what is whole stays, what
+is damaged or missing is drawn. Training can go on beside a run and take in each head as it comes
+(`facelift.data.streaming`).
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from typing import get_args
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from facelift import split
 from facelift.choices import RendererName, Rig, Storage, Truth
+from facelift.data import split
+from facelift.data.folders import Folders
+from facelift.data.schema import LAYOUTS, SAMPLES, Contents, Files
+from facelift.data.shards import Shards
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
-from facelift.synth import crews
 from facelift.synth.assets import Assets
-from facelift.synth.folders import Folders
 from facelift.synth.head import Sitter, draw_sitter, seat
-from facelift.synth.layout import LAYOUTS, Contents, Files
 from facelift.synth.opengl import Renderer
-from facelift.synth.renderers import SAMPLES, open_renderer
 from facelift.synth.renderers import Renderer as AnyRenderer
-from facelift.synth.shards import Shards
+from facelift.synth.renderers import open_renderer
+from facelift.synth.workers import on_ray, on_this_machine
+from facelift.synth.writer import encode
 
 SIZES = range(32, 2049)
 
@@ -61,7 +63,7 @@ class Artist:
         if self._sitter is None or self._sitter.person.seed != seed:
             self._sitter = seat(seed, assets)
         head = draw_sitter(self._sitter, renderer, contents.cameras, other)
-        return contents.encode(split.folder_name(seed), head)
+        return encode(contents, split.folder_name(seed), head)
 
     @cached_property
     def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
@@ -180,9 +182,9 @@ def synthesize(
 
 def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterator[Done]:
     if ray is not None:
-        yield from crews.on_ray(job, units, ray)
+        yield from on_ray(job, units, ray)
     elif workers > 1 and len(units) > 1:
-        yield from crews.on_this_machine(job, units, workers)
+        yield from on_this_machine(job, units, workers)
     else:
         with job.artist() as artist:
             for unit in units:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facelift.cameras import Cameras
+from facelift.data.parts import part_id
 from facelift.errors import UserError
 from facelift.synth import shaders
 from facelift.synth.light import directions_of, solid_angles
-from facelift.synth.scene import Drawing, Floats, Light, Part, Scene, part_id
+from facelift.synth.scene import Drawing, Floats, Light, Part, Scene
 from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TILES
 
 NEAR, FAR = 0.1, 100.0

@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from facelift.cameras import Cameras
 from facelift.choices import RendererName
+from facelift.data.schema import SAMPLES
 from facelift.errors import UserError
 from facelift.synth.scene import Floats, Scene
-
-SAMPLES = 16
-"""Paths that Cycles traces through a pixel, if not said otherwise."""
 
 
 class Renderer(AbstractContextManager["Renderer"], Protocol):

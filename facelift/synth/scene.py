@@ -9,30 +9,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-PARTS = (
-    "background",
-    "skin",
-    "eyes",
-    "brows",
-    "lashes",
-    "teeth",
-    "tongue",
-    "hair",
-    "beard",
-    "clothes",
-    "glasses",
-    "hat",
-)
-"""Names of parts in the order of their numbers in a segmentation; the background is no part, but a number."""
-
-OTHER = 255
-"""The number of a part that has none of these names."""
-
-
-def part_id(name: str) -> int:
-    """The number of a part in a segmentation."""
-    return PARTS.index(name) if name in PARTS else OTHER
-
 
 @dataclass(frozen=True)
 class Part:
@@ -110,7 +86,7 @@ class Drawing:
             centre, in world units; 0 where nothing is.
         normals: (N, H, W, 3) uint8, of that surface, towards the camera's side, in world axes: 0 to 255 is
             -1 to 1, and zero where nothing is.
-        parts: (N, H, W) uint8, which part it is: an index into PARTS, or OTHER.
+        parts: (N, H, W) uint8, which part it is: see `facelift.data.parts`.
     """
 
     rgba: NDArray[np.uint8]

@@ -38,8 +38,9 @@ def run(
 
     The file has up to three parts: `model` (what to build), `training` (the task's own), `loop` (LoopConfig).
 
-    `wild`, a folder of photos, joins the training of views or of the reconstructor (`facelift.train.wild`).
-    With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.train.live`).
+    `wild`, a folder of photos, joins the training of views or of the reconstructor
+    (`facelift.train.unposed`).
+    With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.data.streaming`).
 
     Raises:
         UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.train.augment import random_photometry
-from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
 from facelift.views.autoencoder import Autoencoder, on_white, sample_posterior
 from facelift.views.generator import ViewGenerator, ViewGeneratorConfig

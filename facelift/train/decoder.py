@@ -17,16 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.reconstruct.draft import draft
 from facelift.train.augment import varied
 from facelift.train.autoencoder import matte_loss
 from facelift.train.critic import Critic, contest
-from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
 from facelift.views.autoencoder import Autoencoder, on_white
 from facelift.views.generator import VIEWS
+from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
 
 FOLD = 4  # pixels of a block that the critic sees as one place
@@ -137,11 +137,11 @@ class DecoderTask:
     def _sample(self, portrait: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Drafts, where they stand and latents of a portrait's (4, S, S) five other views, on the CPU."""
         with autocast(self.device):
-            drafts = draft(self.reconstructor, *portrait.split([3, 1]))
+            drafts = warp_views(self.reconstructor.distances, *portrait.split([3, 1]))
             condition = self.generator.autoencoder.encode(drafts.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
             latents = self.generator.predict_at_once(noise, condition)[0]
-        return drafts.images[1:].cpu(), drafts.known[1:].cpu(), latents[1:].float().cpu()
+        return drafts.images[1:].cpu(), drafts.confidence[1:].cpu(), latents[1:].float().cpu()
 
     @torch.no_grad()
     def picture(self, model: nn.Module) -> Tensor:

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facelift.data.parts import PARTS
+from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.synth.scene import PARTS
 from facelift.train.augment import random_photometry
-from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last
 from facelift.weights import load_weights, save_model
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
@@ -19,7 +20,6 @@ from facelift.portrait.matte import prior
 from facelift.portrait.segment import MAP, Segmenter, SegmenterConfig, Sight, as_input
 from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
-from facelift.train.data import HeadFolder
 from facelift.train.loop import channels_last, draws
 from facelift.train.photographs import camera
 from facelift.weights import load_weights, save_model, take_weights

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, joined
+from facelift.data.reader import Views, side_by_side
+from facelift.data.split import seed_of
+from facelift.data.streaming import awaited, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
-from facelift.reconstruct.draft import imagine
 from facelift.render import render, render_each
-from facelift.split import seed_of
 from facelift.train.augment import random_photometry
-from facelift.train.data import Views, side_by_side
 from facelift.train.features import load_features, perceptual_loss
-from facelift.train.live import awaited, open_heads
-from facelift.train.wild import WildFolder
+from facelift.train.unposed import WildFolder
 from facelift.views import ViewGenerator
+from facelift.views.warp import generate_views
 from facelift.weights import load_reconstructor, load_views, save_model, take_weights
 
 SURFACE = 0.06  # depths within a cell that differ less are one surface's (world units)
@@ -49,14 +49,14 @@ class ReconstructorTraining:
     generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
-    alone: how often the front view comes alone, as for a draft (`facelift.reconstruct.draft`); what it cannot
+    alone: how often the front view comes alone, as for a draft (`facelift.views.warp`); what it cannot
         show is asked of nobody, so that only the direct losses remain.
     wild: folder of photos; some samples are of them, with imagined views, and only the photo is compared.
     wild_share: how often that is.
     at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a GPU,
         which is idle with one.
     live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
-        (`facelift.train.live`).
+        (`facelift.data.streaming`).
     """
 
     canonical: str
@@ -226,7 +226,8 @@ class ReconstructorTask:
         if name not in self.cache:
             portrait, coverage = front.to(self.device).split([3, 1])
             with autocast(self.device):
-                views = imagine(self.generator, self.first, portrait, coverage, seed=seed).images
+                distances = self.first.distances
+                views = generate_views(self.generator, distances, portrait, coverage, seed=seed).images
             self.cache[name] = views.half().cpu()
         return torch.cat([front[None, :3], self.cache[name][1:].to(front)])
 

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facelift.data.streaming import open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.reconstruct.draft import draft
 from facelift.train.augment import varied
 from facelift.train.critic import Critic, contest
-from facelift.train.live import open_heads
 from facelift.train.loop import channels_last, draws
 from facelift.train.photographs import photographed
-from facelift.train.wild import WildFolder
+from facelift.train.unposed import WildFolder
 from facelift.views.generator import VIEWS, ViewGenerator
+from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
 
 LEAST_NOISE = 0.1  # variance below which the sample's weight does not rise
@@ -36,7 +36,7 @@ class ViewsTraining:
     data: folder of heads, canonical rig.
     autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
     reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that works
-        from drafts (`facelift.reconstruct.draft`).
+        from drafts (`facelift.views.warp`).
     drop_condition: how often the portrait is dropped whole, for guidance.
     snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
         vanish where all is noise and the portrait alone decides.
@@ -53,7 +53,7 @@ class ViewsTraining:
     wild: folder of photos; some samples are of them, and only the front view counts.
     wild_share: how often that is.
     live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
-        (`facelift.train.live`).
+        (`facelift.data.streaming`).
     """
 
     data: str
@@ -188,7 +188,9 @@ class ViewsTask:
         return sampler.timesteps
 
     def _drafts(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
-        return None if self.reconstructor is None else draft(self.reconstructor, portrait, coverage).images
+        if self.reconstructor is None:
+            return None
+        return warp_views(self.reconstructor.distances, portrait, coverage).images
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         scheduler = self.generator.scheduler

@@ -28,7 +28,7 @@ class ViewGeneratorConfig:
 
     Attributes:
         image_size: side of the square views in pixels.
-        drafts: the condition of each view is a draft of it (`facelift.reconstruct.draft`), not the portrait.
+        drafts: the condition of each view is a draft of it (`facelift.views.warp`), not the portrait.
             The U-Net predicts the clean sample, and has one more output channel than the latents: how much of
             the draft stays, in each cell. What it has right need not pass through a narrow network. The front
             view, which is known, is its own draft.

@@ -1,19 +1,19 @@
 """Who does the work: this process, several on this machine, or a Ray cluster. All go through the same units.
 
-A crew takes a function and units of work and yields what the function returns, in whatever order it comes.
+Each takes a function and units of work and yields what the function returns, in whatever order it comes.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection, get_context, parent_process
-from typing import Any, TypeVar
+from multiprocessing import get_context
+from typing import TypeVar
 
 from facelift.errors import UserError
+from facelift.processes import end_with_parent
 
 T = TypeVar("T")
 Work = Callable[[range], T]
@@ -89,14 +89,3 @@ def _begin() -> None:
     """In a worker: Mesa draws with one thread."""
     os.environ.setdefault("LP_NUM_THREADS", "1")
     end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Have this process end with the one that started it, however that ends."""
-    parent: Any = parent_process()
-
-    def follow() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.errors import UserError
-from facelift.synth.crews import end_with_parent
-from facelift.synth.layout import DEPTH_SCALE
-from facelift.train.data import HeadFolder, Views
+from facelift.processes import end_with_parent
+from facelift.data.schema import DEPTH_SCALE
+from facelift.data.reader import HeadFolder, Views
 
 PATIENCE = 120.0  # seconds to wait for the first head
 AHEAD = 8  # heads that are read before the training takes them in

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
+from facelift.images import not_white
 from facelift.render import render
 
 NEIGHBOURS = 4
 AROUND = 16  # neighbours that tell how the surface lies about a Gaussian
 GROWTH, LARGEST = 3.0, 0.03  # the most that one widens, and up to which standard deviation (world units)
-WHITE = 0.98  # what is brighter is background
 RIM = 5  # pixels around an outline whose colours are mixed with what is behind
 OPAQUE = 0.9  # coverage from which a pixel shows the person alone
 DEEP, SOFT = 0.03, 0.01  # how far behind the surface a Gaussian is hidden, and how gradually (world units)
@@ -51,7 +51,7 @@ def normals(means: Tensor, around: Tensor) -> Tensor:
     return torch.linalg.eigh(offsets.mT @ offsets).eigenvectors[..., 0]
 
 
-def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
+def fill_gaps(gaussians: Gaussians, distances: Tensor) -> Gaussians:
     """Widen Gaussians that stand apart until they reach their neighbours; thickness is left alone.
 
     Args:
@@ -67,34 +67,31 @@ def closed(gaussians: Gaussians, distances: Tensor) -> Gaussians:
     return replace(gaussians, scales=torch.maximum(gaussians.scales, wider))
 
 
-def not_white(images: Tensor) -> Tensor:
-    """(V, 1, H, W) the coverage of (V, 3, H, W) images on white, as far as it can be told: 0 or 1."""
-    return (images.amin(dim=1, keepdim=True) <= WHITE).float()
-
-
-def inside(covered: Tensor) -> Tensor:
+def eroded(covered: Tensor) -> Tensor:
     """What of (V, 1, H, W), 0 or 1, is left without its rim."""
     return -F.max_pool2d(-covered, RIM, 1, RIM // 2)
 
 
-def rims(coverage: Tensor) -> Tensor:
+def boundary_band(coverage: Tensor) -> Tensor:
     """(V, 1, H, W), 1 about the outlines: where coverage is partial, and a few pixels on either side."""
     there, full = (coverage > 1 - OPAQUE).float(), (coverage > OPAQUE).float()
-    return F.max_pool2d(there, RIM, 1, RIM // 2) - inside(full)
+    return F.max_pool2d(there, RIM, 1, RIM // 2) - eroded(full)
 
 
 @torch.no_grad()
-def painted(gaussians: Gaussians, views: Tensor, cameras: Cameras, known: Tensor) -> Gaussians:
+def recolour_from_views(
+    gaussians: Gaussians, views: Tensor, cameras: Cameras, confidence: Tensor
+) -> Gaussians:
     """Give Gaussians the colours of the views that see them, above all of what the photo shows.
 
     Args:
         gaussians: N of them.
         views: (V, 3, H, W) RGB in [0, 1] on white.
         cameras: of the views.
-        known: (V, 1, H, W) in [0, 1] where the views are true.
+        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true and not imagined.
     """
     depths = render(gaussians, cameras).mean_depth
-    trusted = inside(not_white(views)) * (FAITH + known.square())
+    trusted = eroded(not_white(views)) * (FAITH + confidence.square())
     pixels, distance = cameras.project(gaussians.means)
     places = pixels / views.new_tensor([cameras.width, cameras.height]) * 2 - 1
     layers = torch.cat([views, depths, trusted], dim=1)

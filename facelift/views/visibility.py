@@ -1,7 +1,8 @@
-"""What one view rules out: space carving (Kutulakos and Seitz, "A theory of shape by space carving", 2000).
+"""The free space that one view proves: space carving (Kutulakos and Seitz, 2000, "A theory of shape by space
+carving").
 
-Between a camera and the surface that it sees there is nothing, and nothing at all along a pixel that shows
-the background. What other cameras see through such space is the surface behind it, or the background.
+Space between a camera and the surface that it sees is empty, and so is all space behind a background pixel.
+What other cameras see through such space is the surface behind it, or the background.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ REACH, SAMPLES = 1.25, 52  # along a ray, to either side of the world's centre
 COARSER = 2  # a ray for so many pixels
 
 
-def nearest_matter(depth: Tensor, camera: Cameras, others: Cameras) -> Tensor:
-    """How near there may be something, for all that one camera knows.
+def nearest_possible_depth(depth: Tensor, camera: Cameras, others: Cameras) -> Tensor:
+    """The depth at which a surface may begin, as far as one camera can tell.
 
     Args:
         depth: (H, W) z-depth of what `camera` sees, infinite where it sees the background. Beyond its border

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelift import split
+from facelift.data import split
 from facelift.errors import UserError
-from facelift.synth.layout import SUMS_FILE, Contents, Files, flat
+from facelift.data.schema import SUMS_FILE, Contents, Files, flat
 
 HEADS = 50
 """Seeds from one multiple of this to the next share a shard; held-out ones never share it with others."""

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.reconstruct.surface import (
+from facelift.images import not_white
+from facelift.refine.surface import (
     NEIGHBOURS,
-    closed,
+    boundary_band,
+    fill_gaps,
     neighbours,
     normals,
-    not_white,
-    painted,
-    rims,
+    recolour_from_views,
 )
 from facelift.render import render
 
@@ -44,7 +44,7 @@ def refine(
     cameras: Cameras,
     steps: int,
     coverage: Tensor | None = None,
-    known: Tensor | None = None,
+    confidence: Tensor | None = None,
 ) -> Gaussians:
     """Close the surface of the Gaussians, then fit every field of them to an even number of views.
 
@@ -54,8 +54,8 @@ def refine(
         cameras: of the views.
         steps: of Adam; each renders two of the views, in turn.
         coverage: (V, 1, H, W) in [0, 1] of the views; None is unknown wherever they are not white.
-        known: (V, 1, H, W) in [0, 1] where the views are true; what is imagined counts less, and each step
-            renders the first view, which is all true, and one of the others. None is true everywhere.
+        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true; what is imagined counts less, and each
+            step renders the first view, which is all true, and one of the others. None is true everywhere.
     """
     if steps == 0:
         return gaussians
@@ -63,16 +63,16 @@ def refine(
     around, distances = neighbours(gaussians)
     nearest, near = around[:, :NEIGHBOURS], (distances[:, :NEIGHBOURS] < NEAR).float()[..., None]
     upright = normals(gaussians.means, around) * (distances[:, -1:] < WIDE)
-    gaussians = closed(gaussians, distances)
-    if known is None:
+    gaussians = fill_gaps(gaussians, distances)
+    if confidence is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
         weights, caution, alike = torch.ones_like(present), 1.0, ALIKE
     else:
         # What a photo shows about its outline is mixed with what was behind: seen from aside, specks.
-        known = known * (1 - rims(present if coverage is None else coverage))
-        gaussians = painted(gaussians, views, cameras, known)
+        confidence = confidence * (1 - boundary_band(present if coverage is None else coverage))
+        gaussians = recolour_from_views(gaussians, views, cameras, confidence)
         pairs = [[0, i] for i in range(1, len(views))]
-        weights, caution, alike = IMAGINED + (1 - IMAGINED) * known, CAUTION, ALIKE * DOUBT
+        weights, caution, alike = IMAGINED + (1 - IMAGINED) * confidence, CAUTION, ALIKE * DOUBT
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
         careful = {name: caution for name in ("means", "quats", "scales")}

@@ -27,17 +27,18 @@ from rich.progress import track
 
 from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig
 from facelift.choices import RendererName
+from facelift.data.folders import write_files
+from facelift.data.schema import Contents, Files
+from facelift.data.split import BENCH_SEEDS, folder_name
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
-from facelift.split import BENCH_SEEDS, folder_name
 from facelift.synth.assets import Assets
-from facelift.synth.folders import write_files
 from facelift.synth.head import draw_person
-from facelift.synth.layout import Contents, Files
 from facelift.synth.light import METERED, Lighting, irradiance, sample_lighting
 from facelift.synth.opengl import Renderer
 from facelift.synth.person import Person, sample_person
 from facelift.synth.renderers import open_renderer
+from facelift.synth.writer import encode
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
             ):
                 for name in track(missing, "heads", console=Console(stderr=True)):
                     head = draw_person(people[name], opened, renderer, cameras, artist)
-                    _write_head(out / name, contents.encode(Path(name).name, head))
+                    _write_head(out / name, encode(contents, Path(name).name, head))
     except OSError as error:
         raise UserError(f"Cannot write {out}: {explain(error)}.") from error
     return [out / name for name in people]

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig, joined
 from facelift.errors import UserError
-from facelift.split import folder_name, is_held_out, seed_of
-from facelift.synth.layout import (
+from facelift.data.split import folder_name, is_held_out, seed_of
+from facelift.data.schema import (
     CAMERAS_FILE,
     DEPTH_SCALE,
     LANDMARKS_FILE,
@@ -32,7 +32,7 @@ from facelift.synth.layout import (
     flat,
     part_name,
 )
-from facelift.synth.shards import Index, read_file, read_index, seeds_of
+from facelift.data.shards import Index, read_file, read_index, seeds_of
 
 DRAW_ALL = "draw that head with --truth all"
 
@@ -127,7 +127,7 @@ class HeadFolder:
         return Views(pixels[:, :3] * alpha + 1 - alpha, alpha, depths, cameras[chosen])
 
     def parts(self, head: str, views: list[int]) -> Tensor:
-        """(V, H, W) uint8, which part each pixel shows, see `facelift.synth.scene`.
+        """(V, H, W) uint8, which part each pixel shows, see `facelift.data.parts`.
 
         Raises:
             UserError: the heads were drawn without.

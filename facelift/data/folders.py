@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facelift import split
+from facelift.data import split
 from facelift.errors import UserError
-from facelift.synth.layout import SUMS_FILE, Contents, Files
+from facelift.data.schema import SUMS_FILE, Contents, Files
 
 
 @dataclass(frozen=True)

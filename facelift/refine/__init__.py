@@ -1,0 +1,5 @@
+"""The fit: Gaussians become one surface and are fitted to the views that they came from."""
+
+from facelift.refine.fit import refine
+
+__all__ = ["refine"]

@@ -1,0 +1,157 @@
+"""Warped views: the portrait's pixels, placed in space and seen from all six cameras.
+
+Ours, not in the paper. GS-LRM is given the front view alone and estimates how far each of its pixels is. The
+pixels are drawn from there as surfels; space that the front camera looks through is marked as empty, and the
+rest as unknown. A small view generator with these as its condition need not learn how pixels move when a head
+turns, nor where its outline can be, only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facelift.cameras import Cameras, canonical_rig
+from facelift.gaussians import SH_C0
+from facelift.images import not_white
+from facelift.render import render
+from facelift.views.generator import ViewGenerator
+from facelift.views.surfels import surfels
+from facelift.views.visibility import nearest_possible_depth
+
+SurfaceDistances = Callable[[Tensor, Cameras], Tensor]
+"""From (3, S, S) RGB and its camera to (>= S, S) distances along the pixels' rays: `GSLRM.distances`."""
+
+UNKNOWN = (0.4, 0.5, 0.7)  # RGB of what the portrait does not show; few people wear this colour
+NEIGHBOURHOOD = 5  # pixels
+# Mean opacity around a pixel from which confidence rises above 0, and at which it reaches 1.
+MIN_OPACITY, FULL_OPACITY = 0.8, 0.95
+# The same for the cosine between a surface's normal and the front camera's view.
+MIN_COSINE, FULL_COSINE = 0.2, 0.45
+SEEN = 0.1  # coverage from which the front camera sees a surface, opacity from which others do
+DEPTH_MARGIN = 0.03  # by which the surface may lie before its estimate, world units
+DEPTH_TOLERANCE = 0.1  # by which it may lie behind what is possible and still count as seen, world units
+
+
+@dataclass(frozen=True)
+class WarpedViews:
+    """Attributes:
+    images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait itself.
+        UNKNOWN shows through wherever something may be.
+    coverage: (6, 1, S, S) in [0, 1].
+    confidence: (6, 1, S, S) in [0, 1], how surely a pixel is right as it is: 1 all over the front view; in
+        the others high where nothing can be, and where a surface lies that the front camera sees well, with
+        nothing before it.
+    """
+
+    images: Tensor
+    coverage: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class GeneratedViews:
+    """Attributes:
+    images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
+    coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
+    confidence: (6, 1, S, S) in [0, 1], 1 where the pixels are the photo's, 0 where they are imagined.
+    """
+
+    images: Tensor
+    coverage: Tensor
+    confidence: Tensor
+
+
+@torch.no_grad()
+def generate_views(
+    generator: ViewGenerator,
+    distances: SurfaceDistances,
+    portrait: Tensor,
+    coverage: Tensor,
+    **sampling: Any,
+) -> GeneratedViews:
+    """Stage 1: the six views of a portrait, from warped views if the generator is conditioned on them.
+
+    Args:
+        generator: the model.
+        distances: the depth estimate that warping needs.
+        portrait: (3, S, S) RGB in [0, 1] on white.
+        coverage: (1, S, S) its matte in [0, 1].
+        sampling: as `ViewGenerator.generate` takes it.
+    """
+    warped = warp_views(distances, portrait, coverage) if generator.config.drafts else None
+    layers = generator.generate(
+        portrait, drafts=None if warped is None else warped.images, **sampling
+    ).float()
+    images, matte = layers[:, :3], layers[:, 3:] if generator.config.matte else not_white(layers)
+    if warped is None:
+        confidence = torch.zeros_like(matte)
+        confidence[0] = 1
+        return GeneratedViews(images, matte, confidence)
+    images = torch.lerp(images, warped.images, warped.confidence)
+    return GeneratedViews(images, torch.lerp(matte, warped.coverage, warped.confidence), warped.confidence)
+
+
+@torch.no_grad()
+def warp_views(distances: SurfaceDistances, portrait: Tensor, coverage: Tensor) -> WarpedViews:
+    """The pixels of the front view as the canonical cameras see them.
+
+    Args:
+        distances: of a model that was trained to be given the front view alone, too.
+        portrait: (3, S, S) RGB in [0, 1] on white.
+        coverage: (1, S, S) its matte in [0, 1].
+    """
+    rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
+    distance = distances(portrait, rig[[0]])
+    with torch.autocast(portrait.device.type, enabled=False):  # bfloat16's 8 bits are too few for geometry
+        return _warp(distance, portrait, coverage, rig)
+
+
+def _warp(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) -> WarpedViews:
+    """The same from (S + padding, S) distances along the rays of the front view's pixels."""
+    front = rig[[0]]
+    below = (0, 0, 0, len(distance) - portrait.shape[-1])  # the padding repeats the last row
+    image, matte = (F.pad(x[None], below, mode="replicate")[0] for x in (portrait, coverage))
+    surface, cosine = surfels(distance, image, matte, replace(front, height=len(distance)))
+    drawn = render(surface, rig[1:], background=0.0)
+    cosines = replace(surface, sh0=((cosine - 0.5) / SH_C0)[:, None].expand(-1, 3))
+    cosine = render(cosines, rig[1:], background=0.0).image[:, :1] / drawn.alpha.clamp_min(1e-6)
+
+    possible = nearest_possible_depth(_front_depth(distance, coverage, front), front, rig[1:])
+    empty = possible.isinf()
+    behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN)[:, None, None])
+    images = (drawn.image + (1 - drawn.alpha) * behind).clamp(0, 1)
+
+    confidence = _ramp(_neighbourhood_mean(drawn.alpha), MIN_OPACITY, FULL_OPACITY)
+    confidence = confidence * _ramp(cosine, MIN_COSINE, FULL_COSINE)
+    occluded = drawn.mean_depth > possible + DEPTH_TOLERANCE
+    background = empty & (drawn.alpha < SEEN)
+    confidence = torch.where(background, 1.0, confidence * ~occluded)
+    # A pixel is as sure as those around it.
+    confidence = confidence * (2 * _neighbourhood_mean(confidence) - 1).clamp(0, 1)
+    return WarpedViews(
+        images=torch.cat([portrait[None], images]),
+        coverage=torch.cat([coverage[None], drawn.alpha]),
+        confidence=torch.cat([torch.ones_like(confidence[:1]), confidence]),
+    )
+
+
+def _front_depth(distance: Tensor, coverage: Tensor, camera: Cameras) -> Tensor:
+    """(S, S) z-depth of the nearest that the camera sees around a pixel; infinite where nothing is."""
+    depth = distance[: camera.height] * camera.depth_along_rays()[0]
+    depth = torch.where(coverage[0] > SEEN, depth.nan_to_num(0), torch.inf)
+    return -F.max_pool2d(-depth[None], NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0] - DEPTH_MARGIN
+
+
+def _neighbourhood_mean(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+
+
+def _ramp(values: Tensor, low: float, high: float) -> Tensor:
+    """0 up to `low`, 1 from `high` on, linear between."""
+    return ((values - low) / (high - low)).clamp(0, 1)
