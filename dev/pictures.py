@@ -11,7 +11,6 @@ import io
 from pathlib import Path
 
 import torch
-from facelift.reconstruct.draft import draft
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from facelift import FaceLift, Head
 from facelift.cameras import canonical_rig, turntable_rig
 from facelift.formats.png import tile, write_png
 from facelift.portrait import prepare_portrait
+from facelift.views.warp import warp_views
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
@@ -42,7 +42,7 @@ def main() -> None:
     write_turntable(head)
     portrait = prepare_portrait(PHOTO, model.size, segmenter=model.segmenter)
     with model.autocast():
-        warped = draft(model.reconstructor, portrait.image, portrait.alpha).images
+        warped = warp_views(model.reconstructor.distances, portrait.image, portrait.alpha).images
     photo, rig = Image.open(PHOTO).convert("RGB"), canonical_rig(320)[[1]]
     before, after = unrefined.render(rig)[0], head.render(rig)[0]
     write_architecture(photo, head.portrait, warped[[1, 2, 5]], head.views, before, after)

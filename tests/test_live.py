@@ -9,11 +9,11 @@ import pytest
 import torch
 from balls import STAND_INS
 
+from facelift.data import streaming as live
 from facelift.data.reader import HeadFolder
 from facelift.data.streaming import LiveHeads
 from facelift.errors import UserError
 from facelift.synth import dataset
-from facelift.train import live
 
 CPU = torch.device("cpu")
 

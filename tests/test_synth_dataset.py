@@ -24,10 +24,11 @@ from PIL import Image
 from test_synth_render import ASSETS, needs_assets
 
 from facelift import cameras, split
+from facelift.data import shards
 from facelift.data.reader import HeadFolder
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig
-from facelift.synth import dataset, shards
+from facelift.synth import dataset
 from facelift.synth import head as heads
 from facelift.train.loop import draws
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
