@@ -23,8 +23,8 @@ from balls import STAND_INS, BallJob
 from PIL import Image
 from test_synth_render import ASSETS, needs_assets
 
-from facelift import cameras, split
-from facelift.data import shards
+from facelift import cameras
+from facelift.data import shards, split
 from facelift.data.reader import HeadFolder
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig

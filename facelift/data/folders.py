@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelift.data import split
-from facelift.errors import UserError
 from facelift.data.schema import SUMS_FILE, Contents, Files
+from facelift.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig, joined
-from facelift.errors import UserError
-from facelift.data.split import folder_name, is_held_out, seed_of
 from facelift.data.schema import (
     CAMERAS_FILE,
     DEPTH_SCALE,
@@ -33,6 +31,8 @@ from facelift.data.schema import (
     part_name,
 )
 from facelift.data.shards import Index, read_file, read_index, seeds_of
+from facelift.data.split import folder_name, is_held_out, seed_of
+from facelift.errors import UserError
 
 DRAW_ALL = "draw that head with --truth all"
 

@@ -13,8 +13,8 @@
 The one view of the overhead rig is laid out as the canonical ones are.
 
 Depth is z-depth, 0 where nothing is. A normal is `rgb / 127.5 - 1`, and black where nothing is. The numbers
-in `parts` are indices into `facelift.data.parts.PARTS`; a palette shows them in colour. Landmarks are in the order of
-`facelift.synth.landmarks`. `sha256sum -c SHA256SUMS` tells whether a folder is whole.
+in `parts` are indices into `facelift.data.parts.PARTS`; a palette shows them in colour. Landmarks are in the
+order of `facelift.synth.landmarks`. `sha256sum -c SHA256SUMS` tells whether a folder is whole.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ class Contents:
     def drawn_by(self) -> str:
         """The renderer and its quality, as the files name it."""
         return self.renderer if self.renderer == "opengl" else f"{self.renderer}, {self.samples} samples"
+
 
 def flat(path: str) -> str:
     """The name of a head's file without its folders, as it is called in a shard; it is still the only one."""

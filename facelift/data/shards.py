@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelift.data import split
-from facelift.errors import UserError
 from facelift.data.schema import SUMS_FILE, Contents, Files, flat
+from facelift.errors import UserError
 
 HEADS = 50
 """Seeds from one multiple of this to the next share a shard; held-out ones never share it with others."""

@@ -24,10 +24,10 @@ from rich.console import Console
 from torch import Tensor
 
 from facelift.cameras import Cameras
+from facelift.data.reader import HeadFolder, Views
+from facelift.data.schema import DEPTH_SCALE
 from facelift.errors import UserError
 from facelift.processes import end_with_parent
-from facelift.data.schema import DEPTH_SCALE
-from facelift.data.reader import HeadFolder, Views
 
 PATIENCE = 120.0  # seconds to wait for the first head
 AHEAD = 8  # heads that are read before the training takes them in
