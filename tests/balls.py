@@ -1,7 +1,10 @@
 """Stand-ins for people that need no assets: balls whose colours and places hang on their seeds."""
 
+import itertools
 import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,18 +34,37 @@ STAND_INS = (
 
 
 class BallJob(dataset.Job):
-    """A job for worker processes, which keep a record of who filled what."""
+    """A job for worker processes, which keep a record of who filled what.
+
+    None goes on before there are `company` of them: a fast one does not do it all while the others start.
+    """
+
+    company = 2
 
     def __call__(self, unit):
         for thing, name, stand_in in STAND_INS:
             setattr(thing, name, stand_in)
         with (self.stores[0].out / f"worker_{os.getpid()}").open("a") as record:
             record.write(f"{unit.start}\n")
+        while len(list(self.stores[0].out.glob("worker_*"))) < self.company:
+            time.sleep(0.02)
         return super().__call__(unit)
 
 
-def main(out: Path, **how) -> None:
-    """Draw balls in a process that is there to be killed."""
+class ClusterBallJob(BallJob):
+    company = 3
+
+
+def draw_and_die(out: Path, after: int, **how) -> None:
+    """Draw balls in a process that is killed, by itself, when it is about to draw one more than `after`."""
     for thing, name, stand_in in STAND_INS:
         setattr(thing, name, stand_in)
+    draw, drawn = dataset.Artist.draw, itertools.count()
+
+    def draw_or_die(*arguments):
+        if next(drawn) == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return draw(*arguments)
+
+    dataset.Artist.draw = draw_or_die
     dataset.synthesize(out, "assets", **how)

@@ -142,7 +142,7 @@ def test_neighbours_of_a_true_ball_agree_and_of_a_wrong_depth_do_not(tmp_path):
 
 
 def test_the_order_of_two_models_is_the_same_as_png(tmp_path):
-    """Scores are of 8-bit images, so that a detour through a PNG changes no number, let alone an order."""
+    """Scores are of 8-bit images, so that a detour through a PNG changes no pixel, let alone an order."""
     truth = rounded(noise((3, 3, 32, 32)))
     models = [truth + 0.02 * noise(truth.shape, seed) for seed in (1, 2)]
     for measure in (psnr, ssim, masked_psnr):
@@ -154,8 +154,9 @@ def test_the_order_of_two_models_is_the_same_as_png(tmp_path):
                 path = tmp_path / f"{k}_{i}.png"
                 Image.fromarray(image.mul(255).round().byte().movedim(0, -1).numpy()).save(path)
                 pixels.append(torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0).float() / 255)
+            assert torch.equal(torch.stack(pixels), rounded(images))
             stored.append(measure(Answer(torch.stack(pixels)), asked(truth)).mean().item())
-        assert direct == stored
+        assert direct == pytest.approx(stored, rel=1e-6)
         assert direct[0] != direct[1]
 
 

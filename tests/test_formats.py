@@ -1,7 +1,5 @@
 import errno
 import os
-import resource
-import time
 
 import av
 import numpy as np
@@ -93,6 +91,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     ids=["ply", "png", "mp4"],
 )
 def test_a_write_cut_short_by_the_system_leaves_nothing(tmp_path, write):
+    resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
@@ -208,24 +207,6 @@ def test_ply_layout_is_the_one_viewers_expect(tmp_path):
 def test_no_gaussians_at_all_are_a_file_too(tmp_path):
     write_ply(tmp_path / "a.ply", random_gaussians(0))
     assert len(read_ply(tmp_path / "a.ply")) == 0
-
-
-def test_ply_speed(tmp_path):
-    gaussians = random_gaussians(400_000)
-    write, read, plain = [], [], []
-    for _ in range(3):
-        start = time.perf_counter()
-        write_ply(tmp_path / "a.ply", gaussians)
-        middle = time.perf_counter()
-        read_ply(tmp_path / "a.ply")
-        write.append(middle - start)
-        read.append(time.perf_counter() - middle)
-        data = (tmp_path / "a.ply").read_bytes()
-        start = time.perf_counter()
-        (tmp_path / "plain").write_bytes(data)
-        plain.append(time.perf_counter() - start)
-    slow = max(0.5, 5 * min(plain))  # a busy disk is slow for anyone
-    assert min(write) < slow and min(read) < 0.5, (write, read, plain)
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["big endian", "text"])

@@ -1,5 +1,6 @@
 """Data sets of heads: their files, and what becomes of them when something is stopped or damaged."""
 
+import hashlib
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from balls import STAND_INS, BallJob
+from balls import STAND_INS, BallJob, ClusterBallJob
 from PIL import Image
 from test_synth_render import ASSETS, needs_assets
 
@@ -128,8 +129,11 @@ def test_depth_alone_leaves_the_rest_out(make, tmp_path):
 
 def test_check_sums_are_those_of_sha256sum(make, tmp_path):
     (folder,) = make(tmp_path, heads=1)
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
-    assert checked.returncode == 0 and checked.stdout.count(": OK") == 4 * 6 + 2 == len(content(folder)) - 1
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    assert len(lines) == 4 * 6 + 2 == len(content(folder)) - 1
+    for line in lines:
+        checksum, _, name = line.partition("  ")  # two spaces, as the tool writes and reads it
+        assert checksum == hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
 @FORMS
@@ -152,7 +156,8 @@ def test_shards_hold_what_folders_hold(make, tmp_path):
 
 
 def test_webdataset_reads_the_shards(make, tmp_path):
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset
+
     paths = make(tmp_path, heads=3, seed=1048, form="shards")
     urls = [str(path) for path in paths]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgba8"))
@@ -198,7 +203,7 @@ def count_drawn(monkeypatch):
 def test_damage_is_found_and_mended(make, tmp_path, monkeypatch, form, damage):
     paths = make(tmp_path, heads=3, form=form)
     whole = content(tmp_path)
-    files = [path for path in whole if path.suffix in (".png", ".tar", ".json")]
+    files = sorted(path for path in whole if path.suffix in (".png", ".tar", ".json"))
     victim = tmp_path / random.Random(damage).choice(files)
     data = bytearray(victim.read_bytes())
     if damage == "one bit":
@@ -222,13 +227,13 @@ def test_damage_is_found_and_mended(make, tmp_path, monkeypatch, form, damage):
 def test_leftovers_of_a_killed_run_are_used_or_go(make, tmp_path):
     first, second = make(tmp_path)
     whole = content(second)
-    kept = (first / "cam_000.png").stat().st_mtime_ns
+    kept = (first / "cam_000.png").stat()
     for path in second.glob("cam_*"):
         path.unlink()
     second.rename(tmp_path / ".head_001001.partial")
     assert make(tmp_path) == [first, second]
     assert content(second) == whole
-    assert (first / "cam_000.png").stat().st_mtime_ns == kept
+    assert os.path.samestat((first / "cam_000.png").stat(), kept), "not written anew"
     assert not list(tmp_path.glob(".*"))
 
 
@@ -308,10 +313,10 @@ def test_unwritable_folder_is_one_sentence(make, tmp_path):
 # ------------------------------------------------------------------------- many processes, some killed
 
 
-def wait_for(condition, process, seconds=90):
-    deadline = time.monotonic() + seconds
+def wait_for(condition, process):
+    """For as long as the process lives: how fast it is says nothing."""
     while not condition():
-        assert time.monotonic() < deadline and process.poll() is None
+        assert process.poll() is None
         time.sleep(0.01)
 
 
@@ -324,24 +329,17 @@ def start(*command):
 
 @FORMS
 def test_a_killed_run_is_taken_up_where_it_was(make, tmp_path, monkeypatch, form):
-    how = {"heads": 500, "size": 64, "seed": 1000, "rig": "canonical", "form": form}
-    code = f"import balls, pathlib; balls.main(pathlib.Path({str(tmp_path)!r}), **{how!r})"
-    run = start("-c", code)
-
-    def written():
-        if form == "folders":
-            return sorted(split.seed_of(path.name) for path in tmp_path.glob("head_*"))
-        partial = tmp_path / ".heads_001000.partial"
-        names = [name for name, _, _ in shards.read_index(partial)] if partial.exists() else []
-        return [split.seed_of(name) for name in names]
-
-    wait_for(lambda: len(written()) > 3, run)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    there = written()
+    how = {"heads": 50, "size": 32, "seed": 1000, "rig": "canonical", "form": form}
+    code = f"import balls, pathlib; balls.draw_and_die(pathlib.Path({str(tmp_path)!r}), 5, **{how!r})"
+    assert start("-c", code).wait() == -signal.SIGKILL
+    if form == "folders":
+        there = sorted(split.seed_of(path.name) for path in tmp_path.glob("head_*"))
+    else:
+        there = [split.seed_of(name) for name, _, _ in shards.read_index(tmp_path / ".heads_001000.partial")]
+    assert there == [*range(1000, 1005)], "nothing is lost"
     drawn = count_drawn(monkeypatch)
     make(tmp_path, **how | {"heads": len(there) + 2})
-    assert drawn == [1000 + len(there), 1001 + len(there)], "nothing is lost and nothing done twice"
+    assert drawn == [1000 + len(there), 1001 + len(there)], "and nothing done twice"
     assert not list(tmp_path.glob(".*"))
     heads = HeadFolder(tmp_path)
     assert all(heads.load(head, depth=True).images.shape[0] == 6 for head in heads.heads)
@@ -377,8 +375,8 @@ def listens(port):
 
 @pytest.mark.ray
 def test_ray_workers_share_the_work_and_one_may_die(make, tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
-    monkeypatch.setattr(dataset, "Job", BallJob)
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
+    monkeypatch.setattr(dataset, "Job", ClusterBallJob)
     port = 20000 + os.getpid() % 10000
     monkeypatch.setenv("RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "0")
     monkeypatch.setenv("RAY_worker_niceness", "0")

