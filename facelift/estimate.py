@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
+from contextlib import AbstractContextManager
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from facelift.cameras import VIEW_NAMES
+from facelift.reconstruct import GSLRMConfig
 from facelift.reconstruct.gslrm import Block
 from facelift.views import ViewGenerator
-
-if TYPE_CHECKING:
-    from facelift.pipeline import FaceLift
 
 LARGE = 200_000_000  # weights; what is smaller is done before anybody asks
 VIEWS = len(VIEW_NAMES)
 
 
 @torch.no_grad()
-def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | None:
+def seconds_per_photo(
+    generator: ViewGenerator,
+    reconstructor: GSLRMConfig,
+    steps: int,
+    guidance: float,
+    precision: AbstractContextManager[object],
+) -> float | None:
     """About how long both stages take at the model's own size; None for a small model.
 
     The first block of the U-Net is timed on tensors of the real size, in the precision that will be used; all
     the rest is scaled from it by the number of floating-point operations.
+
+    Args:
+        generator: stage 1, with its weights.
+        reconstructor: the size of stage 2.
+        steps, guidance: of the sampling.
+        precision: the autocast context in which the photo will be computed.
     """
-    if sum(p.numel() for p in model.views.parameters()) < LARGE:
+    if sum(p.numel() for p in generator.parameters()) < LARGE:
         return None
     with torch.device("meta"):
-        views = ViewGenerator(model.views.config)
-        config = model.reconstructor.config
-        tokens = torch.empty(VIEWS * (model.size // config.patch_size) ** 2, config.width)
+        views = ViewGenerator(generator.config)
+        config, size = reconstructor, generator.config.image_size
+        tokens = torch.empty(VIEWS * (size // config.patch_size) ** 2, config.width)
         block = Block(config.width, config.head_dim)
-        cells = model.size // views.autoencoder.downsampling
+        cells = size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)
         label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)
         one_pass = operations(
@@ -48,9 +57,9 @@ def seconds_per_photo(model: FaceLift, steps: int, guidance: float) -> float | N
         sample = operations(lambda: _first_block(views, cells))
     work += one_pass * steps * (1 if guidance == 1.0 else 2)
 
-    with model.autocast():
+    with precision:
         start = time.perf_counter()
-        _first_block(model.views, cells)
+        _first_block(generator, cells)
         return work / sample * (time.perf_counter() - start)
 
 

@@ -150,7 +150,8 @@ class FaceLift:
         if self.device.type != "cpu":
             return None
         _, steps, _ = self.views.sampling(scheduler, steps, None)
-        return seconds_per_photo(self, steps, self.views.config.guidance if guidance is None else guidance)
+        guidance = self.views.config.guidance if guidance is None else guidance
+        return seconds_per_photo(self.views, self.reconstructor.config, steps, guidance, self.autocast())
 
     @torch.no_grad()
     def __call__(
