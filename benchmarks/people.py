@@ -18,12 +18,13 @@ import numpy as np
 from facelift.cameras import canonical_rig
 from facelift.evaluate.identity import dlib_embedding
 from facelift.portrait.find import find_faces
-from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.light import sample_lighting
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import Person, sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.person import Person
 from facelift.synth.preview import over_white
+from facelift.synth.sampling import sample_person
 
 SIZE = 256
 
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2_000_000)
     parser.add_argument("--out", default="heads_descriptor.png")
     arguments = parser.parse_args()
-    assets, camera, describe = Assets.open(arguments.assets), canonical_rig(SIZE)[[0]], dlib_embedding()
+    assets, camera, describe = open_assets(arguments.assets), canonical_rig(SIZE)[[0]], dlib_embedding()
     boxes, first, second, missed = [], {}, {}, []
     with Renderer() as renderer:
         for k in range(max(arguments.heads, arguments.fronts)):

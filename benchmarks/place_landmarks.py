@@ -28,7 +28,9 @@ from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.landmarks import see
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import Person, sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.person import Person
+from facelift.synth.sampling import sample_person
 from facelift.synth.scene import Drawing, Floats
 
 SIZE = 512
@@ -51,7 +53,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=120)
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
-    assets, camera = Assets.open(args.assets), canonical_rig(SIZE)[0]
+    assets, camera = open_assets(args.assets), canonical_rig(SIZE)[0]
     predictor = dlib.shape_predictor(_predictor_file())
     unseen = set(range(len(assets.base.vertices))) - set(assets.base.members("body").tolist())
     hidden = np.concatenate(

@@ -19,10 +19,10 @@ import numpy as np
 
 from facelift.cameras import canonical_rig
 from facelift.choices import RendererName
-from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
-from facelift.synth.person import sample_person
+from facelift.synth.pack import open_assets
 from facelift.synth.renderers import open_renderer
+from facelift.synth.sampling import sample_person
 
 
 def stopwatch() -> np.ndarray:
@@ -33,7 +33,7 @@ def stopwatch() -> np.ndarray:
 
 def table_row(name: str, samples: int, assets: str, size: int, people: int, seed: int) -> str:
     """A row of the table."""
-    opened, rig = Assets.open(assets), canonical_rig(size)
+    opened, rig = open_assets(assets), canonical_rig(size)
     spans = []
     with open_renderer(name, samples) as renderer:
         renderer.render(build_scene(sample_person(seed, opened), opened), rig[0])  # to warm up

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

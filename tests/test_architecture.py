@@ -78,7 +78,10 @@ def test_arrows_go_down():
 
 
 def test_the_wrong_arrow_is_named():
-    graph = {"facelift.render.cpu": {"facelift.train.loop"}, "facelift.train.loop": {"facelift.evaluate.sets"}}
+    graph = {
+        "facelift.render.cpu": {"facelift.train.loop"},
+        "facelift.train.loop": {"facelift.evaluate.sets"},
+    }
     assert wrong_arrows(graph) == [
         "facelift.render.cpu imports facelift.train.loop: render may not know train",
         "facelift.train.loop imports facelift.evaluate.sets: train may not know evaluate",

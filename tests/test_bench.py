@@ -16,7 +16,6 @@ from facelift.cameras import canonical_rig, orbit_rig
 from facelift.data.split import BENCH_SEEDS, is_held_out
 from facelift.errors import UserError
 from facelift.evaluate.sets import TestSet
-from facelift.synth.assets import Assets
 from facelift.synth.bench import (
     BENCH_HEADS_V1,
     Bench,
@@ -26,6 +25,7 @@ from facelift.synth.bench import (
     parameters,
     people_of,
 )
+from facelift.synth.pack import open_assets
 
 ASSETS = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs MakeHuman's assets")
@@ -82,7 +82,7 @@ def test_another_generator_cannot_make_the_set_under_its_name(tmp_path):
 
 
 def test_every_parameter_counts():
-    opened = Assets.open(ASSETS)
+    opened = open_assets(ASSETS)
 
     def checksum(bench):
         return checksum_of(parameters(bench, people_of(bench, opened)))
@@ -98,6 +98,6 @@ def test_the_set_is_held_out_and_the_generator_still_makes_it():
     bench = BENCH_HEADS_V1
     assert bench.seeds == tuple(BENCH_SEEDS) and len(bench.seeds) == 24 and all(map(is_held_out, bench.seeds))
     assert (bench.lights, bench.orbit_views, bench.size, bench.renderer) == (2, 24, 512, "cycles")
-    found = parameters(bench, people_of(bench, Assets.open(ASSETS)))
+    found = parameters(bench, people_of(bench, open_assets(ASSETS)))
     assert checksum_of(found) == bench.checksum
     assert np.isfinite(found["w2c"]).all() and draft_of(bench).name != bench.name

@@ -120,11 +120,11 @@ def test_one_blender_in_a_process(renderer):
 @needs_assets
 @pytest.mark.parametrize("seed", [3, 1000])
 def test_both_renderers_draw_the_same_person(renderer, seed):
-    from facelift.synth.assets import Assets
     from facelift.synth.build import build_scene
-    from facelift.synth.person import sample_person
+    from facelift.synth.pack import open_assets
+    from facelift.synth.sampling import sample_person
 
-    assets = Assets.open(ASSETS)
+    assets = open_assets(ASSETS)
     person = build_scene(sample_person(seed, assets), assets)
     views = cameras.canonical_rig(96)[[0, 2]]
     with open_renderer("opengl") as opengl:

@@ -12,13 +12,15 @@ from facelift.cameras import canonical_rig
 from facelift.data.parts import part_id
 from facelift.errors import UserError
 from facelift.synth import glasses, groom, hats, mouth, paint, patterns, regions
-from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene, shape
+from facelift.synth.expressions import expression
 from facelift.synth.glasses import Glasses
 from facelift.synth.hats import Hat
 from facelift.synth.meshes import smooth_normals
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import ETHNICITIES, MOODS, expression, sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.priors import ETHNICITIES, MOODS
+from facelift.synth.sampling import sample_person
 
 MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 EYE_LINE = 7.28
@@ -28,7 +30,7 @@ EYE_LINE = 7.28
 def makehuman():
     if not MAKEHUMAN.is_dir():
         pytest.skip("MakeHuman's assets are not here")
-    return Assets.open(MAKEHUMAN)
+    return open_assets(MAKEHUMAN)
 
 
 @pytest.fixture(scope="module")

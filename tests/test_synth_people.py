@@ -8,8 +8,8 @@ from PIL import Image
 
 from facelift.cameras import canonical_rig
 from facelift.errors import UserError
-from facelift.synth import assets as formats
-from facelift.synth.assets import Assets
+from facelift.synth import makehuman as formats
+from facelift.synth import textures
 from facelift.synth.build import CHIN, build_scene, face_size, frame, shape
 from facelift.synth.light import (
     KINDS,
@@ -20,8 +20,10 @@ from facelift.synth.light import (
     solid_angles,
 )
 from facelift.synth.meshes import make_template, smooth_normals
-from facelift.synth.person import Person, sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_head
+from facelift.synth.sampling import sample_person
 
 MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 
@@ -115,7 +117,7 @@ def test_textures_shrink_and_bleed_their_colour_under_transparency(tmp_path):
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[:, :32] = (200, 100, 50, 255)
     Image.fromarray(pixels).save(tmp_path / "hair.png")
-    texture = formats.read_texture(tmp_path / "hair.png", 16)
+    texture = textures.read_texture(tmp_path / "hair.png", 16)
     assert texture.shape == (16, 16, 4)
     assert (texture[:, :8, 3] == 255).all() and (texture[:, 8:, 3] == 0).all()
     np.testing.assert_allclose(texture[..., :3] - np.array([200.0, 100, 50]), 0, atol=4)
@@ -123,14 +125,14 @@ def test_textures_shrink_and_bleed_their_colour_under_transparency(tmp_path):
 
 def test_what_is_not_makehuman_is_told_in_one_sentence(tmp_path):
     with pytest.raises(UserError, match="makehuman-assets"):
-        Assets.open(tmp_path)
+        open_assets(tmp_path)
     with pytest.raises(UserError, match="lacks MakeHuman"):
-        Assets.open(tmp_path / "nowhere")
+        open_assets(tmp_path / "nowhere")
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     (tmp_path / "a.png").write_text(pointer)
     (tmp_path / "a.target").write_text(pointer)
     with pytest.raises(UserError, match="git lfs pull"):
-        formats.read_texture(tmp_path / "a.png", 64)
+        textures.read_texture(tmp_path / "a.png", 64)
     with pytest.raises(UserError, match="git lfs pull"):
         formats.read_target(tmp_path / "a.target")
     for name, read in (
@@ -143,7 +145,7 @@ def test_what_is_not_makehuman_is_told_in_one_sentence(tmp_path):
             read(tmp_path / name)
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     with pytest.raises(UserError, match="broken"):
-        formats.read_texture(tmp_path / "broken.png", 64)
+        textures.read_texture(tmp_path / "broken.png", 64)
 
 
 def test_seams_split_vertices_but_not_their_normals(cube):
@@ -187,12 +189,12 @@ def test_faces_are_well_lit_by_every_light():
 def makehuman():
     if not MAKEHUMAN.is_dir():
         pytest.skip("MakeHuman's assets are not here")
-    return Assets.open(MAKEHUMAN.parent)
+    return open_assets(MAKEHUMAN.parent)
 
 
 def test_a_person_is_its_seed_and_its_json(makehuman):
     person = sample_person(7, makehuman)
-    assert person == sample_person(7, Assets.open(MAKEHUMAN))
+    assert person == sample_person(7, open_assets(MAKEHUMAN))
     assert person != sample_person(8, makehuman)
     again = Person.from_json(person.to_json())
     assert again == person

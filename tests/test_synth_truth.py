@@ -13,9 +13,9 @@ from facelift.data.parts import OTHER, PARTS, part_id
 from facelift.data.schema import Contents
 from facelift.errors import UserError
 from facelift.synth import pack
-from facelift.synth.assets import Assets
 from facelift.synth.head import draw_head
 from facelift.synth.landmarks import EYEBALLS, FRONTS, VERTICES, locate, see
+from facelift.synth.pack import open_assets
 from facelift.synth.writer import encode
 
 SEEDS = (1001, 1005, 1011)
@@ -117,7 +117,7 @@ def test_landmarks_are_seen_where_the_cameras_project_them():
 
 @pytest.fixture(scope="module")
 def heads(renderer):
-    assets = Assets.open(ASSETS)
+    assets = open_assets(ASSETS)
     return [draw_head(seed, assets, renderer, canonical_rig(256)) for seed in SEEDS]
 
 
@@ -190,7 +190,7 @@ def test_landmarks_lie_on_the_parts_that_they_are_named_for(heads):
 
 @needs_assets
 def test_the_table_is_the_same_on_both_sides():
-    base = Assets.open(ASSETS).base.vertices
+    base = open_assets(ASSETS).base.vertices
     places = locate(base)
     assert len({*VERTICES.tolist()}) == 68
     pairs = [(k, 16 - k) for k in range(8)] + [(17 + k, 26 - k) for k in range(5)]
@@ -213,7 +213,7 @@ def test_dlib_sees_the_landmarks_in_the_same_place(renderer):
     from facelift.portrait.find import find_faces
 
     path = Path(package.origin).parent / "models/shape_predictor_68_face_landmarks.dat"
-    predictor, assets = dlib.shape_predictor(str(path)), Assets.open(ASSETS)
+    predictor, assets = dlib.shape_predictor(str(path)), open_assets(ASSETS)
     errors = []
     for seed in range(20, 24):
         head = draw_head(seed, assets, renderer, canonical_rig(512)[0])
@@ -242,7 +242,7 @@ def packed(tmp_path_factory):
 @needs_assets
 def test_a_pack_is_small_and_draws_the_same_people(packed, heads, renderer):
     assert packed.stat().st_size <= 40_000_000
-    assets = Assets.open(packed)
+    assets = open_assets(packed)
     for seed, head in zip(SEEDS, heads, strict=True):
         same = draw_head(seed, assets, renderer, head.cameras)
         assert same.person.to_json() == head.person.to_json()
@@ -255,10 +255,10 @@ def test_a_pack_is_small_and_draws_the_same_people(packed, heads, renderer):
 @needs_assets
 def test_what_a_pack_lacks_is_told_in_one_sentence(packed, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="make the pack again"):
-        Assets.open(packed).target("nose/nose-of-pinocchio")
+        open_assets(packed).target("nose/nose-of-pinocchio")
     (tmp_path / "file").write_text("no zip")
     with pytest.raises(UserError, match="facelift synth pack"):
-        Assets.open(tmp_path / "file")
+        open_assets(tmp_path / "file")
     monkeypatch.setattr(pack, "_write", lambda path, assets, size: path.write_bytes(bytes(50_000_000)))
     with pytest.raises(UserError, match="more than"):
         pack.write_pack(tmp_path / "small.pack", ASSETS)

@@ -36,8 +36,10 @@ from facelift.synth.assets import Assets
 from facelift.synth.head import draw_person
 from facelift.synth.light import METERED, Lighting, irradiance, sample_lighting
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import Person, sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.person import Person
 from facelift.synth.renderers import open_renderer
+from facelift.synth.sampling import sample_person
 from facelift.synth.writer import encode
 
 
@@ -140,7 +142,7 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
         UserError: the generator or the assets are not those of the set, `out` holds another set or cannot be
             written, or the renderer is not installed.
     """
-    opened, out = Assets.open(Path(assets)), Path(out)
+    opened, out = open_assets(Path(assets)), Path(out)
     people, cameras = people_of(bench, opened), cameras_of(bench)
     found = parameters(bench, people)
     checksum = checksum_of(found)

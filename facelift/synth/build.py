@@ -11,12 +11,12 @@ import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
 from facelift.synth import glasses, groom, hats, meshes, paint, regions
-from facelift.synth.assets import Assets, Ints, Pixels
-from facelift.synth.light import Triple
+from facelift.synth.assets import Assets
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
-from facelift.synth.scene import Floats, Part, Scene
+from facelift.synth.scene import Floats, Ints, Part, Pixels, Scene
+from facelift.synth.values import Triple
 
 EYES = "eyes/high-poly/high-poly.mhclo"
 TONGUE = "tongue/tongue01/tongue01.mhclo"

@@ -31,6 +31,7 @@ from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
 from facelift.synth.head import Sitter, draw_sitter, seat
 from facelift.synth.opengl import Renderer
+from facelift.synth.pack import open_assets
 from facelift.synth.renderers import Renderer as AnyRenderer
 from facelift.synth.renderers import open_renderer
 from facelift.synth.workers import on_ray, on_this_machine
@@ -67,7 +68,7 @@ class Artist:
 
     @cached_property
     def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
-        assets, renderer = Assets.open(self._folder), self._open.enter_context(Renderer())
+        assets, renderer = open_assets(self._folder), self._open.enter_context(Renderer())
         if self._renderer == "opengl":
             return assets, renderer, None
         return assets, renderer, self._open.enter_context(open_renderer(self._renderer, self._samples))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facelift.synth.assets import Assets
 from facelift.synth.groom import to_base
-from facelift.synth.light import Triple
 from facelift.synth.scene import Floats
+from facelift.synth.values import Triple
 
 Curve = NDArray[np.float64]
 

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from facelift.synth import regions
-from facelift.synth.assets import Assets, Pixels, Proxy
-from facelift.synth.light import Triple
+from facelift.synth.assets import Assets
+from facelift.synth.makehuman import Proxy
 from facelift.synth.meshes import Template, smooth_normals
-from facelift.synth.scene import Floats
+from facelift.synth.scene import Floats, Pixels
+from facelift.synth.values import Triple
 
 # Vertices of the base mesh that hardly move with an expression: temples, nape side of the skull, brow,
 # crown, bridge of the nose.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelift.synth.assets import Assets, Ints
+from facelift.synth.assets import Assets
 from facelift.synth.groom import to_base
-from facelift.synth.light import Triple
 from facelift.synth.meshes import smooth_normals, triangles
-from facelift.synth.scene import Floats
+from facelift.synth.scene import Floats, Ints
+from facelift.synth.values import Triple
 
 # Where each kind sits: height above the ears (z = 0.3), and its rise from there per decimetre ahead.
 SEATS = {"fedora": (7.66, 0.05), "beanie": (7.5, 0.19), "cap": (7.52, 0.16)}

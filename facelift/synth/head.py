@@ -9,8 +9,9 @@ from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.landmarks import Landmarks, locate, see
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import Person, sample_person
+from facelift.synth.person import Person
 from facelift.synth.renderers import Renderer as AnyRenderer
+from facelift.synth.sampling import sample_person
 from facelift.synth.scene import Drawing, Scene
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from facelift.synth.scene import Floats, Light
-
-Triple = tuple[float, float, float]
+from facelift.synth.values import Triple, triple
 
 ENVIRONMENT = (16, 32)
 """Rows and columns of the picture of the surroundings."""
@@ -140,8 +139,8 @@ class _Setting:
         """Add a panel; angles in degrees, azimuth from straight ahead to the subject's left."""
         width, tall = (round(math.radians(s) / 2, 4) for s in size)
         edge = round(0.5 * min(width, tall) + 0.1, 4)
-        direction = _triple(_direction(azimuth, height))
-        self.panels.append(Panel(direction, (width, tall), edge, _triple(color)))
+        direction = triple(_direction(azimuth, height))
+        self.panels.append(Panel(direction, (width, tall), edge, triple(color)))
 
     def lamp(self, azimuth: float, height: float, spread: float, color: Floats) -> None:
         """Add a lamp; angles in degrees, `spread` its angular radius."""
@@ -261,11 +260,11 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
     names = list(KINDS)
     kind = names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
     setting = KINDS[kind][1](rng)
-    zenith, horizon, ground = (_triple(c) for c in (setting.zenith, setting.horizon, setting.ground))
+    zenith, horizon, ground = (triple(c) for c in (setting.zenith, setting.horizon, setting.ground))
     panels = tuple(setting.panels)
     surroundings = irradiance(_environment(zenith, horizon, ground, panels), METERED)
     fill = _missing_fill(surroundings, setting.lamps)
-    zenith, horizon, ground = (_triple(_rgb(c) + fill) for c in (zenith, horizon, ground))
+    zenith, horizon, ground = (triple(_rgb(c) + fill) for c in (zenith, horizon, ground))
     metered = _with_lamps(surroundings + fill, setting.lamps)
     return Lighting(
         kind,
@@ -273,8 +272,8 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
         horizon,
         ground,
         panels,
-        tuple(_triple(direction) for direction, _, _ in setting.lamps),
-        tuple(_triple(color) for _, color, _ in setting.lamps),
+        tuple(triple(direction) for direction, _, _ in setting.lamps),
+        tuple(triple(color) for _, color, _ in setting.lamps),
         tuple(round(spread, 4) for _, _, spread in setting.lamps),
         round(float(rng.uniform(0.8, 1.1) / metered.mean()), 4),
     )
@@ -297,8 +296,3 @@ def _missing_fill(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]
 
 def _rgb(color: Triple) -> Floats:
     return np.array(color, np.float32)
-
-
-def _triple(values: Floats) -> Triple:
-    x, y, z = (round(float(v), 4) for v in values)
-    return x, y, z

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from facelift.synth.assets import Assets, Ints, Mesh, Pixels
-from facelift.synth.scene import Floats, Part
+from facelift.synth.assets import Assets
+from facelift.synth.makehuman import Mesh
+from facelift.synth.scene import Floats, Ints, Part, Pixels
 
 # No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
 WAIST = 1.2

@@ -5,8 +5,8 @@ MakeHuman's targets leave the teeth behind when they move a face's lips, and the
 
 from __future__ import annotations
 
-from facelift.synth.assets import Assets, Ints
-from facelift.synth.scene import Floats
+from facelift.synth.assets import Assets
+from facelift.synth.scene import Floats, Ints
 
 UPPER_LIP = 520
 """The vertex in the middle of the upper lip's inner edge."""

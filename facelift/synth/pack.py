@@ -22,17 +22,10 @@ from PIL import Image
 
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
-from facelift.synth.assets import (
-    WHERE,
-    Assets,
-    Mesh,
-    Pixels,
-    Proxy,
-    Target,
-    fitted,
-    open_texture,
-    shrunk,
-)
+from facelift.synth.assets import Assets
+from facelift.synth.makehuman import WHERE, Mesh, Proxy, Target
+from facelift.synth.scene import Pixels
+from facelift.synth.textures import fitted, open_texture, shrunk
 
 LIMIT = 40_000_000
 """Bytes that a pack may have."""
@@ -204,3 +197,13 @@ class PackedAssets(Assets):
     def _arrays(self, name: str) -> Arrays:
         with np.load(io.BytesIO(self._read(name)), allow_pickle=False) as archive:
             return dict(archive)
+
+
+def open_assets(path: str | Path) -> Assets:
+    """The assets in MakeHuman's data folder, or in a file that `facelift synth pack` made of them.
+
+    Raises:
+        UserError: when the base mesh, targets or proxies are not there, or the file is no pack.
+    """
+    path = Path(path).expanduser()
+    return PackedAssets.open(path) if path.is_file() else Assets.open(path)

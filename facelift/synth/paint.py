@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from facelift.synth import groom, regions
-from facelift.synth.assets import Assets, Mesh, Pixels
-from facelift.synth.light import Triple
+from facelift.synth.assets import Assets
+from facelift.synth.makehuman import Mesh
 from facelift.synth.patterns import Pattern, draw_pattern
-from facelift.synth.person import Person, _triple
-from facelift.synth.scene import Floats
+from facelift.synth.person import Person
+from facelift.synth.scene import Floats, Pixels
+from facelift.synth.values import Triple, triple
 
 # Where a cheek is in a skin's texture: rows and columns, as shares of its side.
 CHEEK = (0.459, 0.485, 0.85, 0.88)
@@ -132,7 +133,7 @@ def beard_color(person: Person) -> Floats:
 def beard(person: Person, assets: Assets) -> Pixels:
     """The atlas of the beard's shells."""
     assert person.beard is not None
-    color = _triple(beard_color(person))
+    color = triple(beard_color(person))
     return groom.beard_texture(assets, person.beard.style, color, person.beard.density, person.seed)
 
 

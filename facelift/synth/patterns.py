@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facelift.synth.light import Triple
 from facelift.synth.scene import Floats
+from facelift.synth.values import Triple
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from facelift.synth.assets import Assets, Ints
-from facelift.synth.scene import Floats
+from facelift.synth.assets import Assets
+from facelift.synth.scene import Floats, Ints
 
 
 def joint(body: Floats, assets: Assets, name: str) -> Floats:

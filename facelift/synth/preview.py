@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from facelift.cameras import canonical_rig
 from facelift.errors import UserError
-from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.opengl import Renderer
-from facelift.synth.person import sample_person
+from facelift.synth.pack import open_assets
+from facelift.synth.sampling import sample_person
 
 ABREAST = 2
 """People side by side."""
@@ -33,7 +33,7 @@ def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: in
     Raises:
         UserError: for an `out` that cannot be written, assets that are not there, or no OpenGL.
     """
-    opened = Assets.open(Path(assets))
+    opened = open_assets(Path(assets))
     cameras = canonical_rig(size)
     rows = -(-heads // ABREAST)
     sheet = Image.new("RGB", (ABREAST * len(cameras) * size, rows * size), "white")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facelift.synth.assets import Assets, Ints
-from facelift.synth.scene import Floats
+from facelift.synth.assets import Assets
+from facelift.synth.scene import Floats, Ints
 
 # The head's share of the skin's texture: columns and rows, top left to bottom right.
 LEFT, RIGHT, TOP, BOTTOM = 0.62, 1.0, 0.18, 0.85

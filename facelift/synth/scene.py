@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""How synthetic people are distributed: every share, spread and colour that they are sampled with."""
+
+from __future__ import annotations
+
+from facelift.synth.values import Triple
+
+ETHNICITIES = ("caucasian", "asian", "african")
+
+# Opposite ends of one slider, as MakeHuman names them.
+OPPOSITES = {
+    "decr": "incr",
+    "down": "up",
+    "in": "out",
+    "backward": "forward",
+    "compress": "uncompress",
+    "concave": "convex",
+}
+# Standard deviation of the sliders of each folder of detail targets; 1 is MakeHuman's own limit.
+SPREAD = {
+    "cheek": 0.36,
+    "chin": 0.33,
+    "ears": 0.34,
+    "eyebrows": 0.27,
+    "eyes": 0.3,
+    "forehead": 0.3,
+    "head": 0.24,
+    "mouth": 0.3,
+    "neck": 0.22,
+    "nose": 0.35,
+}
+# They move or tilt a whole feature out of place, which the turn of the head or the asymmetry does better.
+LEFT_OUT = (
+    "head/head-trans",
+    "head/head-angle",
+    "head/head-age",
+    "neck/neck-trans",
+    "nose/nose-trans-in",
+    "mouth/mouth-trans-in",
+)
+
+# sRGB, 0 to 1, of hair, with its share among caucasians, asians and africans.
+HAIR_COLORS: dict[str, tuple[Triple, Triple]] = {
+    "black": ((0.10, 0.085, 0.08), (0.10, 0.75, 0.80)),
+    "dark brown": ((0.17, 0.11, 0.08), (0.25, 0.20, 0.15)),
+    "brown": ((0.30, 0.19, 0.12), (0.24, 0.05, 0.03)),
+    "light brown": ((0.45, 0.31, 0.20), (0.15, 0.0, 0.01)),
+    "blond": ((0.68, 0.54, 0.34), (0.14, 0.0, 0.01)),
+    "light blond": ((0.83, 0.73, 0.54), (0.05, 0.0, 0.0)),
+    "red": ((0.48, 0.20, 0.08), (0.07, 0.0, 0.0)),
+}
+GREY: Triple = (0.62, 0.61, 0.60)
+DYED: tuple[Triple, ...] = (
+    (0.72, 0.12, 0.15),
+    (0.15, 0.25, 0.65),
+    (0.85, 0.40, 0.62),
+    (0.45, 0.18, 0.60),
+    (0.12, 0.52, 0.45),
+    (0.90, 0.88, 0.84),
+)
+# How often each hair mesh is chosen by women and by men; a mesh not listed is worn by both.
+HAIR_SHARES = {
+    "afro01": (0.7, 0.7),
+    "bob01": (0.5, 0.03),
+    "bob02": (0.9, 0.05),
+    "braid01": (0.8, 0.0),
+    "long01": (1.4, 0.15),
+    "ponytail01": (1.2, 0.1),
+    "short01": (0.15, 1.3),
+    "short02": (0.2, 1.3),
+    "short03": (0.7, 0.9),
+    "short04": (0.6, 1.3),
+}
+BALD_SHARE = (0.02, 1.0)
+DARK_EYES = ("brown", "brownlight")
+# Clothes that come with stripes and get no other pattern.
+STRIPED = ("female_elegantsuit01", "male_casualsuit03", "male_casualsuit05")
+
+
+# Sliders that are not drawn about zero: faces look up at a camera, not sternly past it.
+MEANS = {
+    "eyebrows/eyebrows-angle": 0.12,
+    "eyes/*eye-scale": 0.12,
+    "eyes/*eye-height2": 0.16,
+    "eyes/*eye-height1": 0.08,
+    "eyes/*eye-height3": 0.08,
+}
+
+# sRGB of skin from the palest to the darkest, in even steps; and where caucasians, asians and africans lie
+# between the two, mean and spread.
+SKIN_TONES = (
+    (236, 198, 178),
+    (224, 178, 150),
+    (202, 150, 117),
+    (162, 112, 83),
+    (112, 74, 54),
+    (66, 44, 36),
+)
+SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
+# Linear albedo of the skin that exposure is set for.
+USUAL_SKIN = 0.36
+
+BEARD_STYLES = {"full": 0.5, "goatee": 0.22, "moustache": 0.16, "chin strap": 0.12}
+
+MOODS = {
+    "neutral": 0.36,
+    "smile": 0.2,
+    "laugh": 0.1,
+    "open": 0.08,
+    "surprise": 0.06,
+    "raised": 0.06,
+    "frown": 0.07,
+    "lids": 0.04,
+    "blink": 0.03,
+}
+"""Expressions, and the share of people who are met with each."""
