@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from facelift.portrait.alpha import on_white
 from facelift.portrait.find import find_faces
-from facelift.portrait.load import load_photo, on_white
+from facelift.portrait.load import load_photo
 
 
 def main(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""From a photo to a portrait: files of every kind, faces of every size, and the background gone."""
+"""From a photo to a portrait: faces of every size, and the background gone."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.errors import UserError
-from facelift.portrait import Portrait, load_photo, prepare_portrait
+from facelift.portrait import Portrait, prepare_portrait
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.landmarks import MIRRORED, POINTS, Framing
@@ -37,116 +37,6 @@ def disc_rgba(side: int = 128) -> np.ndarray:
     y, x = np.mgrid[:side, :side] - side / 2 + 0.5
     inside = np.hypot(x, y) < side / 3
     return np.dstack([200 * inside, 40 * inside, 30 * inside, 255 * inside]).astype(np.uint8)
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
-def test_modes_are_read(tmp_path: Path, photo):
-    grey = Image.fromarray(photo).convert("L")
-    wide = np.asarray(grey).astype(np.uint16) * 257
-    for name, image in {
-        "grey.png": grey,
-        "wide.png": Image.fromarray(wide),
-        "cmyk.jpg": Image.fromarray(photo).convert("CMYK"),
-        "palette.png": Image.fromarray(photo).quantize(64),
-        "bits.png": grey.convert("1"),
-        "photo.webp": Image.fromarray(photo),
-        "photo.bmp": Image.fromarray(photo),
-        "float.tiff": Image.fromarray(np.asarray(grey).astype(np.float32) / 255),
-    }.items():
-        image.save(tmp_path / name)
-        read = load_photo(tmp_path / name)
-        assert read.dtype == np.uint8 and read.shape == (512, 512, 3), name
-        reference = photo.mean(2) if name in ("cmyk.jpg", "palette.png", "photo.webp") else np.asarray(grey)
-        tolerance = 200 if name == "bits.png" else 12
-        assert np.abs(read.mean(2) - reference).mean() < tolerance, name
-    assert np.array_equal(load_photo(tmp_path / "wide.png")[..., 0], np.asarray(grey))
-
-
-def test_sixteen_bit_colour_is_read(tmp_path: Path, photo):
-    import cv2
-
-    cv2.imwrite(str(tmp_path / "wide.png"), photo[..., ::-1].astype(np.uint16) * 257)
-    assert np.abs(load_photo(tmp_path / "wide.png").astype(int) - photo).max() <= 1
-
-
-def test_transparency_is_kept(tmp_path: Path):
-    rgba = disc_rgba()
-    Image.fromarray(rgba).save(tmp_path / "rgba.png")
-    Image.fromarray(rgba).convert("LA").save(tmp_path / "la.png")
-    palette = Image.fromarray(rgba[..., 0] // 200)  # index 0 around the disc, 1 in it
-    palette.putpalette([0, 0, 0, 200, 40, 30])
-    palette.save(tmp_path / "palette.png", transparency=0)
-    Image.fromarray(rgba).save(
-        tmp_path / "animation.gif", save_all=True, append_images=[Image.new("RGBA", (128, 128))]
-    )
-    for path in tmp_path.iterdir():
-        read = load_photo(path)
-        assert read.shape == (128, 128, 4), path.name
-        assert np.array_equal(read[..., 3], rgba[..., 3]), path.name
-        assert read[64, 64, 0] > 50, path.name
-
-
-def test_alpha_that_cuts_nothing_out_is_dropped(photo):
-    opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
-    assert load_photo(opaque).shape == (512, 512, 3)
-
-
-def test_exif_rotation_gives_the_same_portrait(tmp_path: Path, photo, portrait):
-    turned = Image.fromarray(np.rot90(photo, 1).copy())  # a camera held sideways
-    exif = turned.getexif()
-    exif[0x0112] = 6
-    turned.save(tmp_path / "turned.png", exif=exif)
-    assert torch.equal(prepare_portrait(tmp_path / "turned.png").image, portrait.image)
-
-
-def test_arrays_and_images_are_read(photo):
-    image = Image.fromarray(photo)
-    for same in (image, photo, photo.astype(np.uint16) * 257, photo.astype(np.float32) / 255):
-        assert np.array_equal(load_photo(same), photo)
-    assert load_photo(photo[..., 0]).shape == (512, 512, 3)
-
-
-def bad_files(folder: Path, photo) -> dict[str, Path]:
-    paths = {name: folder / name for name in ("missing.png", "folder", "empty.jpg", "text.png", "cut.jpg")}
-    paths["folder"].mkdir()
-    paths["empty.jpg"].touch()
-    paths["text.png"].write_text("not an image, whatever the name says\n")
-    Image.fromarray(photo).save(paths["cut.jpg"])
-    paths["cut.jpg"].write_bytes(paths["cut.jpg"].read_bytes()[:9000])
-    for name, side in (("large.png", 20_000), ("tiny.png", 8)):
-        paths[name] = folder / name
-        Image.new("1", (side, side)).save(paths[name])
-    return paths
-
-
-def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, photo):
-    says = {
-        "missing.png": "no file",
-        "folder": "is a folder",
-        "empty.jpg": "is empty",
-        "text.png": "not an image",
-        "cut.jpg": "cut short",
-        "large.png": "too large",
-        "tiny.png": "too small",
-    }
-    for name, path in bad_files(tmp_path, photo).items():
-        with pytest.raises(UserError, match=says[name]) as caught:
-            load_photo(path)
-        text = str(caught.value)
-        assert str(path) in text and text.endswith(".") and "\n" not in text
-
-
-def test_bad_arrays_are_refused():
-    for array in (
-        np.zeros((100,)),
-        np.zeros((100, 100, 2)),
-        np.full((100, 100, 3), 7.0),
-        np.zeros((100, 100), int),
-    ):
-        with pytest.raises(UserError):
-            load_photo(array)
 
 
 # --- faces ---------------------------------------------------------------------------------------
@@ -231,18 +121,6 @@ def test_matte_keeps_the_face_and_drops_the_corners(portrait):
 
 def test_matting_is_deterministic(photo, portrait):
     assert torch.equal(prepare_portrait(photo).alpha, portrait.alpha)
-
-
-def test_own_alpha_is_the_matte(photo):
-    y, x = np.mgrid[:512, :512]
-    cut = (np.hypot((x - 225) / 85, (y - 130) / 110) < 1).astype(np.uint8) * 255
-    hidden = np.where(cut[..., None] > 0, photo, np.uint8([0, 255, 0]))  # junk under transparent pixels
-    portrait = prepare_portrait(np.dstack([hidden, cut]))
-    assert portrait.box is not None
-    scale = FACE_SIDE * 512 / portrait.box.side
-    assert abs(float(portrait.alpha.sum()) / (np.pi * 85 * 110 * scale**2) - 1) < 0.05
-    green = portrait.image[1] - portrait.image[[0, 2]].amax(0)
-    assert green.max() < 0.3  # no seam of the junk
 
 
 def test_beyond_the_photo_is_white(photo):

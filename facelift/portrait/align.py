@@ -5,7 +5,6 @@ costs the same for every photo and knows where to look.
 """
 
 import math
-import os
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,8 +16,9 @@ from torch import Tensor
 from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.images import WHITE
+from facelift.portrait.alpha import filled, is_matte, on_white
 from facelift.portrait.find import Face, find_faces
-from facelift.portrait.load import Photo, load_photo, on_white
+from facelift.portrait.load import Photo, load_photo, photo_name
 from facelift.portrait.matte import prior, remove_background, unmix
 from facelift.portrait.segment import Segmenter
 
@@ -63,11 +63,12 @@ def prepare_portrait(
     """Finds the largest face, moves it to the canonical place and size, and removes the background.
 
     Args:
-        photo: a path, a PIL image or an array, see `load_photo`.
+        photo: a path, bytes, a file object, a PIL image, an array or a tensor, see `load_photo`.
         size: side of the portrait, pixels; None leaves a prepared one as large as it is.
-        matting: `auto` takes the photo's own alpha channel if it has one, and otherwise GrabCut with the
+        matting: `auto` takes the photo's own alpha channel if it is a matte, and otherwise GrabCut with the
             advice of the segmenter, if there is one; `grabcut` cuts by colours alone; `rembg` is that
-            package's network; `none` keeps the background.
+            package's network; `none` keeps the background. An alpha channel that only frames the photo,
+            such as rounded corners, bounds the result of each.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
         segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
 
@@ -78,7 +79,7 @@ def prepare_portrait(
     if prepared:
         h, w = image.shape[:2]
         if h != w:
-            raise UserError(f"{_name(photo)} is {w} x {h}: a prepared portrait must be square.")
+            raise UserError(f"{photo_name(photo)} is {w} x {h}: a prepared portrait must be square.")
         size = size or w
         rgb, alpha = _warp(image, size / w, 0.0, 0.0, size)
         portrait = _portrait(rgb, alpha, size)
@@ -90,17 +91,19 @@ def prepare_portrait(
         raise ValueError("only a prepared portrait has a size of its own")
     faces = find_faces(on_white(image))
     if not faces:
+        name = photo_name(photo)
         raise UserError(
-            f"No face was found in {_name(photo)}: use a photo that shows one face from the front, upright."
+            f"No face was found in {name}: use a photo that shows one face from the front, upright."
         )
     face = faces[0]
     side = max(size, WORK_SIDE)
     scale, dx, dy = locate_square(image, face, side, segmenter)
     rgb, alpha = _warp(image, scale, dx, dy, side)
     x0, y0, x1, y1 = _shown(image, scale, dx, dy, side)
-    if matting in ("grabcut", "rembg") or (matting == "auto" and image.shape[2] == 3):
+    own_matte = image.shape[2] == 4 and is_matte(image[..., 3])
+    if matting in ("grabcut", "rembg") or (matting == "auto" and not own_matte):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
-        shown = rgb[y0:y1, x0:x1]
+        shown = filled(rgb[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
         method: Literal["grabcut", "rembg"] = "rembg" if matting == "rembg" else "grabcut"
         advice = segmenter if matting == "auto" else None
         matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, advice)
@@ -195,7 +198,3 @@ def _warp(image: np.ndarray, scale: float, dx: float, dy: float, size: int) -> t
     part = cv2.warpAffine(part, move, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
     rgb = part[..., :3] / np.maximum(part[..., 3:], 1e-4)  # both overshoot alike at the edge of the photo
     return rgb.clip(0, 1), part[..., 3].clip(0, 1)
-
-
-def _name(photo: Photo) -> str:
-    return os.fspath(photo) if isinstance(photo, str | os.PathLike) else "the image"

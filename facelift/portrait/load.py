@@ -2,136 +2,243 @@
 
 import io
 import os
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+import torch
+from PIL import Image
+from torch import Tensor
 
 from facelift.errors import UserError
+from facelift.portrait.alpha import hides_something
+from facelift.portrait.color import read_code_points, to_eight_bits, to_srgb
+from facelift.portrait.decode import MEMORY, check_size, decode, excess, sniff
 
-MAX_PIXELS = 100_000_000
-MIN_SIDE = 64  # pixels; a face in less has nothing to reconstruct
-CUT_OUT = 0.005  # share of clearly transparent pixels from which an alpha channel is a matte
+Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
 
-Photo = str | os.PathLike[str] | Image.Image | np.ndarray
+KINDS = (
+    "a path, bytes, a file opened in binary mode, a PIL image, a NumPy array (H, W, 3 or 4), or a torch "
+    "tensor (3, H, W)"
+)
+ORIENTATIONS = {  # EXIF's numbers
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def load_photo(photo: Photo) -> np.ndarray:
-    """Reads a photo: a file that Pillow can open, a PIL image, or an array.
+    """Reads a photo of any kind.
 
     Args:
-        photo: a path, a PIL image of any mode, or an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`,
-            uint8, uint16, or float in [0, 1].
+        photo: a path; a file's content as bytes; a file object opened in binary mode, which is read from its
+            start and left where it was; a PIL image of any mode; an array `(H, W)`, `(H, W, 1)`, `(H, W, 3)`
+            or `(H, W, 4)`, or a tensor `(1, H, W)`, `(3, H, W)` or `(4, H, W)` on any device, uint8, uint16,
+            or float in [0, 1]. The channels are red, green and blue in this order, not OpenCV's BGR, and then
+            straight alpha. A file's content decides what it is, never its name: JPEG, PNG, HEIC, AVIF, WebP,
+            GIF, TIFF, BMP, or another format of `facelift.portrait.decode`.
 
     Returns:
         uint8 `(H, W, 3)`, sRGB, rotated as its EXIF orientation says; `(H, W, 4)` with straight (not
-        premultiplied) alpha if the photo has an alpha channel that cuts something out. The first frame of an
-        animation.
+        premultiplied) alpha if the photo has an alpha channel that hides something. The first frame of an
+        animation, the largest page of a TIFF. Photos of more than 50 megapixels are shrunk by 2, 3, ...
 
     Raises:
-        UserError: missing, unreadable, larger than `MAX_PIXELS` or with a side below `MIN_SIDE`.
+        UserError: no photo, unreadable, too small, or too large for a bounded share of memory.
     """
-    if isinstance(photo, np.ndarray):
-        return _without_idle_alpha(_array_to_rgb(photo))
-    if isinstance(photo, Image.Image):
-        return _without_idle_alpha(_image_to_rgb(photo, "The image"))
-    path = Path(photo)
-    if not path.exists():
-        raise UserError(f"There is no file {path}: check the path.")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: name one photo in it.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty: save or download the photo again.")
+    if isinstance(photo, Tensor):
+        image = _from_array(_from_tensor(photo))
+    elif isinstance(photo, np.ndarray):
+        image = _from_array(photo)
+    elif isinstance(photo, Image.Image):
+        check_size(*photo.size, "The image")
+        image = _from_image(photo, "The image")
+    else:
+        name = photo_name(photo, "The image")
+        with _opened(photo, name) as stream:
+            image = _from_image(decode(stream, name), name, _code_points(stream))
+    if image.shape[2] == 4 and not hides_something(image[..., 3]):
+        image = image[..., :3]
+    return np.require(image, requirements=["C", "W"])
+
+
+def photo_name(photo: Photo, nameless: str = "the image") -> str:
+    """What messages call a photo: its path, if it has one."""
+    name = photo if isinstance(photo, str | os.PathLike) else getattr(photo, "name", None)
+    return os.fsdecode(name) if isinstance(name, str | os.PathLike) else nameless
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file begins as the pictures do that can be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warning about large images: `_check_size` decides
-            with Image.open(path) as image:
-                return _without_idle_alpha(_image_to_rgb(image, str(path)))
-    except Image.DecompressionBombError as error:
-        raise UserError(_too_large(str(path))) from error
+        with path.open("rb") as stream:
+            return bool(sniff(stream))
+    except OSError:
+        return False
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(photo: Any, name: str) -> Iterator[IO[bytes]]:
+    """A seekable stream of a path, of bytes or of a file object."""
+    if isinstance(photo, bytes | bytearray | memoryview):
+        yield _not_empty(io.BytesIO(photo), name)
+    elif isinstance(photo, str | os.PathLike):
+        with _open_path(photo, name) as file:
+            yield _not_empty(_seekable(file, name), name)
+    elif hasattr(photo, "read"):
+        if getattr(photo, "closed", False):
+            raise UserError(f"{name} is a closed file: pass it before you close it.")
+        stream = _seekable(photo, name)
+        place = stream.tell()
+        try:
+            yield _not_empty(stream, name)
+        finally:
+            stream.seek(place)
+    else:
+        raise UserError(f"A {type(photo).__name__} is no photo: pass {KINDS}.")
+
+
+def _open_path(photo: str | os.PathLike[str], name: str) -> IO[bytes]:
+    if not name:
+        raise UserError("The path of the photo is empty: name a photo.")
+    if name.startswith(("http://", "https://")):
+        raise UserError(f"{name} is an address: download the photo, and pass the file.")
+    try:
+        return Path(name).open("rb")
+    except IsADirectoryError as error:
+        raise UserError(f"{name} is a folder: name one photo in it.") from error
     except PermissionError as error:
-        raise UserError(f"{path} may not be read: give yourself permission to read it.") from error
-    except Image.UnidentifiedImageError as error:
-        if path.suffix.lower() in (".heic", ".heif"):
-            raise UserError(
-                f"{path} is a HEIC photo, which cannot be read here: export it as JPEG."
-            ) from error
-        raise UserError(f"{path} is not an image that can be read: use a JPEG, PNG or WebP photo.") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
-        raise UserError(f"{path} is damaged or cut short: save or download the photo again.") from error
+        if Path(name).is_dir():  # as Windows says it
+            raise UserError(f"{name} is a folder: name one photo in it.") from error
+        raise UserError(f"{name} may not be read: give yourself permission to read it.") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise UserError(f"There is no file {name}: check the path.") from error
+    except OSError as error:
+        raise UserError(f"{name} cannot be opened ({error.strerror}): check the path.") from error
 
 
-def on_white(image: np.ndarray) -> np.ndarray:
-    """`(H, W, 3 or 4)` uint8 to `(H, W, 3)` uint8, composited on white."""
-    if image.shape[2] == 3:
-        return image
-    alpha = image[..., 3:].astype(np.float32) / 255
-    return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-
-
-def _image_to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    _check_size(*image.size, name)
-    image = ImageOps.exif_transpose(image)  # loads the pixels of the first frame
-    if image.mode.startswith("I") or image.mode == "F":
-        return _array_to_rgb(_integer_to_float(np.asarray(image), image.mode))
-    transparent = "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
-    image = _to_srgb(image)
-    return np.array(image.convert("RGBA" if transparent else "RGB"))
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Phones save Display P3 and printers CMYK: taken as sRGB, faces come out too pale or too green."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return image
+def _seekable(file: Any, name: str) -> IO[bytes]:
+    """The file itself, or, of a pipe or a download, all that comes out of it."""
     try:
-        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a broken profile: the pixels as they are
-    return image if converted is None else converted
+        if file.seekable():
+            file.seek(file.tell())
+            if isinstance(file.read(0), bytes):
+                return file
+    except (AttributeError, OSError):
+        pass
+    try:
+        content = file.read(MEMORY + 1)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{name} cannot be read ({error}): pass {KINDS}.") from error
+    if not isinstance(content, bytes | bytearray):
+        raise UserError(f"{name} gives no bytes: open the file in binary mode, open(path, 'rb').")
+    if len(content) > MEMORY:
+        raise UserError(f"{name} is too large: {MEMORY / 1e9:.1f} GB is the most.")
+    return io.BytesIO(content)
 
 
-def _integer_to_float(values: np.ndarray, mode: str) -> np.ndarray:
-    """Pillow's wide grey modes: 16 bit has a known white, the others are stretched if they exceed it."""
-    white = 65535.0 if mode.startswith("I") else 1.0
-    values = values.astype(np.float32)
-    return values / max(white, float(values.max(initial=0)))
+def _not_empty(stream: IO[bytes], name: str) -> IO[bytes]:
+    stream.seek(0)
+    try:
+        start = stream.read(1)
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}): check it.") from error
+    if not start:
+        raise UserError(f"{name} is empty: save or download the photo again.")
+    return stream
 
 
-def _array_to_rgb(array: np.ndarray) -> np.ndarray:
+def _code_points(stream: IO[bytes]) -> tuple[int, int] | None:
+    stream.seek(0)
+    return read_code_points(stream.read(1 << 16))
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def _from_image(image: Image.Image, name: str, code_points: tuple[int, int] | None = None) -> np.ndarray:
+    try:
+        image = _plain(image)
+        factor = excess(*image.size)
+        if factor > 1:
+            image = image.reduce(factor)
+        return np.array(to_srgb(_upright(image), code_points))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:  # a caller's image that is not loaded yet
+        raise UserError(f"{name} is damaged, or was closed before it was read ({error}).") from error
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In a mode that can be shrunk and converted: L, LA, RGB, RGBA, CMYK or LAB."""
+    mode, transparent = image.mode, image.has_transparency_data
+    if mode.startswith("I") or mode == "F":
+        plain = Image.fromarray(to_eight_bits(np.asarray(image)))
+        plain.info = dict(image.info)
+        return plain
+    if mode in ("LA", "La"):
+        return image.convert("LA")
+    if transparent:
+        return image.convert("RGBA")
+    if mode in ("L", "RGB", "CMYK", "LAB"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+    except Exception:  # what is no EXIF says nothing about the picture
+        orientation = None
+    return image if orientation is None else image.transpose(orientation)
+
+
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    shape = tuple(tensor.shape)
+    if tensor.ndim != 3 or shape[0] not in (1, 3, 4):
+        advice = "pass (3, H, W)"
+        if tensor.ndim == 3 and shape[2] in (1, 3, 4):
+            advice = "channels come first, so pass tensor.permute(2, 0, 1)"
+        elif tensor.ndim == 4:
+            advice = "pass one of its images, (3, H, W)"
+        raise UserError(f"A tensor of shape {shape} is no photo: {advice}.")
+    if tensor.is_meta or tensor.is_complex() or tensor.is_quantized or tensor.layout != torch.strided:
+        raise UserError(
+            f"A {tensor.dtype} tensor on {tensor.device} has no plain pixels: pass a dense float one."
+        )
+    tensor = tensor.detach().movedim(0, -1).cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise UserError(f"An array of shape {array.shape} is no photo: pass (H, W), (H, W, 3) or (H, W, 4).")
-    _check_size(array.shape[1], array.shape[0], "The image")
-    if array.dtype == np.uint16:
-        array = array.astype(np.float32) / 65535
+        advice = "pass (H, W), (H, W, 3) or (H, W, 4)"
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            advice = "channels come last, so pass array.transpose(1, 2, 0)"
+        raise UserError(f"An array of shape {array.shape} is no photo: {advice}.")
+    check_size(array.shape[1], array.shape[0], "The image")
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all() or array.min() < -0.01 or array.max() > 1.01:
+        if not np.isfinite(array).all():
+            raise UserError("The image has values that are not finite (NaN or infinity): mend them.")
+        if array.min() < -0.01 or array.max() > 1.01:
             raise UserError("A float image must lie in [0, 1]: divide it by its white, such as 255.")
         array = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        array = to_eight_bits(array.astype(np.uint16))
     if array.dtype != np.uint8:
         raise UserError(f"An array of {array.dtype} is no photo: pass uint8, uint16, or float in [0, 1].")
+    factor = excess(array.shape[1], array.shape[0])
+    if factor > 1:
+        array = np.array(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).reduce(factor))
+        array = array.reshape(*array.shape[:2], -1)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
-
-
-def _without_idle_alpha(image: np.ndarray) -> np.ndarray:
-    """Many files carry an alpha channel that is opaque everywhere: that is a photo, not a cut-out."""
-    if image.shape[2] == 4 and (image[..., 3] < 128).mean() < CUT_OUT:
-        return np.ascontiguousarray(image[..., :3])
-    return image
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise UserError(_too_large(name, f" ({width} x {height})"))
-    if min(width, height) < MIN_SIDE:
-        raise UserError(
-            f"{name} is too small ({width} x {height}): use a photo of at least {MIN_SIDE} pixels a side."
-        )
-
-
-def _too_large(name: str, size: str = "") -> str:
-    return f"{name} is too large{size}: scale it down to at most {MAX_PIXELS // 1_000_000} megapixels."

@@ -1,0 +1,64 @@
+"""What an alpha channel of a photo means: a matte that cuts out the person, or only a frame."""
+
+import cv2
+import numpy as np
+
+HIDDEN = 0.005  # share of clearly transparent pixels below which nothing is cut out
+FILLED = 0.975  # share of its convex hull that a frame fills; of 180 people's mattes the fullest filled 0.964
+LOOK_SIDE = 256  # longer side at which the outline is looked at, pixels
+
+
+def hides_something(alpha: np.ndarray) -> bool:
+    """Whether an alpha channel `(H, W)` uint8 has both clearly transparent and visible parts."""
+    seen = _visible(alpha)
+    return bool(alpha.any()) and float(1 - seen.mean()) >= HIDDEN
+
+
+def is_matte(alpha: np.ndarray) -> bool:
+    """Whether an alpha channel `(H, W)` uint8 cuts out a person.
+
+    Frames are convex: rounded corners, circles, turned pictures, vignettes. People are not: they have a neck
+    and shoulders. So a matte is what leaves some of its convex hull empty. A head without a neck counts as a
+    frame, which does it little harm: then the background is looked for inside.
+    """
+    if not hides_something(alpha):
+        return False
+    x, y, w, h = cv2.boundingRect(_visible(alpha).astype(np.uint8))
+    scale = LOOK_SIDE / max(w, h)
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    seen = _visible(cv2.resize(alpha[y : y + h, x : x + w], size, interpolation=smooth))
+    hull = cv2.convexHull(cv2.findNonZero(seen.astype(np.uint8)))
+    filled = cv2.fillConvexPoly(np.zeros(seen.shape, np.uint8), hull, 1)
+    return bool(seen.sum() < FILLED * filled.sum())
+
+
+def on_white(image: np.ndarray) -> np.ndarray:
+    """`(H, W, 3 or 4)` uint8 to `(H, W, 3)` uint8, composited on white."""
+    if image.shape[2] == 3:
+        return image
+    alpha = image[..., 3:].astype(np.float32) / 255
+    return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def filled(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`(H, W, 3)` whose transparent pixels have the colour of the nearest visible one.
+
+    Args:
+        rgb: `(H, W, 3)` float32; what it is where nothing is visible does not matter.
+        alpha: `(H, W)` float32 in [0, 1].
+    """
+    seen = alpha > 0.5
+    if seen.all() or not seen.any():
+        return rgb
+    _, labels = cv2.distanceTransformWithLabels(
+        (~seen).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    colors = np.zeros((labels.max() + 1, 3), rgb.dtype)
+    colors[labels[seen]] = rgb[seen]
+    return np.where(seen[..., None], rgb, colors[labels])
+
+
+def _visible(alpha: np.ndarray) -> np.ndarray:
+    """Where at least half as much is seen as anywhere: a picture may be translucent as a whole."""
+    return alpha >= max(1, int(alpha.max())) / 2
