@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facelift.cli import main
+from facelift.cli.app import run as run_command
 from facelift.errors import UserError
 from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import read_ply, write_ply
@@ -78,9 +78,7 @@ def pipeline(monkeypatch, tmp_path):
 
 
 def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([str(a) for a in arguments])
-    return caught.value.code
+    return run_command([str(a) for a in arguments])
 
 
 def photos(folder, *names):
@@ -292,7 +290,7 @@ def test_a_defect_is_not_hidden(pipeline, tmp_path):
     photos(tmp_path, "a.png")
     pipeline.fail = {"a.png": RuntimeError("shapes do not match")}
     with pytest.raises(RuntimeError, match="shapes"):
-        main(["reconstruct", "a.png"])
+        run("reconstruct", "a.png")
 
 
 def test_places_that_do_not_work(pipeline, tmp_path, capsys):
@@ -449,8 +447,8 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\n"
         "from facelift.cli import main\n"
-        "try:\n    main(['--help'])\n"
+        "try:\n    main()\n"
         "except SystemExit:\n    print('heavy:', {'torch', 'numpy', 'PIL', 'av'} & set(sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy: set()\n")

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from facelift import FaceLift
 from facelift.cameras import Cameras
-from facelift.cli import main
+from facelift.cli.app import run as run_command
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -129,9 +129,7 @@ def test_the_command_line_writes_the_reference_picture(whole, tmp_path, expected
 
 
 def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main([str(a) for a in arguments])
-    return caught.value.code
+    return run_command([str(a) for a in arguments])
 
 
 def test_our_own_layout_is_the_same_model_without_pickles(model, expected, tmp_path):

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Sequence
+import traceback
 from typing import NoReturn
 
+from facelift.cli.process import interruption, leave, open_streams
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 done, 1 something failed, 2 called wrongly, 130 interrupted.
 
-    What a user can mend is told in one sentence on stderr. Only a defect of the program shows a traceback.
+def main() -> NoReturn:
+    """Run the command and exit.
+
+    The code is 0 when all is done, 1 when something failed, 2 for a wrong call, 130 for Ctrl-C (for another
+    signal 128 and its number) and 141 when the reader of standard output is gone. What a user can mend is one
+    sentence on stderr; only a defect of the program shows a traceback.
     """
-    from facelift.cli.app import app
-    from facelift.cli.errors import USAGE_ERROR, sentence, usage
-    from facelift.cli.terminal import complain
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that temporary files go
     try:
-        code = app(arguments, prog_name="facelift", standalone_mode=False)
+        leave(_outcome())
     except KeyboardInterrupt:
-        code = 130
-    except USAGE_ERROR as error:
-        code = usage(error)
-    except Exception as error:
-        line = sentence(error)
-        if line is None:
-            raise
-        complain(line)
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        leave(interruption.exit_code)
+
+
+def _outcome() -> int:
+    """Do the work; the exit code."""
+    try:
+        open_streams()
+        interruption.catch()
+        from facelift.cli.app import run  # loads the rest, which takes a moment
+
+        return run()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception:
+        if not interruption.requested:
+            traceback.print_exc()
+        return 1

@@ -1,10 +1,12 @@
-"""The subcommands under one name.
+"""The subcommands under one name, and how a call of one ends.
 
 Each imports what it needs when it runs, so that `facelift --help` answers at once.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +15,12 @@ from typer.core import TyperGroup
 from facelift.cli.bench import bench
 from facelift.cli.compare import compare
 from facelift.cli.convert import convert
+from facelift.cli.errors import USAGE_ERROR, sentence, usage
 from facelift.cli.evaluate import evaluate
+from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
 from facelift.cli.synth import pack, synth
+from facelift.cli.terminal import complain
 from facelift.cli.train import train
 
 
@@ -60,3 +65,22 @@ def facelift(
     ] = False,
 ) -> None:
     """One photo of a face in, a complete 3D head out."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say, those of the process if not given; return the exit code.
+
+    What a user can mend is told in one sentence on stderr. Only a defect of the program raises.
+    """
+    try:
+        code = app(arguments, prog_name="facelift", standalone_mode=False)
+        sys.stdout.flush()
+    except USAGE_ERROR as error:
+        return usage(error)
+    except Exception as error:
+        line = sentence(error)
+        if line is None or interruption.requested:
+            raise
+        complain(line)
+        return 1
+    return code if isinstance(code, int) else 0

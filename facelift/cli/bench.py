@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facelift.cli.terminal import tell
+
 
 def bench(
     out: Annotated[Path, typer.Argument(help="Folder for the set.", metavar="OUT")],
@@ -22,4 +24,4 @@ def bench(
     from facelift.synth.bench import BENCH_HEADS_V1, draft_of, make_bench
 
     made = make_bench(out, assets, draft_of(BENCH_HEADS_V1) if draft else BENCH_HEADS_V1)
-    print(f"{len(made)} heads in {out}")
+    tell(f"{len(made)} heads in {out}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facelift.cli.terminal import tell
+
 
 def compare(
     a: Annotated[Path, typer.Argument(help="Folder of one report.", metavar="A")],
@@ -18,4 +20,5 @@ def compare(
     """Put two reports of `facelift evaluate` side by side, with differences paired over people."""
     from facelift.evaluate.compare import compare as put_side_by_side
 
-    print(f"{put_side_by_side(a, b, out)}\n{a}, {b} -> {out}")
+    print(put_side_by_side(a, b, out))
+    tell(f"{a}, {b} -> {out}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facelift.cli.options import RevisionOption
-from facelift.cli.terminal import status
+from facelift.cli.terminal import status, tell
 
 
 def convert(
@@ -33,4 +33,4 @@ def convert(
     model = FaceLift.from_pretrained(source, device="cpu", revision=revision, dtype="float32")
     with status(f"Converting {source}"), atomic_folder(out, MODEL_NAMES) as aside:
         model.save_pretrained(aside, torch.float16 if half else None)
-    print(f"{source} -> {out}")
+    tell(f"{source} -> {out}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facelift.cli.options import DeviceOption, ModelOption
-from facelift.cli.terminal import status
+from facelift.cli.terminal import status, tell
 
 
 def evaluate(
@@ -50,4 +50,5 @@ def evaluate(
 
         pipeline = FaceLift.from_pretrained(model, device=device)
     report = measure(pipeline, heads, out, train, photos, people, size, seed, model or DEFAULT_MODEL, fetch)
-    print(f"{report.to_markdown()}\n{heads} -> {out}")
+    print(report.to_markdown())
+    tell(f"{heads} -> {out}")

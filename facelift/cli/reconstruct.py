@@ -11,7 +11,8 @@ import typer
 from facelift.choices import DType, Matting, Memory, Scheduler
 from facelift.cli.errors import sentence
 from facelift.cli.options import DeviceOption, ModelOption, RevisionOption
-from facelift.cli.terminal import complain, duration, print_timings, say, status, track
+from facelift.cli.process import interruption
+from facelift.cli.terminal import complain, duration, say, status, tell, tell_timings, track
 
 
 def reconstruct(
@@ -109,16 +110,16 @@ def reconstruct(
                     aside, head, None if no_turntable else frames, size, partial(track, total=frames), clock
                 )
         except Exception as error:
-            if len(photos) == 1:
+            if len(photos) == 1 or interruption.requested:
                 raise
             failures += 1
             complain(f"{path}: {sentence(error) or f'{type(error).__name__}: {error}'}")
         else:
-            print(f"{path} -> {folder}", flush=True)
+            tell(f"{path} -> {folder}")
 
     if timings:
-        print_timings(clock.rows())
+        tell_timings(clock.rows())
     if len(photos) > 1:
-        print(f"{len(photos) - failures} of {len(photos)} photos reconstructed, {failures} failed.")
+        tell(f"{len(photos) - failures} of {len(photos)} photos reconstructed, {failures} failed.")
     if failures:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facelift.choices import RendererName, Rig, Storage, Truth
-from facelift.cli.terminal import status
+from facelift.cli.terminal import status, tell
 
 
 def synth(
@@ -85,4 +85,4 @@ def pack(
 
     with status("Packing"):
         write_pack(file, assets)
-    print(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
+    tell(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")

@@ -1,4 +1,8 @@
-"""Write aside, then rename: a reader sees the old file or the whole new one, never a part."""
+"""Write aside, then rename: a reader sees the old file or the whole new one, never a part.
+
+So it is however the writing ends: by an error, by Ctrl-C at any moment, or beside another process that
+writes the same.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 from facelift.errors import UserError
 
@@ -31,15 +37,22 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
             raise UserError(f"{path} is a folder; give the name of a file.")
         if target.exists() and not target.is_file():  # renaming over /dev/null would replace the device
             raise UserError(f"{path} is not a regular file; choose another name.")
+
+    def put() -> None:
+        _flush(aside)
+        os.replace(aside, target)
+
+    def remove() -> None:
+        with suppress(OSError):
+            aside.unlink()
+
     try:
         with _plain_errors(path, aside):
             yield aside
         with _plain_errors(path):
-            _flush(aside)
-            os.replace(aside, target)
+            _uninterrupted(put)
     except BaseException:
-        with suppress(OSError):
-            aside.unlink()
+        _uninterrupted(remove)
         raise
 
 
@@ -58,38 +71,81 @@ def atomic_folder(path: PathLike, owned: frozenset[str]) -> Iterator[Path]:
         UserError: as `atomic_path`.
     """
     target = Path(os.path.realpath(path))
-    mark = secrets.token_hex(6)
-    aside, old = target.with_name(f".{mark}"), target.with_name(f".{mark}.old")
+    aside = target.with_name(f".{secrets.token_hex(6)}")
     with _plain_errors(path):
         if target.exists() and not target.is_dir():
             raise UserError(f"{path} is a file where a folder should go; choose another folder.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside.mkdir()
     try:
-        with _plain_errors(path, aside):
+        with _plain_errors(path):
+            aside.mkdir()
+        with _as_told(path, aside), _plain_errors(path, aside):
             yield aside
-        with _plain_errors(path):
-            _swap(aside, target, old)
+        with _as_told(path, aside), _plain_errors(path):
+            _uninterrupted(lambda: _put_folder(aside, target, owned))
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        _uninterrupted(lambda: shutil.rmtree(aside, ignore_errors=True))
         raise
-    if old.exists():
-        with _plain_errors(path):
+
+
+def _put_folder(aside: Path, target: Path, owned: frozenset[str]) -> None:
+    """Put `aside` in the place of `target`, and into it what somebody keeps there."""
+    old = aside.with_name(f"{aside.name}.old")
+    with _alone(target.parent):
+        if target.exists():
+            os.rename(target, old)
+        try:
+            os.rename(aside, target)
+        except BaseException:
+            if old.exists():
+                os.rename(old, target)
+            raise
+        if old.exists():
             for entry in old.iterdir():
                 if entry.name not in owned:
                     os.rename(entry, target / entry.name)
             shutil.rmtree(old)
 
 
-def _swap(aside: Path, target: Path, old: Path) -> None:
-    """Put `aside` in the place of `target`, and a folder that stood there at `old`."""
-    if target.exists():
-        os.rename(target, old)
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time, where the system knows how: two may have made the same result at once."""
     try:
-        os.rename(aside, target)
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _uninterrupted(action: Callable[[], None]) -> None:
+    """Do a few steps on the disk from the first to the last, even if Ctrl-C comes in between.
+
+    Signals reach the main thread alone, so the steps are done in another. An interruption is raised before
+    the first or after the last.
+    """
+    result: Future[None] = Future()
+
+    def work() -> None:
+        if result.set_running_or_notify_cancel():
+            try:
+                action()
+                result.set_result(None)
+            except BaseException as error:
+                result.set_exception(error)
+
+    try:
+        Thread(target=work).start()
+        result.result()
     except BaseException:
-        if old.exists():
-            os.rename(old, target)
+        if not result.cancel():
+            wait([result])
         raise
 
 
@@ -108,6 +164,18 @@ def explain(error: OSError) -> str:
         errno.ENAMETOOLONG: "the name is too long",
     }
     return hints.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
+
+
+@contextmanager
+def _as_told(path: PathLike, aside: Path) -> Iterator[None]:
+    """Have errors name the files in `aside` by where they would have gone, and say if it disappeared."""
+    try:
+        yield
+    except UserError as error:
+        if not aside.exists():
+            message = f"The folder that {path} was being written in has disappeared: run it again."
+            raise UserError(message) from error
+        raise UserError(str(error).replace(str(aside), str(path))) from error
 
 
 @contextmanager
