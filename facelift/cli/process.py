@@ -131,9 +131,11 @@ def open_streams() -> None:
 
 def _forgiving(stream: Any, descriptor: int, kind: type[_Results]) -> Any:
     """A stream in place of `stream` that escapes what the encoding lacks, and fails as `kind` does."""
-    if stream is not None and not isinstance(stream.buffer.raw, io.FileIO):  # a console of Windows
-        stream.reconfigure(errors="backslashreplace")
-        return stream
+    if stream is not None:
+        raw = getattr(stream.buffer, "raw", stream.buffer)  # the same where Python runs unbuffered
+        if not isinstance(raw, io.FileIO):  # a console of Windows
+            stream.reconfigure(errors="backslashreplace")
+            return stream
     return io.TextIOWrapper(
         io.BufferedWriter(kind(descriptor, "w", closefd=False)),
         stream.encoding if stream is not None else "utf-8",
