@@ -140,6 +140,22 @@ def test_same_scene_gives_same_bytes_whatever_was_drawn_between(renderer):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_renderers_beside_each_other_draw_as_each_does_alone(renderer):
+    from facelift.synth.opengl import Renderer
+
+    drawn, other = scene(sphere([0, 0, 0], 0.5)), scene(sphere([0.2, 0, 0], 0.3))
+    view = cameras.orbit_rig(2, 32)
+    alone = renderer.render(drawn, view)
+    with Renderer() as second:
+        second.render(other, view)
+        beside = renderer.render(drawn, view)
+        assert np.array_equal(second.render(drawn, view)[0], alone[0])
+    renderer.render(other, view)
+    after = renderer.render(drawn, view)
+    for found in (beside, after):
+        assert all(np.array_equal(a, b) for a, b in zip(found, alone, strict=True))
+
+
 def test_missing_egl_is_explained(monkeypatch):
     import moderngl
 

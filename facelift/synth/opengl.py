@@ -98,35 +98,37 @@ class Renderer:
             scene: kept on the GPU until another scene is drawn, so that more views of it cost no upload.
             cameras: N of them.
         """
-        self._upload(scene)
-        target = self._resize(cameras.width, cameras.height)
-        shape = len(cameras), cameras.height, cameras.width
-        rgba, surface = np.empty((*shape, 4), np.uint8), np.empty((*shape, 4), np.uint8)
-        depth = np.empty(shape, np.float32)
-        matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
-        corners = _corners(np.concatenate([part.vertices for part in scene.parts]))
-        for i in range(len(cameras)):
-            _set(self._shade, clip_from_world=matrices[i].T, eye=eyes[i])
-            _set(self._depth, clip_from_world=matrices[i].T)
-            self._draw(target)
-            self._reduce(target, _rectangle(corners, matrices[i], cameras.width, cameras.height))
-            target.output.read_into(rgba[i], components=4, attachment=0)
-            target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
-            target.output.read_into(surface[i], components=4, attachment=2)
-        return Drawing(rgba, depth, surface[..., :3], surface[..., 3])
+        with self._gl:  # another context may be the current one, such as another renderer's
+            self._upload(scene)
+            target = self._resize(cameras.width, cameras.height)
+            shape = len(cameras), cameras.height, cameras.width
+            rgba, surface = np.empty((*shape, 4), np.uint8), np.empty((*shape, 4), np.uint8)
+            depth = np.empty(shape, np.float32)
+            matrices, eyes = _clip_from_world(cameras), cameras.positions.tolist()
+            corners = _corners(np.concatenate([part.vertices for part in scene.parts]))
+            for i in range(len(cameras)):
+                _set(self._shade, clip_from_world=matrices[i].T, eye=eyes[i])
+                _set(self._depth, clip_from_world=matrices[i].T)
+                self._draw(target)
+                self._reduce(target, _rectangle(corners, matrices[i], cameras.width, cameras.height))
+                target.output.read_into(rgba[i], components=4, attachment=0)
+                target.output.read_into(depth[i], components=1, attachment=1, dtype="f4")
+                target.output.read_into(surface[i], components=4, attachment=2)
+            return Drawing(rgba, depth, surface[..., :3], surface[..., 3])
 
     def close(self) -> None:
         """Release everything on the GPU, the context included."""
-        self._forget()
-        if self._surroundings is not None:
-            self._surroundings.release()
-        if self._target is not None:
-            self._target.release()
-            self._target = None
-        for thing in (self._tiles, self._atlas, self._screen):
-            thing.release()
-        for program in (*self._shade.values(), *self._depth.values(), self._gather, self._box):
-            program.release()
+        with self._gl:
+            self._forget()
+            if self._surroundings is not None:
+                self._surroundings.release()
+            if self._target is not None:
+                self._target.release()
+                self._target = None
+            for thing in (self._tiles, self._atlas, self._screen):
+                thing.release()
+            for program in (*self._shade.values(), *self._depth.values(), self._gather, self._box):
+                program.release()
         self._gl.release()
 
     def __enter__(self) -> Renderer:
