@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from facelift.gaussians import Gaussians
 from facelift.portrait import prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
-from facelift.refine import refine
+from facelift.refine import RefineConfig, refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
@@ -164,7 +164,7 @@ class FaceLift:
         scheduler: Scheduler = "ddim",
         matting: Matting = "auto",
         prepared: bool = False,
-        refinement: int | None = None,
+        refinement: int | RefineConfig | None = None,
         timings: Timings | None = None,
         progress: Progress = iter,
     ) -> Head:
@@ -176,7 +176,8 @@ class FaceLift:
             scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.
             matting, prepared: see `facelift.portrait.prepare_portrait`. The views of a prepared portrait have
                 its size if the model can work at any.
-            refinement: steps of `facelift.refine`; None is the model's own, 0 leaves it out.
+            refinement: the settings of the fit to the views, or only its steps, 0 for none; None is the
+                model's own.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
         """
@@ -206,12 +207,12 @@ class FaceLift:
         with timings("reconstruction"):
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
-            steps = self.settings.refinement if refinement is None else refinement
-            gaussians = refine(gaussians, views, self._rig(views), steps, coverage, generated.confidence)
+            config = self._refinement(refinement)
+            gaussians = refine(gaussians, views, self._rig(views), config, coverage, generated.confidence)
         return Head(image, views, gaussians, portrait.faces)
 
     @torch.no_grad()
-    def reconstruct(self, views: Tensor, refinement: int | None = None) -> Gaussians:
+    def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:
         """Stage 2 alone: six true views become Gaussians.
 
         Args:
@@ -222,8 +223,13 @@ class FaceLift:
         views, coverage = views[:, :3].to(self.device), views[:, 3:].to(self.device)
         with self.autocast(), resident(self.reconstructor, self.device):
             gaussians = self.reconstructor.reconstruct(views, self._rig(views))
-        steps = self.settings.refinement if refinement is None else refinement
-        return refine(gaussians, views, self._rig(views), steps, coverage if coverage.shape[1] else None)
+        config = self._refinement(refinement)
+        return refine(gaussians, views, self._rig(views), config, coverage if coverage.shape[1] else None)
+
+    def _refinement(self, wanted: int | RefineConfig | None) -> RefineConfig:
+        if isinstance(wanted, RefineConfig):
+            return wanted
+        return self.settings.refinement if wanted is None else replace(self.settings.refinement, steps=wanted)
 
     def _distances(self, image: Tensor, camera: Cameras) -> Tensor:
         with resident(self.reconstructor, self.device):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from facelift.formats.tensors import first_reason, read_json, read_safetensors
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.released import read_released as read_released_reconstructor
+from facelift.refine import RefineConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views import released as released_views
 
@@ -47,21 +49,29 @@ class Settings:
     Attributes:
         keep_portrait: the first view is replaced by the portrait, which it shows; otherwise it is taken as
             the model imagines it, as FaceLift does.
-        refinement: steps of `facelift.refine`; FaceLift has none.
+        refinement: of the fit to the views, see `facelift.refine`; FaceLift has none.
         dtype: in which numbers to compute, by device.
         license: of the weights.
     """
 
     keep_portrait: bool = True
-    refinement: int = 60
+    refinement: RefineConfig = field(default_factory=RefineConfig)
     dtype: dict[str, str] = field(default_factory=lambda: {"cpu": "bfloat16", "cuda": "bfloat16"})
     license: str = "apache-2.0"
+
+    @classmethod
+    def from_dict(cls, **values: Any) -> Settings:
+        """Settings as `config.json` holds them; version 0.1 wrote the refinement's steps alone."""
+        refinement = values.pop("refinement", {})
+        if isinstance(refinement, int):
+            refinement = {"steps": refinement}
+        return cls(refinement=RefineConfig(**refinement), **values)
 
 
 # FaceLift computes in float16 on CUDA. On the CPU float16 is slow and bfloat16 strays from FaceLift's views.
 RELEASED_SETTINGS = Settings(
     keep_portrait=False,
-    refinement=0,
+    refinement=RefineConfig(steps=0),
     dtype={"cpu": "float32", "cuda": "float16"},
     license=hub.PINNED["wlyu/OpenFaceLift"].license,
 )
@@ -105,7 +115,7 @@ def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
     """
     if (folder / "views").is_dir() or (folder / "reconstructor").is_dir():
         path = folder / "config.json"
-        settings = _configured(Settings, path) if path.exists() else Settings()
+        settings = _configured(Settings.from_dict, path) if path.exists() else Settings()
         return load_views(folder / "views"), load_reconstructor(folder / "reconstructor"), settings
     views = _build(ViewGenerator, *released_views.read_released(folder / PIPELINE), folder / PIPELINE)
     read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
@@ -200,7 +210,7 @@ def _build(cls: type[Model], config: Any, tensors: dict[str, Tensor], path: Path
     return model.eval().requires_grad_(False)
 
 
-def _configured(cls: type[Any], path: Path) -> Any:
+def _configured(cls: Callable[..., Any], path: Path) -> Any:
     values = read_json(path)
     try:
         return cls(**values)

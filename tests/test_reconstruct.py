@@ -17,8 +17,8 @@ from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.detail import Detail
 from facelift.reconstruct.released import from_released
-from facelift.refine import refine
-from facelift.refine.surface import fill_gaps, neighbours, normals, recolour_from_views
+from facelift.refine import RefineConfig, refine
+from facelift.refine.surface import fill_gaps, neighbors, normals, recolor_from_views
 from facelift.render import render
 from facelift.views.surfels import surfels
 from facelift.views.visibility import HALF_DEPTH, nearest_possible_depth
@@ -468,13 +468,13 @@ def test_refinement_recovers_what_was_lost():
         scales=true.scales * 0.7,
         sh0=torch.zeros(300, 3),
     )
-    refined = refine(blurred, views, cameras, steps=60)
+    refined = refine(blurred, views, cameras, RefineConfig())
     before, after = (_errors(g, cameras, views) for g in (blurred, refined))
     assert (after < before / 10).all()
     before, after = (_errors(g, between, render(true, between).image) for g in (blurred, refined))
     assert (after < before / 2).all(), "and not only in the views that it was fitted to"
-    assert torch.equal(refine(blurred, views, cameras, steps=0).sh0, blurred.sh0)
-    again = refine(blurred, views, cameras, steps=60)
+    assert torch.equal(refine(blurred, views, cameras, RefineConfig(steps=0)).sh0, blurred.sh0)
+    again = refine(blurred, views, cameras, RefineConfig())
     assert torch.equal(again.sh0, refined.sh0), "deterministic"
 
 
@@ -486,7 +486,7 @@ def test_a_rim_does_not_take_the_white_behind_it():
     start = replace(true, opacities=torch.full((300,), 0.9))
     errors = {}
     for coverage in (None, drawn.alpha):
-        refined = refine(start, drawn.image, cameras, 60, coverage)
+        refined = refine(start, drawn.image, cameras, RefineConfig(), coverage)
         errors[coverage is None] = (render(refined, cameras).alpha - drawn.alpha).square().mean()
     assert errors[False] < errors[True] / 2
 
@@ -497,11 +497,11 @@ def test_refinement_trusts_the_photo_more_than_imagined_views():
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue
     known = torch.zeros(6, 1, 96, 96)
     known[0] = 1
-    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, confidence=known)
+    refined = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, RefineConfig(), confidence=known)
     errors = _errors(refined, cameras, lies)
     assert errors[0] < errors[1:].min() / 2
     known[3] = 1
-    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, 60, confidence=known)
+    surer = refine(replace(true, sh0=torch.zeros(300, 3)), lies, cameras, RefineConfig(), confidence=known)
     assert _errors(surer, cameras, lies)[3] < errors[3]
 
 
@@ -523,7 +523,7 @@ def together(*clouds):
 
 
 def widened(gaussians):
-    return fill_gaps(gaussians, neighbours(gaussians)[1])
+    return fill_gaps(gaussians, neighbors(gaussians, 16)[1], RefineConfig())
 
 
 def test_a_closed_surface_has_no_holes_and_keeps_its_thickness():
@@ -543,25 +543,24 @@ def test_normals_are_those_of_the_surface():
     """On a ball they are the radii, of either sign."""
     points = F.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1) * 0.6
     ball = replace(a_wall(0.6), means=points)
-    found = normals(points, neighbours(ball)[0])
+    found = normals(points, neighbors(ball, 16)[0])
     assert torch.allclose(found.norm(dim=-1), torch.ones(4000))
     assert (found * points / 0.6).sum(dim=-1).abs().median() > 0.998
 
 
-def test_what_stands_out_of_a_surface_goes_back_into_it(monkeypatch):
+def test_what_stands_out_of_a_surface_goes_back_into_it():
     """A wall whose Gaussians lie a fifth of a pixel before and behind it: the views hardly tell."""
     true, cameras = a_wall(0.01), canonical_rig(64)
     rough = 0.008 * torch.randn(len(true), generator=torch.Generator().manual_seed(0))
     start = replace(true, means=true.means + rough[:, None] * torch.tensor([0.0, 1.0, 0.0]))
     views = render(true, cameras).image
 
-    def roughness():
-        return refine(start, views, cameras, steps=60).means[:, 1].square().mean().sqrt()
+    def roughness(config):
+        return refine(start, views, cameras, config).means[:, 1].square().mean().sqrt()
 
-    smooth = roughness()
+    smooth = roughness(RefineConfig())
     assert smooth < 0.004
-    monkeypatch.setattr("facelift.refine.fit.FLAT", 0.0)
-    assert roughness() > 2 * smooth
+    assert roughness(RefineConfig(flatness=0.0)) > 2 * smooth
 
 
 def test_what_no_view_shows_takes_after_its_neighbours():
@@ -572,7 +571,7 @@ def test_what_no_view_shows_takes_after_its_neighbours():
     red = replace(red, sh0=torch.tensor([0.5, -0.5, -0.5]).expand(len(red), 3) / SH_C0)
     both = together(grey, red)
     cameras = canonical_rig(64)
-    refined = refine(both, render(grey, cameras).image, cameras, steps=60)
+    refined = refine(both, render(grey, cameras).image, cameras, RefineConfig())
     difference = (refined.colors - 0.5).abs().amax(dim=-1)
     assert difference[: len(grey)].max() < 0.1
     assert difference[len(grey) :].max() < 0.25
@@ -588,13 +587,13 @@ def test_paint_comes_from_the_views_that_see_a_gaussian_and_most_from_the_photo(
     views[0], views[3] = red[:, None, None], green[:, None, None]
     known = torch.zeros(6, 1, 128, 128)
     known[0] = 1
-    colors = recolour_from_views(both, views, cameras, known).colors
+    colors = recolor_from_views(both, views, cameras, known, RefineConfig()).colors
     inside = both.means[:, [0, 2]].abs().amax(-1) < 0.4
     before, behind = inside & (both.means[:, 1] < 0), inside & (both.means[:, 1] > 0)
     torch.testing.assert_close(colors[before], red.expand_as(colors[before]), atol=0.15, rtol=0)
     assert (colors[behind, 0] < 0.2).all(), "the photo's colour does not go through to the back"
     assert (colors[behind, 1] > 0.35).all()
-    white = recolour_from_views(both, torch.ones_like(views), cameras, known)
+    white = recolor_from_views(both, torch.ones_like(views), cameras, known, RefineConfig())
     assert torch.equal(white.sh0, both.sh0), "background is nobody's colour"
 
 

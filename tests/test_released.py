@@ -21,6 +21,7 @@ from facelift.cameras import Cameras
 from facelift.cli.app import run as run_command
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.refine import RefineConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import CHECKPOINT, PIPELINE
 
@@ -278,7 +279,7 @@ def test_the_packaged_model_needs_no_transformers(whole):
 def test_settings_of_a_folder_decide(model, tmp_path, expected):
     """What a model asks of the pipeline is read from its folder: keep the portrait, and the front is it."""
     model.save_pretrained(tmp_path)
-    asked = replace(model.settings, keep_portrait=True, refinement=1)
+    asked = replace(model.settings, keep_portrait=True, refinement=RefineConfig(steps=1))
     (tmp_path / "config.json").write_text(json.dumps(vars(asked)))
     head = FaceLift.from_pretrained(tmp_path, device="cpu")(
         expected["input.image"].numpy(), steps=1, guidance=1.0, prepared=True

@@ -1,5 +1,6 @@
 """The fit: Gaussians become one surface and are fitted to the views that they came from."""
 
+from facelift.refine.config import RefineConfig
 from facelift.refine.fit import refine
 
-__all__ = ["refine"]
+__all__ = ["RefineConfig", "refine"]

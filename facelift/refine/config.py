@@ -1,0 +1,84 @@
+"""The settings of the fit; a model's folder saves them, and every part of the fit can be switched off."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """How Gaussians are fitted to the views that they came from.
+
+    World units: a head is about one unit high. Weights multiply a term of the loss that is summed over the
+    pixels of two views, or over all Gaussians.
+
+    Attributes:
+        steps: of Adam, each on two views; 0 leaves the whole fit out.
+        means_lr, quats_lr, scales_lr, opacities_lr, sh0_lr: learning rate of each field: world units,
+            quaternion components, logarithms, logits and SH coefficients a step.
+        adam_eps: Adam's epsilon, about the gradient of a Gaussian in plain sight: those that are hardly seen
+            hardly move.
+        imagined_weight: of a pixel that is imagined, where one of the photo's is 1.
+        imagined_lr_factor: on the rates of means, quats and scales where views are imagined: such views
+            disagree with one another, and outlines that follow each of them fray.
+        color_smoothness: weight of the squared difference between a Gaussian's colour and its neighbours':
+            one that differs is a speck between the views. 0 switches it off.
+        imagined_smoothness_factor: on `color_smoothness` where views are imagined.
+        smoothness_radius: distance up to which Gaussians are neighbours in colour, world units.
+        smoothness_neighbors: how many of the nearest.
+        flatness: weight of the squared distance along the normal from the middle of a Gaussian's neighbours:
+            those that stand out of the surface are its outline when seen from aside. 0 switches it off.
+        flatness_radius: distance up to which all `flatness_neighbors` must lie, world units.
+        flatness_neighbors: how many of the nearest define the surface.
+        color_prior: weight of the squared distance to the first colours: a Gaussian that shows in few pixels
+            must not compensate for others. 0 switches it off.
+        gap_growth: most by which `fill_gaps` widens a Gaussian that lies apart; 1 switches it off.
+        gap_scale: largest standard deviation it widens to, world units.
+        recolor: whether Gaussians take the colours of the views that see them before the fit, where views are
+            imagined.
+        recolor_imagined: trust in a colour that is imagined, where one of the photo's has 1.
+        recolor_half: total trust at which half of the colour is the new one.
+        occlusion_depth, occlusion_softness: how far behind the surface a Gaussian is hidden from a view, and
+            over what distance it becomes so, world units.
+        boundary: width of the band about an outline, pixels, whose colours are mixed with the background.
+        opaque: coverage from which a pixel shows the person alone.
+    """
+
+    steps: int = 60
+    means_lr: float = 2e-3
+    quats_lr: float = 0.01
+    scales_lr: float = 0.02
+    opacities_lr: float = 0.1
+    sh0_lr: float = 0.04
+    adam_eps: float = 0.02
+    imagined_weight: float = 0.3
+    imagined_lr_factor: float = 0.3
+    color_smoothness: float = 0.5
+    imagined_smoothness_factor: float = 3.0
+    smoothness_radius: float = 0.03
+    smoothness_neighbors: int = 4
+    flatness: float = 200.0
+    flatness_radius: float = 0.06
+    flatness_neighbors: int = 16
+    color_prior: float = 0.3
+    gap_growth: float = 3.0
+    gap_scale: float = 0.03
+    recolor: bool = True
+    recolor_imagined: float = 0.02
+    recolor_half: float = 0.005
+    occlusion_depth: float = 0.03
+    occlusion_softness: float = 0.01
+    boundary: int = 5
+    opaque: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smoothness_neighbors <= self.flatness_neighbors:
+            raise ValueError("smoothness_neighbors must be from 1 to flatness_neighbors")
+        if self.boundary % 2 != 1:
+            raise ValueError("boundary must be an odd number of pixels")
+        if self.steps < 0:
+            raise ValueError("steps must not be negative")
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, as JSON holds them."""
+        return asdict(self)
