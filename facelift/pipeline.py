@@ -168,9 +168,11 @@ class FaceLift:
         timings: Timings | None = None,
         progress: Progress = iter,
     ) -> Head:
-        """Lift one photo (a path, a PIL image or an array) to a head.
+        """Lift one photo to a head.
 
         Args:
+            photo: a path, bytes, a file object, a PIL image, an array (H, W, 3 or 4) or a tensor (3, H, W),
+                RGB and not BGR; see `facelift.portrait.load_photo`.
             seed: of all noise; it means the same on every device.
             steps, guidance, eta: of the sampling; None is what the model was made for.
             scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count
@@ -15,27 +16,44 @@ if TYPE_CHECKING:
     from facelift.pipeline import Head, Progress
 
 RESULT_NAMES = frozenset({"input.png", "multiview.png", "gaussians.ply", "output.png", "turntable.mp4"})
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+HIDDEN_NAMES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides
 
 
-def find_photos(path: Path) -> list[Path]:
-    """`path` itself, or the photos that lie in it when it is a folder, sorted by name.
+def find_photos(paths: Sequence[str | Path]) -> list[Path]:
+    """The files that paths stand for: themselves, or all that lies in a folder, sorted by name.
+
+    A folder's files are taken whatever they are called, for the content decides what is a photo: reading them
+    tells which are none. Folders in it and hidden files are left out.
+
+    Args:
+        paths: of photos and of folders; what is named twice is taken once.
 
     Raises:
-        UserError: there is nothing at `path`, or a folder without photos.
+        UserError: an empty path, nothing at any of the paths, a folder that is empty or cannot be read.
     """
-    if not path.exists():
-        raise UserError(f"There is no photo or folder at {path}.")
-    if not path.is_dir():
-        return [path]
-    photos = sorted(
-        file
-        for file in path.iterdir()
-        if file.suffix.lower() in PHOTO_SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
-    if not photos:
-        raise UserError(f"There are no photos in {path}; looked for {', '.join(PHOTO_SUFFIXES)}.")
-    return photos
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not str(path):
+            raise UserError("A path is empty: name a photo or a folder.")
+        for file in _files_in(Path(path)) if os.path.isdir(path) else [Path(path)]:
+            found.setdefault(os.path.realpath(file), file)
+    if not any(os.path.exists(file) for file in found.values()):
+        raise UserError(f"There is no photo or folder at {paths[0]}.")
+    return list(found.values())
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        files = sorted(
+            file
+            for file in folder.iterdir()
+            if not file.name.startswith(".") and file.name.lower() not in HIDDEN_NAMES and file.is_file()
+        )
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
+    if not files:
+        raise UserError(f"There are no photos in {folder}; folders in it are not searched.")
+    return files
 
 
 def folder_names(photos: Sequence[Path]) -> list[str]:

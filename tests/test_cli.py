@@ -211,16 +211,41 @@ def test_results_never_replace_the_photo(pipeline, tmp_path, capsys):
 def test_a_folder_of_photos_goes_on_after_a_bad_one(pipeline, tmp_path, capsys):
     photos(tmp_path / "in", "c.JPG", "a.png", "b.webp", "d.jpg", "notes.txt", ".hidden.png")
     (tmp_path / "in" / "folder.png").mkdir()
-    pipeline.fail = {"b.webp": UserError("No face was found."), "c.JPG": RuntimeError("odd\nthing")}
+    pipeline.fail = {
+        "b.webp": UserError("No face was found."),
+        "c.JPG": RuntimeError("odd\nthing"),
+        "notes.txt": UserError("in/notes.txt is not an image that can be read."),
+    }
     assert run("reconstruct", "in", "--no-turntable") == 1
-    assert [name for name, _ in pipeline.calls] == ["a.png", "b.webp", "c.JPG", "d.jpg"]
+    assert [name for name, _ in pipeline.calls] == ["a.png", "b.webp", "c.JPG", "d.jpg", "notes.txt"]
     assert len(pipeline.loaded) == 1
     assert sorted(os.listdir(tmp_path / "outputs")) == ["a", "d"]
     out, err = capsys.readouterr()
     assert "facelift: in/b.webp: No face was found.\n" in err
     assert "facelift: in/c.JPG: RuntimeError: odd thing\n" in err
+    assert "facelift: in/notes.txt: is not an image that can be read.\n" in err
     assert "Traceback" not in err
-    assert out.splitlines()[-1] == "2 of 4 photos reconstructed, 2 failed."
+    assert out.splitlines()[-1] == "2 of 5 photos reconstructed, 3 failed."
+
+
+def test_several_photos_and_folders_are_taken(pipeline, tmp_path, capsys):
+    photos(tmp_path / "in", "a.png", "b.heic")
+    photos(tmp_path, "a.png", "c.avif")
+    pipeline.fail = {"missing.jpg": UserError("There is no file missing.jpg.")}
+    assert run("reconstruct", "a.png", "missing.jpg", "in", "c.avif", "./a.png", "--no-turntable") == 1
+    assert [name for name, _ in pipeline.calls] == ["a.png", "missing.jpg", "a.png", "b.heic", "c.avif"]
+    assert sorted(os.listdir("outputs")) == ["a.png", "a.png-2", "b", "c"]
+    out, err = capsys.readouterr()
+    assert "missing.jpg: There is no file" in err
+    assert out.splitlines()[-1] == "4 of 5 photos reconstructed, 1 failed."
+
+
+def test_an_empty_path_is_no_folder(pipeline, tmp_path, capsys):
+    photos(tmp_path, "a.png")
+    for paths in ([""], ["a.png", ""]):
+        assert run("reconstruct", *paths) == 1
+        assert "path is empty" in sentence(capsys)
+    assert pipeline.loaded == []
 
 
 def test_a_folder_without_failures_is_a_success(pipeline, tmp_path, capsys):
@@ -249,8 +274,10 @@ def test_folder_names(names, folders):
 
 
 def test_find_photos_sorts(tmp_path):
-    photos(tmp_path, "b.jpg", "a.TIFF", "c.txt")
-    assert [photo.name for photo in find_photos(tmp_path)] == ["a.TIFF", "b.jpg"]
+    photos(tmp_path, "b.jpg", "a.TIFF", "c", ".hidden.jpg", "Thumbs.db")
+    assert [photo.name for photo in find_photos([tmp_path])] == ["a.TIFF", "b.jpg", "c"]
+    several = find_photos([tmp_path / "c", str(tmp_path), tmp_path / "missing.jpg", tmp_path / "b.jpg"])
+    assert [photo.name for photo in several] == ["c", "a.TIFF", "b.jpg", "missing.jpg"]
 
 
 # --- what goes wrong is one sentence
@@ -318,7 +345,6 @@ def test_places_that_do_not_work(pipeline, tmp_path, capsys):
         (["reconstruct", "a.png", "--stpes", "3"], "--stpes"),
         (["recnostruct", "a.png"], "recnostruct"),
         (["reconstruct"], "PHOTO"),
-        (["reconstruct", "a.png", "b.png"], "b.png"),
         (["reconstruct", "a.png", "--steps", "many"], "--steps"),
         (["reconstruct", "a.png", "--steps", "0"], "--steps"),
         (["reconstruct", "a.png", "--seed", "-1"], "--seed"),

@@ -482,8 +482,8 @@ def photos(tmp_path, monkeypatch):
     disc = (squares + squares[:, None] < 0.5).float()[None]
 
     def prepare(path, size, segmenter):
-        if path.stem == "wall":
-            raise UserError("No face found in wall.png.")
+        if path.stem != "face":
+            raise UserError(f"No face found in {path.name}.")
         return Portrait(1 - disc * torch.tensor([0.2, 0.5, 0.8])[:, None, None], disc, 1)
 
     monkeypatch.setattr("facelift.train.unposed.prepare_portrait", prepare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,9 @@ from facelift.cli.terminal import complain, duration, say, status, tell, tell_ti
 
 
 def reconstruct(
-    photo: Annotated[Path, typer.Argument(help="A photo of a face, or a folder of photos.", metavar="PHOTO")],
+    photo: Annotated[
+        list[str], typer.Argument(help="Photos of faces, and folders of photos.", metavar="PHOTO...")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the results, one folder a photo.")
     ] = Path("outputs"),
@@ -68,6 +71,7 @@ def reconstruct(
     """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
     from facelift.results import find_photos, folder_names
 
+    warnings.filterwarnings("ignore", module="PIL")  # about the metadata of photos that are read all the same
     photos = find_photos(photo)
     with status("Loading"):
         from facelift.formats.files import atomic_folder
@@ -113,7 +117,8 @@ def reconstruct(
             if len(photos) == 1 or interruption.requested:
                 raise
             failures += 1
-            complain(f"{path}: {sentence(error) or f'{type(error).__name__}: {error}'}")
+            reason = sentence(error) or f"{type(error).__name__}: {error}"
+            complain(f"{path}: {reason.removeprefix(f'{path} ')}")
         else:
             tell(f"{path} -> {folder}")
 

@@ -46,6 +46,7 @@ from facelift.evaluate.sets import Sample, TestSet
 from facelift.formats.files import atomic_folder
 from facelift.formats.png import write_png
 from facelift.pipeline import FaceLift
+from facelift.portrait.load import is_photo
 from facelift.results import find_photos
 
 __all__ = ["Report", "evaluate"]
@@ -88,7 +89,9 @@ def evaluate(
             another measurement in its place.
     """
     test = TestSet(heads, people, size)
-    paths = find_photos(Path(photos)) if photos is not None else []
+    paths = find_photos([photos]) if photos is not None else []
+    if len(paths) > 1:  # a folder, in which other files may lie
+        paths = [path for path in paths if is_photo(path)]
     measures, missing = _measures(fetch)
     facts = {
         "model": name,

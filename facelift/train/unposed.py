@@ -33,7 +33,7 @@ class WildFolder:
     def __init__(self, root: str | Path, size: int) -> None:
         segmenter = load_segmenter(find_model(None, None))
         self.portraits: list[Tensor] = []
-        for path in find_photos(Path(root)):
+        for path in find_photos([root]):
             try:
                 portrait = prepare_portrait(path, size, segmenter=segmenter)
             except UserError as error:
