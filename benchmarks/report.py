@@ -2,7 +2,7 @@
 
 Runs every script of this folder that has a `TITLE` (see timing.py), about five minutes on two cores, and with
 --long those in PRINTED, half an hour more; each in a process of its own. What they found stands beneath a
-description of the machine; one that fails says why in its place.
+description of the machine; one that fails says why in its place. REPORT.md is only written from a commit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from timing import ASSETS, Row, run, table
 from facelift.formats.files import atomic_path
 
 HERE = Path(__file__).resolve().parent
+PUBLISHED = HERE / "REPORT.md"
 PACKAGES = ("torch", "numba", "diffusers", "facelift")
 PRINTED = {
     "renderers": ("Both renderers of heads, view by view", [str(ASSETS)]),
@@ -39,9 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller cases")
     parser.add_argument("--long", action="store_true", help="Cycles and FaceLift's own size as well")
-    parser.add_argument("--out", type=Path, default=HERE / "REPORT.md")
+    parser.add_argument("--out", type=Path, default=PUBLISHED)
     parser.add_argument("--only", nargs="+", help="names of scripts, without .py")
     options = parser.parse_args(arguments)
+    if options.out == PUBLISHED and (changed := _changed()):
+        sys.exit(
+            f"{PUBLISHED.name} names a commit, and {changed} differs from it: commit first, or give --out."
+        )
     parts = ["# Speed", machine(options.quick)]
     for script in scripts(HERE):
         if not options.only or script.stem in options.only:
@@ -115,10 +120,16 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    return (done.stdout.strip() or "unknown") + ("-dirty" if _changed() else "")
+
+
+def _changed() -> str:
+    """The first file of the repository that is not as committed, the report itself aside; "" if none is."""
+    command = ["git", "diff", "HEAD", "--name-only", "--", ":/", f":(exclude){PUBLISHED.name}"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+    return (done.stdout.splitlines() or [""])[0]
 
 
 def _processor() -> str:
