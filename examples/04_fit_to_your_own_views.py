@@ -11,7 +11,7 @@ from pathlib import Path
 from facelift import FaceLift
 from facelift.data.reader import HeadFolder
 from facelift.formats.ply import write_ply
-from facelift.refine import refine
+from facelift.refine import RefineConfig, refine
 from facelift.render import render
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,7 +25,8 @@ views = HeadFolder(options.head.parent).load(options.head.name).resized(model.si
 
 with model.autocast():  # any posed views will do; FaceLift's six are what the packaged model knows
     start = model.reconstructor.reconstruct(views.images, views.cameras)
-fitted = refine(start, views.images, views.cameras, options.steps, coverage=views.alpha)
+config = RefineConfig(steps=options.steps)
+fitted = refine(start, views.images, views.cameras, config, coverage=views.alpha)
 
 for name, gaussians in {"GS-LRM alone": start, "with the fit": fitted}.items():
     error = (render(gaussians, views.cameras).image - views.images).square().mean()

@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import cache, partialmethod
 
 from facelift import FaceLift, Head
+from facelift.refine import RefineConfig
 
 
 @cache
 def quick_model() -> FaceLift:
     model = FaceLift.from_pretrained(device="cpu")
-    model.settings = replace(model.settings, refinement=2)
+    model.settings = replace(model.settings, refinement=RefineConfig(steps=2))
     return model
 
 
