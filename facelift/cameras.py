@@ -146,7 +146,7 @@ def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] 
     return orbit(azimuths, [low + (high - low) * ((i + 0.5) * golden % 1.0) for i in range(views)], size)
 
 
-def overhead(size: int = 512) -> Cameras:
+def overhead_rig(size: int = 512) -> Cameras:
     """One camera above the head, the face below in its image: what the canonical views do not show."""
     return orbit([0.0], [89.0], size)  # straight above, no direction would be up
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facelift.cameras import VIEW_NAMES
 from facelift.reconstruct import GSLRMConfig
-from facelift.reconstruct.gslrm import Block
+from facelift.reconstruct.transformer import Block
 from facelift.views import ViewGenerator
 
 LARGE = 200_000_000  # weights; what is smaller is done before anybody asks
@@ -43,7 +43,7 @@ def seconds_per_photo(
     with torch.device("meta"):
         views = ViewGenerator(generator.config)
         config, size = reconstructor, generator.config.image_size
-        tokens = torch.empty(VIEWS * (size // config.patch_size) ** 2, config.width)
+        tokens = torch.empty(1, VIEWS * (size // config.patch_size) ** 2, config.width)
         block = Block(config.width, config.head_dim)
         cells = size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)

@@ -42,17 +42,17 @@ class Gaussians:
     def to(self, device: torch.device | str) -> Gaussians:
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, floor: float = -1.0) -> Gaussians:
+    def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, min_z: float = -1.0) -> Gaussians:
         """FaceLift's output filters, in its order: faint Gaussians, large low ones, far corners, the box.
 
-        The box is |x|, |y| < half_width and floor < z < 1; the defaults are FaceLift's.
+        The box is |x|, |y| < half_width and min_z < z < 1; the defaults are FaceLift's.
         """
         kept = self[self.opacities > min_opacity]
         kept = kept[(kept.scales.amax(-1) < 0.1) | (kept.means[:, 2] > 0)]
         x, y, z = kept.means.unbind(-1)
         kept = kept[~((x.abs() > 0.6) & (y.abs() > 0.6) & (z < -0.6))]
         x, y, z = kept.means.unbind(-1)
-        return kept[(x.abs() < half_width) & (y.abs() < half_width) & (z > floor) & (z < 1.0)]
+        return kept[(x.abs() < half_width) & (y.abs() < half_width) & (z > min_z) & (z < 1.0)]
 
     def shortened(self, aspect: float) -> Gaussians:
         """No needles: the longest axis is at most `aspect` times the middle one."""

@@ -127,7 +127,7 @@ def load_views(folder: Path) -> ViewGenerator:
 
 
 def load_reconstructor(folder: Path) -> GSLRM:
-    return load_weights(GSLRM, GSLRMConfig, folder)
+    return load_weights(GSLRM, GSLRMConfig.from_dict, folder)
 
 
 def load_segmenter(folder: Path) -> Segmenter | None:
@@ -141,8 +141,8 @@ def load_segmenter(folder: Path) -> Segmenter | None:
     return None
 
 
-def load_weights(cls: type[Model], config: type[Any], folder: Path) -> Model:
-    """What `save_model` wrote: a model of this class, whose configuration is of that one.
+def load_weights(cls: type[Model], config: Callable[..., Any], folder: Path) -> Model:
+    """What `save_model` wrote: a model of this class, with what `config` makes of its configuration.
 
     Raises:
         UserError: a file is missing or damaged, or they do not fit each other.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import yaml
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
+from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead_rig
 
 
 def write_ball(
@@ -59,7 +59,7 @@ def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 10
         name = f"head_{first_seed + k:06d}"
         write_ball(root / "canonical" / name, canonical_rig(size), radius, color)
         write_ball(root / "orbit" / name, orbit_rig(4, size), radius, color, "images/")
-        write_ball(root / "overhead" / name, overhead(size), radius, color)
+        write_ball(root / "overhead" / name, overhead_rig(size), radius, color)
     return root
 
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead
+from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead_rig
 from facelift.devices import hold
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.reconstruct.detail import Detail
+from facelift.reconstruct.refinement_unet import RefinementUNet
 from facelift.reconstruct.released import from_released
 from facelift.refine import RefineConfig, refine
 from facelift.refine.surface import fill_gaps, neighbors, normals, recolor_from_views
@@ -144,7 +144,7 @@ def seeing(**changes):
 
 @torch.no_grad()
 def test_heads_side_by_side_are_what_each_is_alone():
-    model, rig = seeing(crown=(2, 3), margin=16), canonical_rig(64)
+    model, rig = seeing(overhead_tokens=(2, 3), bottom_padding=16), canonical_rig(64)
     images = [torch.rand(6, 3, 64, 64), views_of_a_square()]  # of unequal numbers of tokens
     together = model(torch.cat(images), joined(rig, rig), heads=2)
     cells = 7 * 32 * (32 + 8)  # of a head: seven views with their margins
@@ -159,21 +159,22 @@ def test_heads_side_by_side_are_what_each_is_alone():
 
 @torch.no_grad()
 @pytest.mark.parametrize("margin", [0, 16])
-def test_a_crown_is_seen_from_above_and_changes_nothing_else(margin):
+def test_overhead_tokens_are_seen_from_above_and_change_nothing_else(margin):
     images, rig = torch.rand(6, 3, 64, 64), canonical_rig(64)
-    plain, crowned = seeing(margin=margin)(images, rig), seeing(crown=(2, 3), margin=margin)(images, rig)
+    plain = seeing(bottom_padding=margin)(images, rig)
+    overhead = seeing(overhead_tokens=(2, 3), bottom_padding=margin)(images, rig)
     before = len(plain.means)
-    torch.testing.assert_close(crowned.means[:before], plain.means, atol=1e-5, rtol=1e-5)
-    assert len(crowned.means) - before == 2 * 3 * 8**2
+    torch.testing.assert_close(overhead.means[:before], plain.means, atol=1e-5, rtol=1e-5)
+    assert len(overhead.means) - before == 2 * 3 * 8**2
 
-    above = crowned.means[before:]
-    pixels, _ = overhead(32).project(above)
-    cell = crowned.pixel[before - crowned.learned :] - 6 * 32 * (32 + margin // 2)
+    above = overhead.means[before:]
+    pixels, _ = overhead_rig(32).project(above)
+    cell = overhead.pixel[before - overhead.learned :] - 6 * 32 * (32 + margin // 2)
     torch.testing.assert_close(pixels[0], torch.stack([cell % 32, cell // 32], -1) + 0.5, atol=1e-3, rtol=0)
     assert cell.min() == 8 * 32 and cell.max() == 23 * 32 + 23, "two of four rows, three of columns"
-    other = seeing(crown=(2, 3), margin=margin)(images.flip(0), rig)
+    other = seeing(overhead_tokens=(2, 3), bottom_padding=margin)(images.flip(0), rig)
     assert not torch.allclose(other.means[before:], above, atol=1e-3), "what the crown is, the views tell"
-    alone = seeing(crown=(2, 3), margin=margin)(images[:1], rig[[0]])
+    alone = seeing(overhead_tokens=(2, 3), bottom_padding=margin)(images[:1], rig[[0]])
     assert len(alone.means) == 2 + 32 * (32 + margin // 2), "one view alone has none"
 
 
@@ -191,14 +192,14 @@ class Told(torch.nn.Module):
 @torch.no_grad()
 def test_details_begin_as_nothing_and_are_added_cell_by_cell():
     images, rig = views_of_a_square(), canonical_rig(64)
-    plain, model = seeing(margin=16), seeing(margin=16, detail=(8, 8))
+    plain, model = seeing(bottom_padding=16), seeing(bottom_padding=16, refinement_unet=(8, 8))
     model.load_state_dict(model.state_dict() | plain.state_dict())
-    model.detail.init_weights()
+    model.refinement_unet.init_weights()
     before, same = plain(images, rig), model(images, rig)
     torch.testing.assert_close(same.means, before.means, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(same.sh0, before.sh0, atol=1e-6, rtol=1e-6)
 
-    model.detail = Told(lambda raw, pixels: raw)  # says everything once more
+    model.refinement_unet = Told(lambda raw, pixels: raw)  # says everything once more
     plain.pixel_head.weight.mul_(2)
     twice, loud = model(images, rig), plain(images, rig)
     torch.testing.assert_close(twice.means, loud.means, atol=1e-5, rtol=1e-5)
@@ -209,7 +210,7 @@ def test_details_begin_as_nothing_and_are_added_cell_by_cell():
         added[:, 3:6] = pixels[:, :4].mean(1, keepdim=True) * pixels[:, -1:]
         return added
 
-    model.detail = Told(red)
+    model.refinement_unet = Told(red)
     padded = F.pad(images, (0, 0, 0, 16), mode="replicate")
     colors = F.avg_pool2d(padded, 2)[:, 0].flatten()[before.pixel] * 2 - 1
     seen = model(images, rig).sh0 - before.sh0
@@ -219,17 +220,17 @@ def test_details_begin_as_nothing_and_are_added_cell_by_cell():
 @torch.no_grad()
 def test_details_are_computed_in_full_precision():
     images, rig = views_of_a_square(), canonical_rig(64)
-    model = seeing(detail=(8, 8))
+    model = seeing(refinement_unet=(8, 8))
     plain = model(images, rig)
     with torch.autocast("cpu", torch.bfloat16):
         held = hold(model, torch.bfloat16)(images, rig)
-    assert model.detail.enter.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
+    assert model.refinement_unet.enter.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
     assert (held.means - plain.means).abs().median() < 0.05
 
 
 def test_details_see_beyond_their_cell_and_learn():
     torch.manual_seed(0)
-    network = Detail(raw=14, pixels=13, widths=(8, 16))
+    network = RefinementUNet(raw=14, pixels=13, widths=(8, 16))
     raw, pixels = torch.randn(1, 14, 16, 16), torch.randn(1, 13, 16, 16)
     network.init_weights()
     assert network(raw, pixels).eq(0).all()
@@ -244,19 +245,19 @@ def test_details_see_beyond_their_cell_and_learn():
 
 def test_a_crown_is_no_larger_than_a_view():
     with pytest.raises(ValueError, match="larger than a view"):
-        replace(MINI, crown=(5, 3))
+        replace(MINI, overhead_tokens=(5, 3))
 
 
 def test_details_need_pairs_of_cells():
     with pytest.raises(ValueError, match="even number of cells"):
-        replace(MINI, detail=(8, 8), margin=2)
+        replace(MINI, refinement_unet=(8, 8), bottom_padding=2)
 
 
 def test_the_margin_goes_on_below_the_frame():
     images, cameras = views_of_a_square(), canonical_rig(64)
     images[:, :, 50:] = images[:, :, 49:50]  # the square reaches the bottom of the frame
     images[:, :, -1] = torch.tensor([0.9, 0.1, 0.1])[:, None]
-    plain, continued = untrained(), untrained(margin=16)
+    plain, continued = untrained(), untrained(bottom_padding=16)
     with torch.no_grad():
         inside, more = plain(images, cameras), continued(images, cameras)
     below = more.pixel % (40 * 32) >= 32 * 32

@@ -165,13 +165,13 @@ def test_reconstructor_overfits_balls(tmp_path, balls):
 
 
 @pytest.mark.training
-def test_a_crown_learns_from_the_view_above(tmp_path, balls):
+def test_overhead_tokens_learn_from_the_view_above(tmp_path, balls):
     config = yaml.safe_load(reconstructor_config(tmp_path, balls, 600, render_from=590).read_text())
-    config["model"]["crown"] = [2, 2]
+    config["model"]["overhead_tokens"] = [2, 2]
     with pytest.raises(UserError, match="belong together"):
         run("reconstructor", write_config(tmp_path / "blind.yaml", **config), tmp_path / "run", device="cpu")
     config["training"] |= {"overhead": f"{balls}/overhead", "at_once": 2}
-    run("reconstructor", write_config(tmp_path / "crown.yaml", **config), tmp_path / "run", device="cpu")
+    run("reconstructor", write_config(tmp_path / "overhead.yaml", **config), tmp_path / "run", device="cpu")
     model = load_reconstructor(tmp_path / "run/reconstructor")
     inputs, above = HeadFolder(balls / "canonical"), HeadFolder(balls / "overhead")
     for head in inputs.heads:

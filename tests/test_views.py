@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from facelift.errors import UserError
-from facelift.reconstruct.gslrm import Block, _People
+from facelift.reconstruct.transformer import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views.autoencoder import SURE, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
@@ -195,10 +195,9 @@ def test_attention_never_writes_its_weights_out():
         FrontViewAttention(views=6)(attention, torch.randn(6, tokens, width))
     assert seen.numel == 6 * tokens * width, "the views themselves"
     block = Block(width, head_dim=16)
-    silent = torch.arange(6 * tokens) >= 5 * tokens
-    for people in (None, _People(torch.zeros(6 * tokens, dtype=torch.long), 1, silent)):
+    for query_only, padding_mask in ((0, None), (tokens, torch.arange(5 * tokens)[None] < 4 * tokens)):
         with Largest() as seen:
-            block(torch.randn(6 * tokens, width), people)
+            block(torch.randn(1, 6 * tokens, width), query_only, padding_mask)
         assert seen.numel == 6 * tokens * 4 * width, "the hidden layer"
 
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead
+from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead_rig
 from facelift.choices import RendererName, Truth
 from facelift.errors import UserError
 
@@ -65,7 +65,7 @@ class Layout:
 LAYOUTS = {
     "canonical": Layout("mvdiff", "", lambda views, size: canonical_rig(size)),
     "orbit": Layout("gslrm", "images/", orbit_rig),
-    "overhead": Layout("overhead", "", lambda views, size: overhead(size)),
+    "overhead": Layout("overhead", "", lambda views, size: overhead_rig(size)),
 }
 
 

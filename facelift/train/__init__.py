@@ -83,4 +83,5 @@ def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
         return PortraitTask(SegmenterConfig(**parts.get("model", {})), PortraitTraining(**training), device)
     if stage == "features":
         return FeaturesTask(FeaturesConfig(**parts.get("model", {})), FeaturesTraining(**training), device)
-    return ReconstructorTask(GSLRMConfig(**parts["model"]), ReconstructorTraining(**training), device)
+    model = GSLRMConfig.from_dict(**parts["model"])
+    return ReconstructorTask(model, ReconstructorTraining(**training), device)

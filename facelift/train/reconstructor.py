@@ -35,9 +35,9 @@ class ReconstructorTraining:
     """Attributes:
     canonical: folder of heads with the six input views and their depth.
     orbit: folder of the same heads from other cameras, for supervision.
-    overhead: folder of the same heads from above, for a model with a crown.
+    overhead: folder of the same heads from above, for a model with overhead tokens.
     geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
-        crown, and of the squared error of renders.
+        overhead tokens, and of the squared error of renders.
     perceptual: weight of how the features of renders differ from those of the truth.
     features: folder of the network whose features they are, `OUT/features` of its training
         (`facelift.train.features`); None leaves this out.
@@ -101,8 +101,10 @@ class _Sample:
 class ReconstructorTask:
     def __init__(self, model: GSLRMConfig, training: ReconstructorTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        if (training.overhead is None) != (model.crown is None):
-            raise UserError("A `crown` in the `model` and `overhead` in the `training` belong together.")
+        if (training.overhead is None) != (model.overhead_tokens is None):
+            raise UserError(
+                "`overhead_tokens` in the `model` and `overhead` in the `training` belong together."
+            )
         memory = device if training.live else None
         self.inputs = open_heads(training.canonical, memory, depth=True)
         self.others = open_heads(training.orbit, memory)
@@ -194,7 +196,8 @@ class ReconstructorTask:
         depth, alpha = geometry_losses(predicted, truth, self.model.config)
         losses = {"depth": training.geometry * depth, "alpha": 0.1 * training.geometry * alpha}
         if len(samples[0].truth.images) > len(samples[0].images):  # there is one from above
-            losses["color"] = training.color * crown_loss(predicted, truth, len(samples), self.model.config)
+            loss = overhead_color_loss(predicted, truth, len(samples), self.model.config)
+            losses["color"] = training.color * loss
         targets = [sample.targets for sample in samples if sample.targets is not None]
         if targets:
             drawn = render_each(predicted.each(training.clamp), [target.cameras for target in targets])
@@ -268,7 +271,7 @@ class ReconstructorTask:
 def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
     """How far each Gaussian is from the surface that its ray meets, and its opacity from the coverage there.
 
-    Of several surfaces in a cell the nearest counts. Nothing is known of the margin.
+    Of several surfaces in a cell the nearest counts. Nothing is known of the bottom padding.
 
     Returns:
         depth: mean smooth L1 of the distance along the ray, in world units, over covered cells, divided by
@@ -278,7 +281,7 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     assert views.depth is not None
     side = config.cell
     z = _pooled(views.depth, side)
-    below = (0, 0, 0, config.margin // side)
+    below = (0, 0, 0, config.bottom_padding // side)
     z = F.pad(z, below, value=float("inf"))
     coverage = F.pad(F.avg_pool2d(views.alpha, side), below, value=float("nan")).flatten()
     cells = replace(views.cameras.resized(z.shape[-1]), height=z.shape[-2])
@@ -309,11 +312,11 @@ def _pooled(depth: Tensor, side: int) -> Tensor:
     return mean.reciprocal().nan_to_num(nan=float("inf"))[:, 0]
 
 
-def crown_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
-    """Mean L1 between the colours of the crown's Gaussians and those of the last of each head's views."""
+def overhead_color_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
+    """Mean L1 between the colours of the overhead tokens' Gaussians and those of each head's last view."""
     side = config.cell
     layers = F.avg_pool2d(torch.cat([views.images, views.alpha], dim=1), side)
-    layers = F.pad(layers, (0, 0, 0, config.margin // side)).unflatten(0, (heads, -1)).movedim(2, -1)
+    layers = F.pad(layers, (0, 0, 0, config.bottom_padding // side)).unflatten(0, (heads, -1)).movedim(2, -1)
     *colors, covered = layers.flatten(0, 3)[predicted.pixel].unbind(-1)
     view = predicted.pixel // layers[0, 0, ..., 0].numel() % layers.shape[1]
     chosen = (view == layers.shape[1] - 1) & (covered > 0.99)

@@ -1,0 +1,28 @@
+"""Models and configurations of version 0.1 have other names; they are still read."""
+
+import torch
+
+from facelift.reconstruct import GSLRM, GSLRMConfig
+
+TINY = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_dim": 16}
+
+
+def test_fields_of_a_reconstructor():
+    old = GSLRMConfig.from_dict(**TINY, crown=(2, 2), detail=(4, 4), margin=16, aspect=3.0, floor=-1.4)
+    assert (old.overhead_tokens, old.refinement_unet, old.bottom_padding) == ((2, 2), (4, 4), 16)
+    assert (old.max_aspect_ratio, old.min_z) == (3.0, -1.4)
+    assert GSLRMConfig.from_dict(**old.to_dict()) == old
+
+
+def test_tensors_of_a_refinement_unet():
+    model = GSLRM(GSLRMConfig(**TINY, refinement_unet=(4, 4)))
+    state = model.state_dict()
+    old = {
+        name.replace("refinement_unet.", "detail.")
+        .replace("conv_in.", "enter.")
+        .replace("conv_out.", "leave."): torch.full_like(value, 0.5)
+        for name, value in state.items()
+    }
+    assert any(name.startswith("detail.enter.") for name in old)
+    model.load_state_dict(old)
+    assert all((value == 0.5).all() for value in model.state_dict().values())
