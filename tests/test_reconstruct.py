@@ -190,7 +190,7 @@ class Told(torch.nn.Module):
 
 
 @torch.no_grad()
-def test_details_begin_as_nothing_and_are_added_cell_by_cell():
+def test_refined_gaussians_begin_as_nothing_and_are_added_cell_by_cell():
     images, rig = views_of_a_square(), canonical_rig(64)
     plain, model = seeing(bottom_padding=16), seeing(bottom_padding=16, refinement_unet=(8, 8))
     model.load_state_dict(model.state_dict() | plain.state_dict())
@@ -218,37 +218,37 @@ def test_details_begin_as_nothing_and_are_added_cell_by_cell():
 
 
 @torch.no_grad()
-def test_details_are_computed_in_full_precision():
+def test_refined_gaussians_are_computed_in_full_precision():
     images, rig = views_of_a_square(), canonical_rig(64)
     model = seeing(refinement_unet=(8, 8))
     plain = model(images, rig)
     with torch.autocast("cpu", torch.bfloat16):
         held = hold(model, torch.bfloat16)(images, rig)
-    assert model.refinement_unet.enter.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
+    assert model.refinement_unet.conv_in.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
     assert (held.means - plain.means).abs().median() < 0.05
 
 
-def test_details_see_beyond_their_cell_and_learn():
+def test_refined_gaussians_see_beyond_their_cell_and_learn():
     torch.manual_seed(0)
     network = RefinementUNet(raw=14, pixels=13, widths=(8, 16))
     raw, pixels = torch.randn(1, 14, 16, 16), torch.randn(1, 13, 16, 16)
     network.init_weights()
     assert network(raw, pixels).eq(0).all()
     network(raw, pixels).sum().backward()
-    assert network.leave.weight.grad.abs().sum() > 0
-    torch.nn.init.normal_(network.leave.weight)
+    assert network.conv_out.weight.grad.abs().sum() > 0
+    torch.nn.init.normal_(network.conv_out.weight)
     pixels.requires_grad_()
     network(raw, pixels)[0, :, 8, 8].sum().backward()
     reach = pixels.grad[0].abs().sum(0)
     assert reach[8, 5] > 0 and reach[8, 11] > 0 and reach[0, 0] == 0
 
 
-def test_a_crown_is_no_larger_than_a_view():
+def test_overhead_tokens_are_no_more_than_a_view_has():
     with pytest.raises(ValueError, match="larger than a view"):
         replace(MINI, overhead_tokens=(5, 3))
 
 
-def test_details_need_pairs_of_cells():
+def test_refined_gaussians_need_pairs_of_cells():
     with pytest.raises(ValueError, match="even number of cells"):
         replace(MINI, refinement_unet=(8, 8), bottom_padding=2)
 
