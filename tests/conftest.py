@@ -1,6 +1,7 @@
 """What several test modules need."""
 
 import pytest
+from makehuman import write_assets
 
 from facelift.errors import UserError
 
@@ -15,3 +16,9 @@ def renderer():
         pytest.skip(str(error))
     with opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def makehuman_data(tmp_path_factory):
+    """MakeHuman's data folder, or a small one; not to be written into."""
+    return write_assets(tmp_path_factory.mktemp("makehuman") / "data")

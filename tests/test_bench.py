@@ -4,11 +4,11 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from makehuman import write_names
 
 pytest.importorskip("moderngl")
 
@@ -27,16 +27,13 @@ from facelift.synth.bench import (
 )
 from facelift.synth.pack import open_assets
 
-ASSETS = Path(__file__).parents[2] / "shared/assets/makehuman/data"
-pytestmark = pytest.mark.skipif(not ASSETS.exists(), reason="needs MakeHuman's assets")
-
 TINY = Bench("tiny", (976, 977), 2, 3, 48, "opengl", 1)
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(renderer, makehuman_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("bench")
-    make_bench(out, ASSETS, TINY)
+    make_bench(out, makehuman_data, TINY)
     return out
 
 
@@ -63,26 +60,26 @@ def test_the_set_says_what_it_is(tiny):
     )
 
 
-def test_a_stopped_run_goes_on_and_draws_the_same(tiny, tmp_path):
-    folders = make_bench(tmp_path, ASSETS, TINY)
+def test_a_stopped_run_goes_on_and_draws_the_same(tiny, makehuman_data, tmp_path):
+    folders = make_bench(tmp_path, makehuman_data, TINY)
     kept = (folders[0] / "images/cam_000.png").stat()
     pictures = {path: path.read_bytes() for path in folders[2].rglob("*.png")}
     shutil.rmtree(folders[2])
-    assert make_bench(tmp_path, ASSETS, TINY) == folders
+    assert make_bench(tmp_path, makehuman_data, TINY) == folders
     assert os.path.samestat((folders[0] / "images/cam_000.png").stat(), kept), "not written anew"
     assert {path: path.read_bytes() for path in folders[2].rglob("*.png")} == pictures
     with pytest.raises(UserError, match="holds another set"):
-        make_bench(tmp_path, ASSETS, replace(TINY, seeds=(978,)))
+        make_bench(tmp_path, makehuman_data, replace(TINY, seeds=(978,)))
 
 
-def test_another_generator_cannot_make_the_set_under_its_name(tmp_path):
+def test_another_generator_cannot_make_the_set_under_its_name(makehuman_data, tmp_path):
     with pytest.raises(UserError, match="make other heads than tiny's"):
-        make_bench(tmp_path / "set", ASSETS, replace(TINY, checksum="0" * 64))
+        make_bench(tmp_path / "set", makehuman_data, replace(TINY, checksum="0" * 64))
     assert not (tmp_path / "set").exists()
 
 
-def test_every_parameter_counts():
-    opened = open_assets(ASSETS)
+def test_every_parameter_counts(makehuman_data):
+    opened = open_assets(makehuman_data)
 
     def checksum(bench):
         return checksum_of(parameters(bench, people_of(bench, opened)))
@@ -93,11 +90,11 @@ def test_every_parameter_counts():
         assert checksum(replace(TINY, **change)) != same
 
 
-def test_the_set_is_held_out_and_the_generator_still_makes_it():
+def test_the_set_is_held_out_and_the_generator_still_makes_it(tmp_path):
     """If this fails, the generator samples other people: `bench-heads-v1` needs a new name and checksum."""
     bench = BENCH_HEADS_V1
     assert bench.seeds == tuple(BENCH_SEEDS) and len(bench.seeds) == 24 and all(map(is_held_out, bench.seeds))
     assert (bench.lights, bench.orbit_views, bench.size, bench.renderer) == (2, 24, 512, "cycles")
-    found = parameters(bench, people_of(bench, open_assets(ASSETS)))
+    found = parameters(bench, people_of(bench, open_assets(write_names(tmp_path))))
     assert checksum_of(found) == bench.checksum
     assert np.isfinite(found["w2c"]).all() and draft_of(bench).name != bench.name

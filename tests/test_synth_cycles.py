@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_synth_render import ASSETS, card, needs_assets, part, scene, sphere
+from test_synth_render import card, part, scene, sphere
 
 from facelift import cameras
 from facelift.errors import UserError
@@ -117,14 +117,13 @@ def test_one_blender_in_a_process(renderer):
         cycles.Renderer()
 
 
-@needs_assets
 @pytest.mark.parametrize("seed", [3, 1000])
-def test_both_renderers_draw_the_same_person(renderer, seed):
+def test_both_renderers_draw_the_same_person(renderer, makehuman_data, seed):
     from facelift.synth.build import build_scene
     from facelift.synth.pack import open_assets
     from facelift.synth.sampling import sample_person
 
-    assets = open_assets(ASSETS)
+    assets = open_assets(makehuman_data)
     person = build_scene(sample_person(seed, assets), assets)
     views = cameras.canonical_rig(96)[[0, 2]]
     with open_renderer("opengl") as opengl:

@@ -22,7 +22,6 @@ import pytest
 import torch
 from balls import STAND_INS, BallJob, ClusterBallJob
 from PIL import Image
-from test_synth_render import ASSETS, needs_assets
 
 from facelift import cameras
 from facelift.data import shards, split
@@ -409,9 +408,8 @@ def test_ray_without_ray_or_cluster_is_one_sentence(make, tmp_path, monkeypatch)
         make(tmp_path, ray="auto")
 
 
-@needs_assets
-def test_a_whole_head_from_the_assets(renderer, tmp_path):
-    (folder,) = dataset.synthesize(tmp_path, ASSETS, heads=1, size=64, seed=3, rig="canonical")
+def test_a_whole_head_from_the_assets(renderer, makehuman_data, tmp_path):
+    (folder,) = dataset.synthesize(tmp_path, makehuman_data, heads=1, size=64, seed=3, rig="canonical")
     alpha = np.asarray(Image.open(folder / "cam_000.png"))[..., 3]
     assert 0.1 < (alpha > 0).mean() < 0.9
     assert alpha[:3].max() == 0, "the crown lies within the picture"

@@ -1,7 +1,5 @@
 """Synthetic people: MakeHuman's formats, sampling, and the scene that a person becomes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -24,8 +22,6 @@ from facelift.synth.pack import open_assets
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_head
 from facelift.synth.sampling import sample_person
-
-MAKEHUMAN = Path(__file__).parents[2] / "shared/assets/makehuman/data"
 
 AXES = np.eye(3, dtype=np.float32)
 
@@ -186,15 +182,13 @@ def test_faces_are_well_lit_by_every_light():
 
 
 @pytest.fixture(scope="module")
-def makehuman():
-    if not MAKEHUMAN.is_dir():
-        pytest.skip("MakeHuman's assets are not here")
-    return open_assets(MAKEHUMAN.parent)
+def makehuman(makehuman_data):
+    return open_assets(makehuman_data.parent)
 
 
-def test_a_person_is_its_seed_and_its_json(makehuman):
+def test_a_person_is_its_seed_and_its_json(makehuman, makehuman_data):
     person = sample_person(7, makehuman)
-    assert person == sample_person(7, open_assets(MAKEHUMAN))
+    assert person == sample_person(7, open_assets(makehuman_data))
     assert person != sample_person(8, makehuman)
     again = Person.from_json(person.to_json())
     assert again == person

@@ -1,7 +1,6 @@
 """Synthetic heads are drawn where the cameras say."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,6 @@ import torch
 from facelift import cameras
 from facelift.errors import UserError
 from facelift.synth.scene import Light, Part, Scene
-
-ASSETS = Path(__file__).parents[2] / "shared/assets/makehuman/data"
-needs_assets = pytest.mark.skipif(not ASSETS.exists(), reason="needs MakeHuman's assets")
 
 
 def sphere(center, radius, color=(200, 150, 130, 255), name="skin", alpha=False, steps=64):

