@@ -3,8 +3,12 @@
 The detector (Dalal and Triggs, CVPR 2005, with Felzenszwalb's features, as dlib has it) slides a window of
 fixed size over an image pyramid. It is reliable, but its boxes jump in steps: 20% in size, one cell in
 place. Hence two passes: where the faces are, and then, for each, the mean of many slightly different looks.
+What this search misses, `facelift.portrait.search` looks for with more patience.
 """
 
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -29,7 +33,7 @@ class Face:
     y0: float
     x1: float
     y1: float
-    score: float = 1.0  # the detector's mean score, about 0 (doubtful) to 3
+    score: float = 1.0  # the detector's mean score, about 0 (doubtful) to 2
 
     @property
     def side(self) -> float:
@@ -49,22 +53,34 @@ class Face:
 
 
 def find_faces(rgb: np.ndarray) -> list[Face]:
-    """All frontal faces in `rgb` `(H, W, 3)` uint8, the largest first; an empty list if there is none."""
+    """All frontal faces in `rgb` `(H, W, 3)` uint8, the largest first; an empty list if there is none.
+
+    Any number of threads may call this at once.
+    """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     for side in SEARCH_SIDES:
         # A face that fills the photo is missed at the edge, so the photo gets a margin in the first search.
         margin = max(grey.shape) // 8 if side == SEARCH_SIDES[0] else 0
         padded = cv2.copyMakeBorder(grey, *(margin,) * 4, borderType=cv2.BORDER_REPLICATE)
         scale = side / max(padded.shape)
-        seen = [face.moved(1, -margin, -margin) for face in _detect(padded, scale)]
-        faces = _distinct([better for face in seen if (better := _look_again(grey, face)) is not None])
+        seen = [face.moved(1, -margin, -margin) for face in detect(padded, scale)]
+        faces = distinct([better for face in seen if (better := look_again(grey, face)) is not None])
         if faces:
             return sorted(faces, key=lambda face: -face.side)
     return []
 
 
-def _detect(grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0)) -> list[Face]:
-    """One run of the detector on `grey`, scaled and then shifted; boxes in pixels of `grey`."""
+def detect(
+    grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0), threshold: float = 0.0
+) -> list[Face]:
+    """One run of the detector on `grey`, scaled and then shifted; boxes in pixels of `grey`.
+
+    Args:
+        grey: `(H, W)` uint8.
+        scale: ratio of the searched image's size to that of `grey`.
+        shift: x and y, pixels of the searched image.
+        threshold: score from which a window counts as a face.
+    """
     h, w = (max(1, round(n * scale)) for n in grey.shape)
     if scale < 1:
         small = cv2.resize(grey, (w, h), interpolation=cv2.INTER_AREA)
@@ -74,7 +90,8 @@ def _detect(grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0))
     if dx or dy:
         move = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
         small = cv2.warpAffine(small, move, (w, h), borderMode=cv2.BORDER_REPLICATE)
-    boxes, scores, _ = _detector().run(small, 0, 0.0)
+    with _detector() as detector:
+        boxes, scores, _ = detector.run(small, 0, threshold)
     return [
         Face(box.left() - dx, box.top() - dy, box.right() + 1 - dx, box.bottom() + 1 - dy, score).moved(
             1 / scale, 0, 0
@@ -83,8 +100,14 @@ def _detect(grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0))
     ]
 
 
-def _look_again(grey: np.ndarray, face: Face) -> Face | None:
-    """The mean box over `LOOKS` looks at scales within one pyramid step; None if too few find the face."""
+def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0) -> Face | None:
+    """The mean box over `LOOKS` looks at scales within one pyramid step; None if too few find the face.
+
+    Args:
+        grey: `(H, W)` uint8.
+        face: where a first search saw it, pixels of `grey`.
+        threshold: as `detect` takes it.
+    """
     x, y = (int(c) for c in face.centre)
     r = int(1.1 * face.side)
     h, w = grey.shape
@@ -96,7 +119,8 @@ def _look_again(grey: np.ndarray, face: Face) -> Face | None:
     for look in range(LOOKS):
         scale = LOOK_SIDE / face.side * PYRAMID_STEP ** (look / LOOKS)
         shift = (look * 3 % 8, look * 5 % 8)  # pixels of the look: all places within a cell of 8
-        near = [f for f in _detect(crop, scale, shift) if _overlap(f, face.moved(1, r - x, r - y)) > 0.3]
+        seen = detect(crop, scale, shift, threshold)
+        near = [f for f in seen if overlap(f, face.moved(1, r - x, r - y)) > 0.3]
         found += sorted(near, key=lambda f: -f.score)[:1]
     if len(found) < MIN_SEEN * LOOKS:
         return None
@@ -104,7 +128,7 @@ def _look_again(grey: np.ndarray, face: Face) -> Face | None:
     return Face(*(float(v) for v in mean)).moved(1, x - r, y - r)
 
 
-def _overlap(a: Face, b: Face) -> float:
+def overlap(a: Face, b: Face) -> float:
     """Intersection over union of two boxes."""
     w = min(a.x1, b.x1) - max(a.x0, b.x0)
     h = min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -114,19 +138,26 @@ def _overlap(a: Face, b: Face) -> float:
     return w * h / union
 
 
-def _distinct(faces: list[Face]) -> list[Face]:
+def distinct(faces: list[Face]) -> list[Face]:
     """Of boxes on the same face only the one with the best score."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.score):
-        if all(_overlap(face, other) < 0.3 for other in kept):
+        if all(overlap(face, other) < 0.3 for other in kept):
             kept.append(face)
     return kept
 
 
-_cached: list[dlib.fhog_object_detector] = []
+_idle: deque[dlib.fhog_object_detector] = deque()
 
 
-def _detector() -> dlib.fhog_object_detector:
-    if not _cached:
-        _cached.append(dlib.get_frontal_face_detector())
-    return _cached[0]
+@contextmanager
+def _detector() -> Iterator[dlib.fhog_object_detector]:
+    """A detector for the caller alone: one that two threads share gives wrong boxes or crashes."""
+    try:
+        detector = _idle.pop()  # atomic
+    except IndexError:
+        detector = dlib.get_frontal_face_detector()
+    try:
+        yield detector
+    finally:
+        _idle.append(detector)
