@@ -27,15 +27,16 @@ HLG_WHITE = 0.75  # its signal in HLG
 ROWS = 256  # that are converted at a time, so that floats of a large photo need not fit
 
 
-def to_srgb(image: Image.Image, code_points: tuple[int, int] | None = None) -> Image.Image:
+def to_srgb(image: Image.Image) -> Image.Image:
     """The picture as RGB, or as RGBA if anything in it is transparent, in sRGB.
 
     Args:
         image: L, LA, RGB, RGBA, CMYK or LAB; converted by its ICC profile if it has one that fits, and
-            otherwise by the code points, or by the gamma that a PNG tells.
-        code_points: primaries and transfer characteristics of ITU-T H.273, from the file.
+            otherwise by its code points (`nclx_profile`, as pillow-heif calls them), or by its gamma.
     """
     profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
+    points = image.info.get("nclx_profile") or {}
+    primaries, transfer = points.get("color_primaries", 1), points.get("transfer_characteristics", 13)
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     color = image.convert(image.mode[:-1]) if alpha else image
     converted = _by_profile(color, profile) if profile else None
@@ -44,9 +45,9 @@ def to_srgb(image: Image.Image, code_points: tuple[int, int] | None = None) -> I
             color, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
     if converted is None:
-        converted = color.convert("RGB")
-        if not profile and code_points and _is_other(*code_points):
-            converted = _by_code_points(converted, *code_points)
+        converted = color if color.mode == "RGB" else color.convert("RGB")
+        if not profile and _is_other(primaries, transfer):
+            converted = _by_code_points(converted, primaries, transfer)
         elif not profile and gamma and abs(gamma - 1 / 2.2) > 0.01 and not image.info.get("srgb"):
             curve = _encode(np.linspace(0, 1, 256) ** (1 / gamma))
             converted = converted.point(curve.tolist() * 3)
@@ -72,14 +73,16 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values.clip(0, white) * (255 / white)).astype(np.uint8)
 
 
-def read_code_points(start: bytes) -> tuple[int, int] | None:
-    """Primaries and transfer characteristics, if the first bytes of a HEIC, AVIF or PNG tell them."""
+def read_code_points(start: bytes) -> dict[str, int]:
+    """Code points as pillow-heif gives them, from the first bytes of an AVIF or a PNG; empty if not told."""
     if (at := start.find(b"colrnclx")) >= 0:
-        numbers = start[at + 8 : at + 12]
-        return int.from_bytes(numbers[:2]), int.from_bytes(numbers[2:])
-    if start.startswith(b"\x89PNG") and (at := start.find(b"cICP")) >= 0 and len(start) > at + 6:
-        return start[at + 4], start[at + 5]
-    return None
+        primaries, transfer = start[at + 8 : at + 10], start[at + 10 : at + 12]
+    elif (at := start.find(b"cICP")) >= 0:
+        primaries, transfer = start[at + 4 : at + 5], start[at + 5 : at + 6]
+    else:
+        return {}
+    numbers = int.from_bytes(primaries), int.from_bytes(transfer)
+    return dict(zip(("color_primaries", "transfer_characteristics"), numbers, strict=True))
 
 
 def _by_profile(color: Image.Image, profile: bytes) -> Image.Image | None:

@@ -9,12 +9,15 @@ import math
 import zlib
 from typing import IO
 
+import cv2
+import numpy as np
 from PIL import Image, ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from pillow_heif import HeifImageFile
 
 from facelift.errors import UserError
+from facelift.portrait.color import read_code_points, to_eight_bits
 
 MEMORY = 3 << 29  # bytes that decoding may take: 1.5 GiB, or 200 megapixels of HEIC
 MAX_PIXELS = 50_000_000  # of more, squares of 2 x 2, 3 x 3, ... pixels become one: no head needs them
@@ -106,7 +109,7 @@ def decode(stream: IO[bytes], name: str) -> Image.Image:
     for format in formats:
         try:
             try:
-                return _load(_open(format, stream), name)
+                return _unstretched(_load(_open(format, stream), name), stream)
             except ValueError as error:
                 if "MAX_TEXT" not in str(error):
                     raise
@@ -149,6 +152,8 @@ def excess(width: int, height: int) -> int:
 
 def _open(format: str, stream: IO[bytes]) -> ImageFile.ImageFile:
     stream.seek(0)
+    start = stream.read(1 << 12)
+    stream.seek(0)
     if format == "HEIF":
         return HeifImageFile(stream)
     Image.init()
@@ -156,7 +161,9 @@ def _open(format: str, stream: IO[bytes]) -> ImageFile.ImageFile:
         raise OSError(f"{format} is not supported by this Pillow")
     image = Image.OPEN[format][0](stream, "")
     if isinstance(image, TiffImageFile):
-        _turn_to_picture(image, stream)
+        _turn_to_picture(image)
+    if format in ("PNG", "AVIF"):
+        image.info["nclx_profile"] = read_code_points(start)
     return image
 
 
@@ -185,7 +192,24 @@ def _load(image: ImageFile.ImageFile, name: str) -> Image.Image:
     return image
 
 
-def _turn_to_picture(image: TiffImageFile, stream: IO[bytes]) -> None:
+def _unstretched(image: Image.Image, stream: IO[bytes]) -> Image.Image:
+    """Colours of 12 bits in 16, of which Pillow keeps the upper 8, that is 4: read once more, by OpenCV."""
+    if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA") or image.tell() > 0:
+        return image
+    if np.max(image.getextrema()[:3]) > 15:
+        return image
+    stream.seek(0)
+    wide = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if wide is None or wide.dtype != np.uint16 or wide.ndim != 3 or wide.shape[1::-1] != image.size:
+        return image
+    colors = Image.fromarray(to_eight_bits(np.ascontiguousarray(wide[..., 2::-1])))
+    if image.mode == "RGBA":
+        colors.putalpha(image.getchannel("A"))
+    colors.info = image.info
+    return colors
+
+
+def _turn_to_picture(image: TiffImageFile) -> None:
     """Seeks the largest page: the first one may be a thumbnail."""
     sizes = []
     for page in range(MAX_PAGES):

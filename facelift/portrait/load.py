@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facelift.errors import UserError
 from facelift.portrait.alpha import hides_something
-from facelift.portrait.color import read_code_points, to_eight_bits, to_srgb
+from facelift.portrait.color import to_eight_bits, to_srgb
 from facelift.portrait.decode import MEMORY, check_size, decode, excess, sniff
 
 Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
@@ -63,7 +63,7 @@ def load_photo(photo: Photo) -> np.ndarray:
     else:
         name = photo_name(photo, "The image")
         with _opened(photo, name) as stream:
-            image = _from_image(decode(stream, name), name, _code_points(stream))
+            image = _from_image(decode(stream, name), name)
     if image.shape[2] == 4 and not hides_something(image[..., 3]):
         image = image[..., :3]
     return np.require(image, requirements=["C", "W"])
@@ -136,15 +136,18 @@ def _seekable(file: Any, name: str) -> IO[bytes]:
                 return file
     except (AttributeError, OSError):
         pass
-    try:
-        content = file.read(MEMORY + 1)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{name} cannot be read ({error}): pass {KINDS}.") from error
-    if not isinstance(content, bytes | bytearray):
-        raise UserError(f"{name} gives no bytes: open the file in binary mode, open(path, 'rb').")
-    if len(content) > MEMORY:
-        raise UserError(f"{name} is too large: {MEMORY / 1e9:.1f} GB is the most.")
-    return io.BytesIO(content)
+    content = io.BytesIO()
+    while content.tell() <= MEMORY:
+        try:
+            part = file.read(1 << 20)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{name} cannot be read ({error}): pass {KINDS}.") from error
+        if not isinstance(part, bytes | bytearray):
+            raise UserError(f"{name} gives no bytes: open the file in binary mode, open(path, 'rb').")
+        if not part:
+            return content
+        content.write(part)
+    raise UserError(f"{name} is too large: {MEMORY / 1e9:.1f} GB is the most.")
 
 
 def _not_empty(stream: IO[bytes], name: str) -> IO[bytes]:
@@ -158,21 +161,16 @@ def _not_empty(stream: IO[bytes], name: str) -> IO[bytes]:
     return stream
 
 
-def _code_points(stream: IO[bytes]) -> tuple[int, int] | None:
-    stream.seek(0)
-    return read_code_points(stream.read(1 << 16))
-
-
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def _from_image(image: Image.Image, name: str, code_points: tuple[int, int] | None = None) -> np.ndarray:
+def _from_image(image: Image.Image, name: str) -> np.ndarray:
     try:
         image = _plain(image)
         factor = excess(*image.size)
         if factor > 1:
             image = image.reduce(factor)
-        return np.array(to_srgb(_upright(image), code_points))
+        return np.array(to_srgb(_upright(image)))
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # a caller's image that is not loaded yet
         raise UserError(f"{name} is damaged, or was closed before it was read ({error}).") from error
 
