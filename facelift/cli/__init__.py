@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import NoReturn
 
@@ -15,6 +16,9 @@ def main() -> NoReturn:
     signal 128 and its number) and 141 when the reader of standard output is gone. What a user can mend is one
     sentence on stderr; only a defect of the program shows a traceback.
     """
+    # Read when torch is imported. Else OpenMP's threads spin while they wait for work, several milliseconds
+    # each time, and take their cores from the rasteriser's threads and from all else that runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         leave(_outcome())
     except KeyboardInterrupt:

@@ -68,12 +68,14 @@ def render(
     if backend == "auto":
         backend = "cuda" if gaussians.means.is_cuda else "cpu"
     if backend == "cuda":
-        from facelift.render.cuda import rasterize
-    elif backend == "cpu":
-        from facelift.render.cpu import rasterize
-    else:
-        raise UserError(f"There is no rendering backend {backend!r}: choose auto, cpu or cuda.")
-    return _over(background, *rasterize(gaussians, cameras))
+        from facelift.render import cuda
+
+        return _over(background, *cuda.rasterize(gaussians, cameras))
+    if backend == "cpu":
+        from facelift.render import cpu
+
+        return Rendering(*cpu.rasterize(gaussians, cameras, background))
+    raise UserError(f"There is no rendering backend {backend!r}: choose auto, cpu or cuda.")
 
 
 def render_each(

@@ -148,7 +148,8 @@ def _open_rows(t: Floats) -> tuple[int, int]:
 
 
 @kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], i4[::1])",
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], f4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], "
+    "i4[::1])",
     fastmath=_FAST,
 )
 def blend(
@@ -156,14 +157,15 @@ def blend(
     boxes: Ints,
     starts: Ints,
     entries: Ints,
+    background: Floats,
     first: int,
     last: int,
-    color: Floats,
+    image: Floats,
     alpha: Floats,
     depth: Floats,
     drawn: Ints,
 ) -> None:
-    """Draw tiles [first, last) into color (3, H, W), alpha (H, W) and depth (H, W).
+    """Draw tiles [first, last) over a colour into image (3, H, W), alpha (H, W) and depth (H, W).
 
     It also packs each tile's list for the backward pass: the entries that met a pixel which was not done
     come first, in their order, and `drawn` (tiles,) is their number. It is about half of a head's.
@@ -210,17 +212,18 @@ def blend(
         drawn[tile] = packed - starts[tile]
         for y in range(min(TILE, height - y_tile)):
             for x in range(min(TILE, width - x_tile)):
-                p = y * TILE + x
-                alpha[y_tile + y, x_tile + x] = ONE - abs(t[p])
-                color[0, y_tile + y, x_tile + x] = t[p + 1 * PIXELS]
-                color[1, y_tile + y, x_tile + x] = t[p + 2 * PIXELS]
-                color[2, y_tile + y, x_tile + x] = t[p + 3 * PIXELS]
-                depth[y_tile + y, x_tile + x] = t[p + 4 * PIXELS]
+                p, iy, ix = y * TILE + x, y_tile + y, x_tile + x
+                clear = abs(t[p])
+                alpha[iy, ix] = ONE - clear
+                image[0, iy, ix] = t[p + 1 * PIXELS] + clear * background[0]
+                image[1, iy, ix] = t[p + 2 * PIXELS] + clear * background[1]
+                image[2, iy, ix] = t[p + 3 * PIXELS] + clear * background[2]
+                depth[iy, ix] = t[p + 4 * PIXELS]
 
 
 @kernel(
-    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i4[::1], i8, i8, f4[:,:,::1], f4[:,::1], f4[:,::1], "
-    "f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
+    "void(f4[:,::1], i4[:,::1], i4[::1], i4[:,::1], i4[::1], f4[::1], i8, i8, f4[:,:,::1], f4[:,::1], "
+    "f4[:,::1], f4[:,:,::1], f4[:,::1], f4[:,::1], f4[:,::1])",
     fastmath=_FAST,
 )
 def blend_backward(
@@ -229,20 +232,21 @@ def blend_backward(
     starts: Ints,
     entries: Ints,
     drawn: Ints,
+    background: Floats,
     first: int,
     last: int,
-    color: Floats,
+    image: Floats,
     alpha: Floats,
     depth: Floats,
-    d_color: Floats,
+    d_image: Floats,
     d_alpha: Floats,
     d_depth: Floats,
     d_pairs: Floats,
 ) -> None:
     """From the gradients of tiles [first, last) to those of each pair, `d_pairs` (P, 10), zero on entry.
 
-    With w the weights, T the transmittances and q = d_color . colour + d_depth z + d_alpha, what a unit of a
-    Gaussian's weight is worth to the loss,
+    With w the weights, T the transmittances and q = d_image . (colour - background) + d_depth z + d_alpha,
+    what a unit of a Gaussian's weight is worth to the loss,
         dL/dalpha_i = T_i q_i - (sum of w_j q_j over those behind) / (1 - alpha_i).
     The lists are walked front to back once more: the sum behind is the pixel's total, known from the forward
     pass, less what has gone by.
@@ -252,7 +256,7 @@ def blend_backward(
     """
     height, width = alpha.shape
     columns = (width + TILE - 1) // TILE
-    t = np.empty(7 * PIXELS, np.float32)  # transmittance, the sum behind, d_color, d_alpha, d_depth
+    t = np.empty(7 * PIXELS, np.float32)  # transmittance, the sum behind, d_image, q of clear black, d_depth
     s = np.empty(7 * TILE, np.float32)  # sums down the tile's columns: h, h dy, h dy^2, d_color, d_depth
     near, at = np.empty((BATCH, 10), np.float32), np.empty((BATCH, 4), np.int32)
     for tile in range(first, last):
@@ -264,11 +268,13 @@ def blend_backward(
         for y in range(min(TILE, height - y_tile)):
             for x in range(min(TILE, width - x_tile)):
                 p, iy, ix = y * TILE + x, y_tile + y, x_tile + x
-                d_red, d_green, d_blue = d_color[0, iy, ix], d_color[1, iy, ix], d_color[2, iy, ix]
-                total = d_red * color[0, iy, ix] + d_green * color[1, iy, ix] + d_blue * color[2, iy, ix]
-                t[p + 1 * PIXELS] = total + d_alpha[iy, ix] * alpha[iy, ix] + d_depth[iy, ix] * depth[iy, ix]
-                t[p + 2 * PIXELS], t[p + 3 * PIXELS], t[p + 4 * PIXELS] = d_red, d_green, d_blue
-                t[p + 5 * PIXELS], t[p + 6 * PIXELS] = d_alpha[iy, ix], d_depth[iy, ix]
+                total = d_alpha[iy, ix] * alpha[iy, ix] + d_depth[iy, ix] * depth[iy, ix]
+                worth = d_alpha[iy, ix]
+                for k in range(3):
+                    total += d_image[k, iy, ix] * (image[k, iy, ix] - background[k])
+                    worth -= d_image[k, iy, ix] * background[k]
+                    t[p + (2 + k) * PIXELS] = d_image[k, iy, ix]
+                t[p + 1 * PIXELS], t[p + 5 * PIXELS], t[p + 6 * PIXELS] = total, worth, d_depth[iy, ix]
         end = starts[tile] + drawn[tile]
         for start in range(starts[tile], end, BATCH):
             top, bottom = _open_rows(t)

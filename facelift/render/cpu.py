@@ -65,84 +65,94 @@ def _in_pieces(work: Callable[[int, int], None], length: int, threads: int) -> N
 
 
 class _Rasterize(torch.autograd.Function):
-    """The fields of G Gaussians, with colours (G, 3) in place of `sh0`, to colour, alpha and depth."""
+    """The fields of G Gaussians, and backgrounds (N, 3), to image, alpha and depth.
+
+    No operation of torch computes here, so that drawing wakes none of its threads: they go on spinning for a
+    while, and take cores from those that draw.
+    """
 
     @staticmethod
-    def forward(ctx: Any, cameras: Cameras, keep: bool, *fields: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, cameras: Cameras, keep: bool, background: Tensor, *fields: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         n, width, height = len(cameras), cameras.width, cameras.height
         columns, rows = -(-width // TILE), -(-height // TILE)
         threads = torch.get_num_threads()
-        means, quats, scales, opacities, colors = (t.detach().numpy() for t in fields)
+        means, quats, scales, opacities, sh0 = (t.detach().numpy() for t in fields)
         w2c, intrinsics = (
             t.detach().cpu().float().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
         )
+        behind = background.detach().numpy()
         count = len(means)
         factors = np.empty((count, 3, 3), np.float32)
         factorize(quats, scales, factors)
-        color, alpha, depth = (np.empty((n, *size, height, width), np.float32) for size in ((3,), (), ()))
+        image, alpha, depth = (np.empty((n, c, height, width), np.float32) for c in (3, 1, 1))
 
         def draw(camera: int, threads: int) -> _Lists | None:
             splats, boxes = np.empty((count, 10), np.float32), np.empty((count, 4), np.int32)
-            inputs = (means, factors, opacities, colors, w2c[camera], intrinsics[camera], width, height)
+            inputs = (means, factors, opacities, sh0, w2c[camera], intrinsics[camera], width, height)
             _in_pieces(lambda *span: project(*inputs, *span, splats, boxes), count, threads)
             starts, entries, first_pair = list_by_tile(splats, boxes, columns, rows)
             drawn = np.empty(rows * columns, np.int32)
-            lists, outputs = (
-                (splats, boxes, starts, entries),
-                (color[camera], alpha[camera], depth[camera], drawn),
-            )
-            _in_pieces(lambda *span: blend(*lists, *span, *outputs), rows * columns, threads)
+            lists = (splats, boxes, starts, entries)
+            outputs = (image[camera], alpha[camera, 0], depth[camera, 0], drawn)
+            _in_pieces(lambda *span: blend(*lists, behind[camera], *span, *outputs), rows * columns, threads)
             return _Lists(*lists, drawn, first_pair) if keep else None
 
         lists = _for_cameras(draw, n, threads)
-        outputs = torch.from_numpy(color), torch.from_numpy(alpha)[:, None], torch.from_numpy(depth)[:, None]
+        outputs = torch.from_numpy(image), torch.from_numpy(alpha), torch.from_numpy(depth)
         if keep:
-            ctx.save_for_backward(*fields, *outputs)
+            ctx.save_for_backward(background, *fields, *outputs)
             ctx.view, ctx.factors, ctx.lists = (w2c, intrinsics, width, height), factors, lists
         return outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        means, quats, scales, opacities, _, color, alpha, depth = (t.numpy() for t in ctx.saved_tensors)
-        d_color, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
+        saved = (t.detach().numpy() for t in ctx.saved_tensors)
+        behind, means, quats, scales, opacities, sh0, image, alpha, depth = saved
+        d_image, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
         w2c, intrinsics, width, height = ctx.view
         threads = torch.get_num_threads()
 
         def pull(camera: int, threads: int) -> Floats:
             lists: _Lists = ctx.lists[camera]
             d_pairs = np.zeros((len(lists.entries), 10), np.float32)
-            inputs = (lists.splats, lists.boxes, lists.starts, lists.entries, lists.drawn)
-            images = (color[camera], alpha[camera, 0], depth[camera, 0])
-            images += (d_color[camera], d_alpha[camera, 0], d_depth[camera, 0])
+            inputs = (lists.splats, lists.boxes, lists.starts, lists.entries, lists.drawn, behind[camera])
+            images = (image[camera], alpha[camera, 0], depth[camera, 0])
+            images += (d_image[camera], d_alpha[camera, 0], d_depth[camera, 0])
             tiles = len(lists.starts) - 1
             _in_pieces(lambda *span: blend_backward(*inputs, *span, *images, d_pairs), tiles, threads)
             return d_pairs
 
         d_pairs = _for_cameras(pull, len(w2c), threads)
         sizes = ((3,), (3, 3), (), (3,))
-        d_means, d_factors, d_opacities, d_colors = (
-            np.zeros((len(means), *size), np.float32) for size in sizes
-        )
+        d_means, d_factors, d_opacities, d_sh0 = (np.zeros((len(means), *size), np.float32) for size in sizes)
 
         def gather(first: int, last: int) -> None:
             for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
                 view += (width, height, first, last, lists.splats, lists.first_pair, d)
-                into = (d_means, d_factors, d_opacities, d_colors)
-                project_backward(means, ctx.factors, opacities, *view, *into)
+                into = (d_means, d_factors, d_opacities, d_sh0)
+                project_backward(means, ctx.factors, opacities, sh0, *view, *into)
 
         _in_pieces(gather, len(means), threads)
         d_quats, d_scales = np.zeros_like(quats), np.zeros_like(scales)
         factorize_backward(quats, scales, d_factors, d_quats, d_scales)
-        d_fields = (d_means, d_quats, d_scales, d_opacities, d_colors)
-        return None, None, *(torch.from_numpy(d) for d in d_fields)
+        d_fields = (d_means, d_quats, d_scales, d_opacities, d_sh0)
+        d_behind = None
+        if ctx.needs_input_grad[2]:
+            d_behind = torch.from_numpy(np.einsum("nchw,nhw->nc", d_image, 1 - alpha[:, 0]))
+        return None, None, d_behind, *(torch.from_numpy(d) for d in d_fields)
 
 
-def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour on black (N, 3, H, W), alpha and depth (N, 1, H, W), as `facelift.render.Rendering` has them."""
+def rasterize(
+    gaussians: Gaussians, cameras: Cameras, background: float | Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Image over the background, alpha and depth, as `facelift.render.Rendering` has them."""
     device = gaussians.means.device
-    g = Gaussians(*(getattr(gaussians, f.name).to("cpu", torch.float32) for f in fields(gaussians)))
-    inputs = [t.contiguous() for t in (g.means, g.quats, g.scales, g.opacities, g.colors)]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    color, alpha, depth = _Rasterize.apply(cameras, keep, *inputs)
-    return color.to(device), alpha.to(device), depth.to(device)
+    inputs = [getattr(gaussians, f.name).to("cpu", torch.float32).contiguous() for f in fields(gaussians)]
+    behind = torch.as_tensor(background, dtype=torch.float32, device="cpu")
+    behind = behind.expand(len(cameras), 3).contiguous()
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (behind, *inputs))
+    image, alpha, depth = _Rasterize.apply(cameras, keep, behind, *inputs)
+    return image.to(device), alpha.to(device), depth.to(device)

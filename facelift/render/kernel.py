@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba
@@ -24,11 +25,25 @@ def kernel(signature: str, **options: Any) -> Callable[[Callable[..., Any]], Cal
 
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return numba.njit(signature, cache=True, **options)(function)
-        except RuntimeError:  # no folder can be written to
+            return _cached(function, signature, options)
+        except Exception:  # no folder to write to, or the fault is in the function and is raised again
             return numba.njit(signature, **options)(function)
 
     return compiled
+
+
+def _cached(function: Callable[..., Any], signature: str, options: dict[str, Any]) -> Callable[..., Any]:
+    """What numba's `cache=True` does, but files that cannot be read are made again."""
+    dispatcher = numba.njit(**options)(function)
+    dispatcher.enable_caching()
+    try:
+        dispatcher.compile(signature)
+    except Exception:  # numba unpickles what it finds, and a damaged file may raise anything
+        with suppress(OSError):  # the disk is full
+            dispatcher._cache.flush()
+        dispatcher.compile(signature)  # at once if only the writing failed
+    dispatcher.disable_compile()
+    return dispatcher
 
 
 # A splat is a row of ten floats: centre (u, v), exponent (a, b, c, k), colour (r, g, b), depth z. To the

@@ -7,6 +7,7 @@ import math
 import numba
 import numpy as np
 
+from facelift.gaussians import SH_C0
 from facelift.render.kernel import HALF, MIN_ALPHA, MIN_LOG2_ALPHA, ONE, TWO, ZERO, Floats, Ints, kernel
 
 NEAR = np.float32(0.01)  # world units
@@ -19,6 +20,7 @@ Mip-Splatting's value (Yu et al. 2024), without its correction of opacities, whe
 _EPS2D = np.float32(EPS2D)
 
 _LOG2E = np.float32(math.log2(math.e))
+_SH_C0 = np.float32(SH_C0)
 
 
 @numba.njit(error_model="numpy")
@@ -118,7 +120,7 @@ def project(
     means: Floats,
     factors: Floats,
     opacities: Floats,
-    colors: Floats,
+    sh0: Floats,
     w2c: Floats,
     intrinsics: Floats,
     width: int,
@@ -170,7 +172,9 @@ def project(
         splats[i, 0], splats[i, 1] = u, v
         splats[i, 2], splats[i, 3], splats[i, 4] = scale * yy, -TWO * scale * xy, scale * xx
         splats[i, 5] = log2_opacity
-        splats[i, 6], splats[i, 7], splats[i, 8] = colors[i, 0], colors[i, 1], colors[i, 2]
+        for k in range(3):
+            color = HALF + _SH_C0 * sh0[i, k]
+            splats[i, 6 + k] = ZERO if color < ZERO else color  # so written, NaN stays
         splats[i, 9] = z
         total = ZERO
         for k in range(10):
@@ -184,13 +188,14 @@ def project(
 
 
 @kernel(
-    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], i4[::1], "
-    "f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1])"
+    "void(f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1], f4[:,::1], f4[::1], i8, i8, i8, i8, f4[:,::1], "
+    "i4[::1], f4[:,::1], f4[:,::1], f4[:,:,::1], f4[::1], f4[:,::1])"
 )
 def project_backward(
     means: Floats,
     factors: Floats,
     opacities: Floats,
+    sh0: Floats,
     w2c: Floats,
     intrinsics: Floats,
     width: int,
@@ -203,7 +208,7 @@ def project_backward(
     d_means: Floats,
     d_factors: Floats,
     d_opacities: Floats,
-    d_colors: Floats,
+    d_sh0: Floats,
 ) -> None:
     """From the gradients of pairs to those of Gaussians [first, last), added to `d_means` and the like."""
     fx, fy = intrinsics[0], intrinsics[1]
@@ -218,7 +223,8 @@ def project_backward(
                 d[k] += d_pairs[pair, k]
         d_opacities[i] += d[0] / opacities[i]
         for k in range(3):
-            d_colors[i, k] += d[6 + k]
+            if not HALF + _SH_C0 * sh0[i, k] < ZERO:
+                d_sh0[i, k] += _SH_C0 * d[6 + k]
 
         # The inverse covariance K gives the gradient of the centre, K (h dx, h dy), and, with H the matrix of
         # h dx^2, h dx dy, h dy^2, that of the covariance, K H K / 2. Here it is doubled, as the covariance is
