@@ -10,8 +10,6 @@ import pytest
 import torch
 from makehuman import write_names
 
-pytest.importorskip("moderngl")
-
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.data.split import BENCH_SEEDS, is_held_out
 from facelift.errors import UserError

@@ -43,7 +43,6 @@ from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 
 SIZE = 64
-SAMPLES = Path(__file__).parents[2] / "shared/samples/facelift_mvdiffusion"
 
 
 def views_of(images, alpha=None, depth=None, cameras=None):
@@ -186,7 +185,6 @@ def face_question():
 
 
 def test_identity_by_dlib_knows_a_face_from_a_smear():
-    pytest.importorskip("dlib")
     from facelift.evaluate.identity import dlib_measure
 
     measure, question = dlib_measure(), face_question()
@@ -198,7 +196,6 @@ def test_identity_by_dlib_knows_a_face_from_a_smear():
 
 
 def test_identity_looks_for_a_face_itself_where_the_truth_is_unknown():
-    pytest.importorskip("dlib")
     from facelift.evaluate.identity import dlib_measure
 
     measure, question = dlib_measure(), face_question()
@@ -400,10 +397,14 @@ def test_six_views_alone_are_a_set(balls, tmp_path):
     assert [*questions(found.load("sample_000"))] == ["views", "front"]
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="needs FaceLift's sample")
-def test_facelifts_own_sample_is_a_set():
-    found = TestSet(SAMPLES)
-    assert (found.names, found.size) == (["sample_000"], 512)
+def test_a_sample_in_facelifts_own_layout_is_a_set(tmp_path):
+    """Six pictures and nothing else: no cameras, no depth."""
+    write_ball(tmp_path / "sample_000", canonical_rig(SIZE), 0.6, (0.8, 0.5, 0.4))
+    (tmp_path / "sample_000/opencv_cameras.json").unlink()
+    shutil.rmtree(tmp_path / "sample_000/depth")
+    (tmp_path / "data_mvdiff_val.txt").write_text("data_sample/mvdiffusion/sample_000\n")
+    found = TestSet(tmp_path)
+    assert (found.names, found.size) == (["sample_000"], SIZE)
     assert found.load("sample_000").canonical.depth is None
 
 

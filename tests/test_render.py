@@ -254,7 +254,7 @@ def test_unknown_backend() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_cuda_is_the_reference(rig: Cameras) -> None:
-    pytest.importorskip("gsplat")
+    pytest.importorskip("gsplat", reason="needs gsplat: pip install -e '.[cuda]'")
     gaussians = scene(400)
     on_gpu = leaves(gaussians.to("cuda"))
     rendering = render(on_gpu, rig)
@@ -278,7 +278,7 @@ def test_several_heads_are_drawn_as_each_is_alone(rig: Cameras) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_cuda_too_and_at_once(rig: Cameras) -> None:
-    pytest.importorskip("gsplat")
+    pytest.importorskip("gsplat", reason="needs gsplat: pip install -e '.[cuda]'")
     broken = scene(30)
     broken.means[3] = torch.nan
     heads = [leaves(head.to("cuda")) for head in (scene(400), broken, scene(0))]

