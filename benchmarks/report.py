@@ -43,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=PUBLISHED)
     parser.add_argument("--only", nargs="+", help="names of scripts, without .py")
     options = parser.parse_args(arguments)
-    if options.out == PUBLISHED and (changed := _changed()):
-        sys.exit(
-            f"{PUBLISHED.name} names a commit, and {changed} differs from it: commit first, or give --out."
-        )
+    if options.out == PUBLISHED and (file := changed()):
+        sys.exit(f"{PUBLISHED.name} names a commit, and {file} differs from it: commit first, or give --out.")
     parts = ["# Speed", machine(options.quick)]
     for script in scripts(HERE):
         if not options.only or script.stem in options.only:
@@ -103,7 +101,7 @@ def machine(quick: bool) -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {_commit()}{', quick cases only' if quick else ''}. "
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}{', quick cases only' if quick else ''}. "
         f"{_processor()}, {cores} cores, {memory:.0f} GB of memory; {platform.system()} "
         f"{platform.machine()}, Python {platform.python_version()}, {versions}. "
         f"Load average of the minute before: {os.getloadavg()[0]:.1f}.\n\n"
@@ -119,13 +117,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _commit() -> str:
+def commit() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
-    return (done.stdout.strip() or "unknown") + ("-dirty" if _changed() else "")
+    return (done.stdout.strip() or "unknown") + ("-dirty" if changed() else "")
 
 
-def _changed() -> str:
+def changed() -> str:
     """The first file of the repository that is not as committed, the report itself aside; "" if none is."""
     command = ["git", "diff", "HEAD", "--name-only", "--", ":/", f":(exclude){PUBLISHED.name}"]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ from quick import be_quick
 
 from facelift.cameras import canonical_rig
 from facelift.formats.ply import read_ply
+from facelift.synth import dataset
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PHOTO = EXAMPLES / "portrait.jpg"
@@ -63,6 +64,18 @@ def test_ten_heads_train_a_reconstructor(run):
     assert Path("runs/ten/reconstructor/model.safetensors").exists() and any(
         Path("runs/ten/pictures").iterdir()
     )
+
+
+def test_heads_are_drawn_first_if_there_are_assets(run, makehuman_data, renderer, monkeypatch):
+    """Two are enough to see it; the fixture `renderer` skips where there is no OpenGL."""
+    synthesize = dataset.synthesize
+    monkeypatch.setattr(
+        dataset,
+        "synthesize",
+        lambda out, assets, heads, *rest, **how: synthesize(out, assets, 2, *rest, **how),
+    )
+    run("05_train_on_ten_heads.py", "data/ten", "--assets", makehuman_data, "--size", 32, "--steps", 1)
+    assert {path.name for path in Path("data/ten/canonical").glob("head_*")} == {"head_001000", "head_001001"}
 
 
 def test_a_model_is_evaluated(run, monkeypatch):
