@@ -18,8 +18,8 @@ import numpy as np
 from facelift.data.reader import HeadFolder
 from facelift.portrait.align import locate_square
 from facelift.portrait.find import find_faces
-from facelift.train.loop import draws
 from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.task import generator_for
 from facelift.weights import find_model, load_segmenter
 
 SIDE = 512
@@ -39,7 +39,7 @@ def main() -> None:
     missed: dict[str, list[tuple[float, float]]] = {"the box alone": [], "and landmarks": []}
     found = 0
     for i in range(args.photos):
-        photo = scenes.photo(draws(3, i), moved=False).photo[:3].movedim(0, -1).numpy()
+        photo = scenes.photo(generator_for(3, i), moved=False).photo[:3].movedim(0, -1).numpy()
         image = np.ascontiguousarray((photo * 255).round().astype(np.uint8))
         faces = find_faces(image)
         found += bool(faces)

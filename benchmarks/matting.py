@@ -23,8 +23,8 @@ from facelift.formats.png import write_png
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
 from facelift.portrait.matte import remove_background
-from facelift.train.loop import draws
 from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.task import generator_for
 from facelift.weights import find_model, load_segmenter
 
 SHOWN = 8
@@ -47,7 +47,7 @@ def main() -> None:
     scores: dict[str, list[tuple[float, float, float]]] = {"with the network": [], "colours alone": []}
     rows = []
     for i in range(args.photos):
-        scene = scenes.photo(draws(2, i), moved=False)
+        scene = scenes.photo(generator_for(2, i), moved=False)
         photo, truth = scene.photo, scene.alpha
         rgb = np.ascontiguousarray(photo[:3].movedim(0, -1).numpy())
         columns = [photo[:3]]

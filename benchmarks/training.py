@@ -20,7 +20,7 @@ import yaml
 from timing import Row, best
 
 import facelift.train
-from facelift.train.loop import Task, draws
+from facelift.train.task import Task, generator_for
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # before this folder, which has heads.py too
@@ -46,6 +46,7 @@ def measure(quick: bool) -> Iterator[Row]:
         for stage, settings in places.items():
             parts = yaml.safe_load((ROOT / f"configs/mini/{stage}.yaml").read_text())
             parts["training"] |= settings
+            del parts["validation"]
             batch = 1 if quick else parts["loop"]["batch"]
             task = task_of(stage, parts, folder)
             steps = 1 if quick else 3
@@ -53,7 +54,7 @@ def measure(quick: bool) -> Iterator[Row]:
             with patch.object(torch, "autocast", lambda *_, **__: nullcontext()):
                 plain = step_of(task, batch, steps)
             yield Row(f"{stage}, batch {batch}", ours, "float32", plain)
-            task.export(task.model, folder)  # what the view generator is trained on, and with
+            task.export(folder)  # what the view generator is trained on, and with
 
 
 def task_of(stage: str, parts: dict[str, Any], folder: Path) -> Task:
@@ -68,7 +69,12 @@ def task_of(stage: str, parts: dict[str, Any], folder: Path) -> Task:
 
 def step_of(task: Task, batch: int, steps: int) -> float:
     """Seconds of a step's loss and gradient, rendering and all; what the optimisers add is little."""
-    return best(lambda: task.backward(RENDERING, batch, draws(0, RENDERING)), steps)
+
+    def step() -> None:
+        for loss in task.losses(RENDERING, batch, generator_for(0, RENDERING)):
+            loss.total.backward()
+
+    return best(step, steps)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import torch
 
 from facelift.reconstruct import GSLRMConfig
 from facelift.synth.dataset import synthesize
-from facelift.train.loop import LoopConfig, train
+from facelift.train.config import LoopConfig
+from facelift.train.loop import train
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

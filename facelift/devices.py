@@ -56,9 +56,14 @@ def _multiplies_bfloat16() -> bool:
     return any(features.get(name, False) for name in ("avx512bf16", "amx-bf16"))
 
 
+def autocast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has it; else float16 on CUDA, and float32."""
+    return choose_dtype("auto", device, {"cpu": "bfloat16", "cuda": "bfloat16"})
+
+
 def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
     """The context in which models compute, in `dtype`; None is bfloat16 where the device has it."""
-    dtype = dtype or choose_dtype("auto", device, {"cpu": "bfloat16", "cuda": "bfloat16"})
+    dtype = dtype or autocast_dtype(device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 

@@ -4,9 +4,13 @@ import os
 import sys
 
 import pytest
+import torch
+from heads import write_balls
 from makehuman import write_assets
+from small import DRAFTING, save_reconstructor, save_views
 
 from facelift.errors import UserError
+from facelift.portrait.align import Portrait
 
 MAY_SKIP = {
     "tests/test_docs.py": "the extra `docs`",
@@ -61,3 +65,42 @@ def renderer():
 def makehuman_data(tmp_path_factory):
     """MakeHuman's data folder, or a small one; not to be written into."""
     return write_assets(tmp_path_factory.mktemp("makehuman") / "data")
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    """Trainings compute in float32, on whichever processor."""
+    monkeypatch.setenv("FACELIFT_CPU_BFLOAT16", "0")
+
+
+@pytest.fixture
+def balls(tmp_path):
+    """Three heads to train on, as `heads.write_balls` draws them."""
+    return write_balls(tmp_path / "balls")
+
+
+@pytest.fixture
+def drafter(tmp_path):
+    """Folders of untrained models: a view generator of one step with warped views, and a reconstructor."""
+    save_views(tmp_path / "drafting/views", **DRAFTING)
+    save_reconstructor(tmp_path / "drafting/reconstructor")
+    return tmp_path / "drafting"
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of one photo, whose portrait is a disc, and one without a face."""
+    squares = torch.linspace(-1, 1, 32).square()
+    disc = (squares + squares[:, None] < 0.5).float()[None]
+
+    def prepare(path, size, segmenter):
+        if path.stem != "face":
+            raise UserError(f"No face found in {path.name}.")
+        return Portrait(1 - disc * torch.tensor([0.2, 0.5, 0.8])[:, None, None], disc, 1)
+
+    monkeypatch.setattr("facelift.train.unposed.prepare_portrait", prepare)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("face.png", "wall.png", "notes.txt"):
+        (folder / name).touch()
+    return folder

@@ -23,7 +23,8 @@ if job == "synth":
     assert Path(option("--assets")).is_dir()
 elif job == "train":
     config, out = Path(words[1]), Path(option("--out"))
-    for value in yaml.safe_load(config.read_text())["training"].values():
+    parts = yaml.safe_load(config.read_text())
+    for value in [*parts["training"].values(), *parts["validation"].values()]:
         for path in value if isinstance(value, list) else [value]:
             assert not isinstance(path, str) or Path(path).is_dir(), f"{{config.name}} wants {{path}}"
     if os.environ.get("KILLED") == config.stem:
@@ -66,7 +67,7 @@ def trained(commands):
     return [command.split()[2].split("/")[-1] for command in commands if command.startswith("train")]
 
 
-def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe):
+def test_every_stage_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe):
     done, commands = recipe(HEADS="30", PEOPLE="3", TIME="0.5")
     assert done.returncode == 0, done.stderr
     assert len(trained(commands)) == len(set(trained(commands))) == 8
@@ -78,7 +79,7 @@ def test_every_leg_finds_what_it_builds_on_and_the_last_ones_are_shipped(recipe)
     assert (model / "reconstructor/config.json").read_text() == "reconstructor_imagined"
 
 
-def test_a_killed_recipe_goes_on_with_the_leg_it_was_in(recipe):
+def test_a_killed_recipe_goes_on_with_the_stage_it_was_in(recipe):
     done, commands = recipe(KILLED="views")
     assert done.returncode == 137
     first = ["portrait.yaml", "features.yaml", "autoencoder.yaml", "reconstructor.yaml", "views.yaml"]

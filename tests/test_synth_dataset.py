@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from balls import STAND_INS, BallJob, ClusterBallJob
+from descent import losses_of
 from PIL import Image
 
 from facelift import cameras
@@ -30,7 +31,6 @@ from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig
 from facelift.synth import dataset
 from facelift.synth import head as heads
-from facelift.train.loop import draws
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 
 TESTS = Path(__file__).parent
@@ -255,7 +255,7 @@ def test_training_reads_shards_as_it_reads_folders(make, tmp_path):
     losses = []
     for each in training:
         torch.manual_seed(0)
-        losses.append(ReconstructorTask(model, each, torch.device("cpu")).backward(0, 2, draws(4, 0)))
+        losses.append(losses_of(ReconstructorTask(model, each, torch.device("cpu")), seed=4))
     assert losses[0] == losses[1] and losses[0]["depth"] > 0
 
 

@@ -19,7 +19,10 @@ def train(
         typer.Option(help="Folder for checkpoints and logs; runs/mini/STAGE for a config in configs/mini."),
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop after this long, and save.")
+        float | None,
+        typer.Option(
+            min=0.0, help="How long the whole training takes, resumed runs together; then it is saved."
+        ),
     ] = None,
     wild: Annotated[
         Path | None,

@@ -100,8 +100,10 @@ class HeadFolder:
         self._files = lru_cache(8)(self._find_files)
         self.heads = sorted(name for name in found | self._shards.keys() if _held_out(name) == held_out)
         if not self.heads:
-            kind = "held-out" if held_out else "training"
-            raise UserError(f"{self.root} has no {kind} heads: make some with `facelift synth {self.root}`.")
+            kind, seed = ("held-out", " --seed 900") if held_out else ("training", "")
+            raise UserError(
+                f"{self.root} has no {kind} heads: make some with `facelift synth {self.root}{seed}`."
+            )
 
     def __len__(self) -> int:
         return len(self.heads)

@@ -11,7 +11,8 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -129,9 +130,11 @@ class LiveHeads:
 Heads = HeadFolder | LiveHeads
 
 
-def open_heads(root: str | Path, device: torch.device | None, depth: bool = False) -> Heads:
+def open_heads(
+    root: str | Path, device: torch.device | None, depth: bool = False, held_out: bool = False
+) -> Heads:
     """The heads of a folder, read as they are needed, or kept in a device's memory as they come."""
-    return HeadFolder(root) if device is None else LiveHeads(root, device, depth)
+    return HeadFolder(root, held_out) if device is None else LiveHeads(root, device, depth)
 
 
 def awaited(arrived: Callable[[], bool]) -> bool:
@@ -177,16 +180,24 @@ def _read(root: Path, depth: bool, queue: Queue[_Read | str]) -> None:
     known: set[str] = set()
     try:
         while True:
-            try:
-                folder = HeadFolder(root)
-                for head in (head for head in folder.heads if head not in known):
-                    queue.put(_packed(head, folder.load(head, depth=depth)))
-                    known.add(head)
-            except UserError:  # no head yet, or one that is being mended
-                pass
+            for head, views in _readable(root, depth, known):
+                queue.put(_packed(head, views))
+                known.add(head)
             time.sleep(1)
     except Exception as error:
         queue.put(f"{error!r}.")
+
+
+def _readable(root: Path, depth: bool, known: set[str]) -> Iterator[tuple[str, Views]]:
+    """The heads in a folder that are not yet known, all but those that are being mended."""
+    try:
+        folder = HeadFolder(root)
+    except UserError:  # no head yet
+        return
+    for head in folder.heads:
+        if head not in known:
+            with suppress(UserError):
+                yield head, folder.load(head, depth=depth)
 
 
 def _packed(head: str, views: Views) -> _Read:

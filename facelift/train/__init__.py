@@ -1,27 +1,56 @@
-"""The training loops behind `facelift train`, one for each stage."""
+"""The training loops behind `facelift train`, one for each of STAGES."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
-import yaml
 
 from facelift.choices import Stage
 from facelift.errors import UserError
 from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
+from facelift.reconstruct.config import OLD_NAMES
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
+from facelift.train.config import LoopConfig, read_yaml, structured
 from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.features import FeaturesConfig, FeaturesTask, FeaturesTraining
-from facelift.train.loop import LoopConfig, Task, train
+from facelift.train.loop import train
 from facelift.train.portrait import PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
 
+
+@dataclass(frozen=True)
+class StageParts:
+    """What a stage is made of.
+
+    Attributes:
+        task: makes the task from the model's configuration, if there is one, the training's, and the device.
+        training: the class of its `training`.
+        model: the class of its `model`; None if that comes from an earlier stage.
+        old_names: what fields of `model` were once called, and what they are called now.
+    """
+
+    task: Callable[..., Any]
+    training: type[Any]
+    model: type[Any] | None = None
+    old_names: Mapping[str, str] = field(default_factory=dict)
+
+
+STAGES: dict[Stage, StageParts] = {
+    "autoencoder": StageParts(AutoencoderTask, AutoencoderTraining, ViewGeneratorConfig),
+    "views": StageParts(ViewsTask, ViewsTraining),
+    "decoder": StageParts(DecoderTask, DecoderTraining),
+    "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig, OLD_NAMES),
+    "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
+    "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
+}
 GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
 
 
@@ -36,52 +65,55 @@ def run(
 ) -> None:
     """Train one stage as its YAML file says, continuing what `out` holds.
 
-    The file has up to three parts: `model` (what to build), `training` (the task's own), `loop` (LoopConfig).
+    The file has up to four parts: `model` (what to build), `training` (the task's own), `validation` (what
+    differs in the `training` to measure on held-out heads: the folders) and `loop` (LoopConfig).
 
     `wild`, a folder of photos, joins the training of views or of the reconstructor
     (`facelift.train.unposed`).
     With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.data.streaming`).
 
+    Args:
+        stage: one of STAGES.
+        config: the YAML file.
+        out: folder for the checkpoint, logs, pictures and weights.
+        max_minutes: the time box of the whole training, whichever runs it takes; None is no bound.
+        device: a PyTorch device; "auto" is CUDA if there is any, else the CPU.
+
     Raises:
         UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or
-            malformed file, no data.
+            malformed file, no data; the training diverged.
     """
-    if stage not in get_args(Stage):
-        raise UserError(f"There is no stage {stage}: choose one of {', '.join(get_args(Stage))}.")
+    if stage not in STAGES:
+        raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
     if wild is not None and stage not in GROWING:
         raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
     if live and stage not in GROWING:
         raise UserError(f"Heads are taken in as they are drawn by {' and '.join(GROWING)} alone.")
-    path = Path(config)
-    try:
-        parts = yaml.safe_load(path.read_text())
-        if wild is not None:
-            parts["training"]["wild"] = str(wild)
-        if live:
-            parts["training"]["live"] = True
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        loop = LoopConfig(**parts.get("loop", {}))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    path, kind = Path(config), STAGES[stage]
+    parts = read_yaml(path)
+    known = {"training", "validation", "loop"} | ({"model"} if kind.model else set())
+    if unknown := parts.keys() - known:
+        raise UserError(f"{path}: unknown {', '.join(sorted(unknown))} in a configuration for {stage}.")
+    model = []
+    if kind.model:
+        values = {kind.old_names.get(name, name): value for name, value in parts.get("model", {}).items()}
+        model.append(structured(kind.model, values, path, "model"))
+    training = structured(kind.training, parts.get("training", {}), path, "training")
+    loop = structured(LoopConfig, parts.get("loop", {}), path, "loop")
+    if wild is not None:
+        training = replace(training, wild=str(wild))
+    if live:
+        training = replace(training, live=True)
+    with torch.random.fork_rng([device] if device.startswith("cuda") else []):
         torch.manual_seed(loop.seed)  # the first weights
-        task = _task(stage, parts, torch.device(device))
-    except OSError:
-        raise UserError(f"{path} cannot be read: give the path of a training configuration.") from None
-    except (yaml.YAMLError, TypeError, ValueError, AttributeError, KeyError) as error:
-        raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
-    train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes)
-
-
-def _task(stage: str, parts: dict[str, Any], device: torch.device) -> Task:
-    training = parts["training"]
-    if stage == "autoencoder":
-        return AutoencoderTask(ViewGeneratorConfig(**parts["model"]), AutoencoderTraining(**training), device)
-    if stage == "views":
-        return ViewsTask(ViewsTraining(**training), device)
-    if stage == "decoder":
-        return DecoderTask(DecoderTraining(**training), device)
-    if stage == "portrait":
-        return PortraitTask(SegmenterConfig(**parts.get("model", {})), PortraitTraining(**training), device)
-    if stage == "features":
-        return FeaturesTask(FeaturesConfig(**parts.get("model", {})), FeaturesTraining(**training), device)
-    model = GSLRMConfig.from_dict(**parts["model"])
-    return ReconstructorTask(model, ReconstructorTraining(**training), device)
+        try:
+            task = kind.task(*model, training, torch.device(device))
+        except (TypeError, ValueError) as error:  # what diffusers refuses
+            raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
+    held_out = None
+    if "validation" in parts:
+        values = asdict(training) | parts["validation"]
+        held_out = task.held_out(structured(kind.training, values, path, "validation"))
+    train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes, held_out)

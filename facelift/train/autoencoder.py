@@ -5,6 +5,8 @@ If its decoder draws a matte, that learns the coverage by cross-entropy, and the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from torch.nn import functional as F
 from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.train.augment import random_photometry
-from facelift.train.loop import channels_last, draws
+from facelift.train.task import Loss, channels_last, generator_for
 from facelift.views.autoencoder import Autoencoder, on_white, sample_posterior
 from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
@@ -54,13 +56,20 @@ class AutoencoderTask:
             # Almost no noise at first: channels that start as noise are ignored, and never come back.
             self.model.kl.quant_conv.bias[self.model.latent_channels :] = -6.0
             if self.model.linear is not None:  # the network starts as silent beside the linear code
-                self.model.linear.fit(self._images(draws(0, 1), FITTED)[:, :3])
+                self.model.linear.fit(self._images(generator_for(0, 1), FITTED)[:, :3])
                 self.model.kl.quant_conv.weight[: self.model.latent_channels] = 0
                 self.model.kl.decoder.conv_out.weight.zero_()
                 self.model.kl.decoder.conv_out.bias.zero_()
         channels_last(self.model.to(device))
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def held_out(self, training: AutoencoderTraining) -> AutoencoderTask:
+        """The same model on the held-out heads of these folders."""
+        other = copy(self)
+        other.training = training
+        other.folders = [HeadFolder(root, held_out=True) for root in training.data]
+        return other
+
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         images, coverage = self._images(rng, batch).to(self.device).split([3, 1], dim=1)
         with autocast(self.device):
             mean, logvar = (x.float() for x in self.model.posterior(images))
@@ -73,15 +82,15 @@ class AutoencoderTask:
             ((decoded - decoded.roll(1, dim)) - (images - images.roll(1, dim))).abs().mean() for dim in (2, 3)
         )
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        (
+        total = (
             pixels
             + SQUARED_WEIGHT * squared.mean()
             + self.training.edges * edges
             + self.training.kl * kl * mean[0].numel()
             + matted
-        ).backward()
-        mse = squared.detach().mean(dim=(1, 2, 3))
-        return {"l1": pixels.item(), "psnr": float(-10 * mse.log10().mean()), "kl": kl.item()}
+        )
+        psnr = -10 * squared.detach().mean(dim=(1, 2, 3)).log10().mean()
+        yield Loss(total, {"l1": pixels.detach(), "psnr": psnr, "kl": kl.detach()}, batch)
 
     def _images(self, rng: torch.Generator, count: int) -> Tensor:
         return torch.cat([self._image(rng) for _ in range(count)])
@@ -103,21 +112,19 @@ class AutoencoderTask:
         return torch.cat([random_photometry(rng)(layers[:, :3]), layers[:, 3:]], dim=1)
 
     @torch.no_grad()
-    def picture(self, model: torch.nn.Module) -> Tensor:
-        assert isinstance(model, Autoencoder)
+    def picture(self) -> Tensor:
         folder = self.folders[0]
         images = torch.cat([folder.load(folder.heads[i], [i]).images for i in range(min(4, len(folder)))])
-        decoded = model.decode(model.encode(images.to(self.device)))[:, :3].cpu().clamp(0, 1)
+        decoded = self.model.decode(self.model.encode(images.to(self.device)))[:, :3].cpu().clamp(0, 1)
         return torch.cat([torch.cat([*x], dim=2) for x in (images, decoded)], dim=1)
 
     @torch.no_grad()
-    def export(self, model: torch.nn.Module, folder: Path) -> None:
+    def export(self, folder: Path) -> None:
         """The autoencoder inside an untrained view generator, its latents scaled to unit variance."""
-        assert isinstance(model, Autoencoder)
-        images = self._images(draws(0, 0), 32)[:, :3].to(self.device)
-        scale = 1.0 / float(model.posterior(images)[0].std())
+        images = self._images(generator_for(0, 0), 32)[:, :3].to(self.device)
+        scale = 1.0 / float(self.model.posterior(images)[0].std())
         generator = ViewGenerator(replace(self.config, scaling_factor=scale))
-        generator.autoencoder.load_state_dict(model.state_dict())
+        generator.autoencoder.load_state_dict(self.model.state_dict())
         save_model(generator, folder / "views")
 
 

@@ -10,9 +10,13 @@ differences, Lin et al., "Diffusion Adversarial Post-Training for One-Step Video
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from facelift.train.task import Loss
 
 NUDGE = 0.05  # of views, whose standard deviation is about 1
 STIFFNESS = 0.5
@@ -59,28 +63,40 @@ class _Residual(nn.Module):
         return x + self.block(x)
 
 
-def contest(
-    critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor, strength: float
-) -> dict[str, float]:
-    """One step's gradients of both sides: towards the true views and past the critic, which learns beside it.
+def adversarial_losses(
+    critic: Critic,
+    true: Tensor,
+    imagined: Tensor,
+    given: Tensor,
+    view: Tensor,
+    strength: float,
+    samples: int,
+    beside: Mapping[str, Tensor] | None = None,
+) -> Iterator[Loss]:
+    """The generator's loss, towards the true views and past the critic, and then the critic's own.
 
     Args:
         true, imagined: (N, C, h, w); without a graph behind the imagined ones the critic alone learns.
         given, view: see `Critic.forward`.
         strength: of the pull past the critic, as a share of the pull towards the true views.
+        samples: how many the views are of.
+        beside: () each, other losses of the generator, by name.
     """
-    error = (imagined - true).detach()
-    shown = {"error": error.square().mean().item()}
+    error, others = (imagined - true).detach(), dict(beside or {})
     if imagined.requires_grad:
         seen = imagined.detach().requires_grad_(True)
-        deception = deception_loss(critic, true, seen, given, view)
-        (past,) = torch.autograd.grad(deception, seen)
+        deceived = generator_loss(critic, true, seen, given, view)
+        deceived.backward(inputs=[seen])
+        past = seen.grad
+        assert past is not None
         towards = 2 * error / error.numel()
-        imagined.backward(towards + strength * towards.norm() / past.norm().clamp_min(1e-12) * past)
-        shown["deception"] = deception.item()
-    loss = critic_loss(critic, true, imagined, given, view)
-    loss.backward()
-    return shown | {"critic": loss.item()}
+        pull = towards + strength * towards.norm() / past.norm().clamp_min(1e-12) * past
+        pulled = (imagined * pull).sum()  # whose gradient is the pull
+        total = torch.stack([pulled, *others.values()]).sum()
+        yield Loss(total, {"generator": deceived.detach()}, samples)
+    judged = critic_loss(critic, true, imagined, given, view)
+    parts = {"error": error.square().mean(), "critic": judged, **others}
+    yield Loss(judged, {name: part.detach() for name, part in parts.items()}, samples)
 
 
 def critic_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
@@ -94,7 +110,7 @@ def critic_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, v
     return loss
 
 
-def deception_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
+def generator_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
     """What the generator learns from: the imagined view is to score above the true one.
 
     The critic itself gets no gradient.

@@ -9,7 +9,8 @@ Its matte learns by cross-entropy where people most likely end. The latents and 
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.augment import varied
 from facelift.train.autoencoder import matte_loss
-from facelift.train.critic import Critic, contest
-from facelift.train.loop import channels_last, draws
+from facelift.train.critic import Critic, adversarial_losses
+from facelift.train.task import Loss, channels_last, generator_for
 from facelift.views.autoencoder import Autoencoder, on_white
 from facelift.views.generator import VIEWS
 from facelift.views.warp import warp_views
@@ -91,21 +92,30 @@ class DecoderTask:
         self.model.to(device).requires_grad_(True)
         self.cache: dict[int, _Imagined] = {}
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def held_out(self, training: DecoderTraining) -> DecoderTask:
+        """The same models on the held-out heads of this folder."""
+        other = copy(self)
+        other.training, other.folder = training, HeadFolder(training.data, held_out=True)
+        other.cache = {}
+        return other
+
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         heads = -(-batch // self.training.crops)
         indices = torch.randint(len(self.folder) * self.training.variants, (heads,), generator=rng).tolist()
         crops = [self._crop(self._imagined(indices[i % heads]), rng) for i in range(batch)]
         true, drafts, known, latents, view = (
             torch.stack(x).to(self.device) for x in zip(*crops, strict=True)
         )
-        with torch.set_grad_enabled(step >= self.training.adversary_first), autocast(self.device):
+        learns = step >= self.training.adversary_first and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learns), autocast(self.device):
             color, logits = self.generator.autoencoder.decode_layers(latents)
         imagined = torch.lerp(on_white(color.float(), logits)[:, :3], drafts, known)
         true, coverage = true.split([3, 1], dim=1)
-        if logits is not None and logits.requires_grad:
-            matte_loss(logits, coverage).backward(retain_graph=True)
+        beside = {"matte": matte_loss(logits, coverage)}
         true, imagined, drafts = (F.pixel_unshuffle(4 * x - 2, FOLD) for x in (true, imagined, drafts))
-        return contest(self.model.critic, true, imagined, drafts, view, self.training.adversary)
+        yield from adversarial_losses(
+            self.model.critic, true, imagined, drafts, view, self.training.adversary, batch, beside
+        )
 
     def _crop(self, head: _Imagined, rng: torch.Generator) -> tuple[Tensor, ...]:
         """A square of one view, around something that the portrait does not tell, and which view it is."""
@@ -126,7 +136,7 @@ class DecoderTask:
     def _imagined(self, index: int) -> _Imagined:
         """One head in one of its lights and framings, imagined once."""
         if index not in self.cache:
-            rng = draws(0, index)
+            rng = generator_for(0, index)
             views = self.folder.load(self.folder.heads[index // self.training.variants])
             layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
             drafts, known, latents = self._sample(layers[0].to(self.device), rng)
@@ -144,30 +154,21 @@ class DecoderTask:
         return drafts.images[1:].cpu(), drafts.confidence[1:].cpu(), latents[1:].float().cpu()
 
     @torch.no_grad()
-    def picture(self, model: nn.Module) -> Tensor:
+    def picture(self) -> Tensor:
         """Three heads: the true views, those of the first decoder, and those of this one."""
-        assert isinstance(model, _Trained)
         rows = []
         for index in range(0, len(self.folder), max(1, len(self.folder) // 3))[:3]:
             head = self._imagined(index * self.training.variants)
             true, drafts, known = (x.float() / 255 for x in (head.true, head.drafts, head.known))
             rows.append(true[:, :3])
-            for decoder in (self.first, self._with(model)):
+            for decoder in (self.first, self.generator.autoencoder):
                 views = decoder.decode(head.latents.float().to(self.device))[:, :3].float().cpu()
                 rows.append(torch.lerp(views, drafts, known))
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1).clamp(0, 1)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
+    def export(self, folder: Path) -> None:
         """The view generator with this decoder."""
-        assert isinstance(model, _Trained)
-        generator = deepcopy(self.generator)
-        generator.autoencoder = self._with(model)
-        save_model(generator, folder / "views")
-
-    def _with(self, model: _Trained) -> Autoencoder:
-        autoencoder = deepcopy(self.first)
-        autoencoder.kl.post_quant_conv, autoencoder.kl.decoder = model.post_quant_conv, model.decoder
-        return autoencoder
+        save_model(self.generator, folder / "views")
 
 
 class _Trained(nn.Module):

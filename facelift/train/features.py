@@ -10,6 +10,8 @@ those of other networks. It is used in training alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +26,7 @@ from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.augment import random_photometry
-from facelift.train.loop import channels_last
+from facelift.train.task import Loss, channels_last
 from facelift.weights import load_weights, save_model
 
 GROUP = 8  # channels that are normalised together
@@ -147,8 +149,7 @@ def load_features(folder: Path) -> Features:
 class FeaturesTask:
     def __init__(self, model: FeaturesConfig, training: FeaturesTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.folder = HeadFolder(training.data)
-        self.expressions = {head: _expression(self.folder.person(head)) for head in self.folder.heads}
+        self._open(training, held_out=False)
         names = {name for expression in self.expressions.values() for name in expression}
         if not names:
             raise UserError(f"No face in {training.data} has an expression: draw more heads.")
@@ -156,7 +157,18 @@ class FeaturesTask:
         self.model.to(device)
         channels_last(self.model)
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def _open(self, training: FeaturesTraining, held_out: bool) -> None:
+        self.folder = HeadFolder(training.data, held_out)
+        self.expressions = {head: _expression(self.folder.person(head)) for head in self.folder.heads}
+
+    def held_out(self, training: FeaturesTraining) -> FeaturesTask:
+        """The same model on the held-out heads of this folder."""
+        other = copy(self)
+        other.training = training
+        other._open(training, held_out=True)
+        return other
+
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """Two pictures of each of `batch` people, in two lights."""
         chosen = torch.randperm(len(self.folder), generator=rng)[:batch].tolist()
         images: list[Tensor] = []
@@ -171,8 +183,8 @@ class FeaturesTask:
         with autocast(self.device):
             found = self.model.understand(torch.cat(images).to(self.device))
         losses = self._losses(found, torch.cat(parts).to(self.device), torch.stack(shown).to(self.device))
-        torch.stack([*losses.values()]).sum().backward()
-        return {name: loss.item() for name, loss in losses.items()}
+        total = torch.stack([*losses.values()]).sum()
+        yield Loss(total, {name: loss.detach() for name, loss in losses.items()}, batch)
 
     def _losses(self, found: Understanding, parts: Tensor, shown: Tensor) -> dict[str, Tensor]:
         training, logits = self.training, found.parts.float()
@@ -201,12 +213,11 @@ class FeaturesTask:
         )
 
     @torch.no_grad()
-    def picture(self, model: nn.Module) -> Tensor:
+    def picture(self) -> Tensor:
         """Six faces above the parts that the network sees in them, and those that there are."""
-        assert isinstance(model, Features)
         heads = self.folder.heads[:: max(1, len(self.folder) // 6)][:6]
         images = torch.cat([self.folder.load(head, [0]).images for head in heads])
-        found = model.understand(images.to(self.device)).parts.argmax(1).cpu()
+        found = self.model.understand(images.to(self.device)).parts.argmax(1).cpu()
         true = torch.cat([self._parts(head, [0]) for head in heads])
         rows = [images]
         for parts in (found, true):
@@ -214,8 +225,8 @@ class FeaturesTask:
             rows.append(F.interpolate(grey, images.shape[-2:]).expand_as(images))
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
-        save_model(model, folder / "features")
+    def export(self, folder: Path) -> None:
+        save_model(self.model, folder / "features")
 
 
 def _expression(person: dict[str, Any]) -> dict[str, float]:

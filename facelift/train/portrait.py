@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.data.reader import HeadFolder
@@ -20,8 +22,8 @@ from facelift.portrait.matte import prior
 from facelift.portrait.segment import MAP, Segmenter, SegmenterConfig, Sight, as_input
 from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
-from facelift.train.loop import channels_last, draws
 from facelift.train.photographs import camera
+from facelift.train.task import Loss, channels_last, generator_for
 from facelift.weights import load_weights, save_model, take_weights
 
 TURNED = (1, 5)  # the canonical views that show a face from half aside
@@ -67,7 +69,14 @@ class PortraitTask:
         self.model.to(device)
         channels_last(self.model)
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def held_out(self, training: PortraitTraining) -> PortraitTask:
+        """The same model on the held-out heads of this folder."""
+        other = copy(self)
+        other.training = training
+        other.scenes = Scenes(HeadFolder(training.data, held_out=True), training)
+        return other
+
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         scenes = [self.scenes.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
         photos, alpha = (
             torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in scenes), strict=True)
@@ -77,7 +86,7 @@ class PortraitTask:
             sight = self.model(layers)
         logits = sight.odds.float()
         loss = F.binary_cross_entropy_with_logits(logits, alpha)
-        said = {"matte": loss.item(), "wrong": (logits.sigmoid() - alpha).abs().mean().item()}
+        parts = {"matte": loss.detach(), "wrong": (logits.detach().sigmoid() - alpha).abs().mean()}
         points = [scene.points for scene in scenes if scene.points is not None]
         if points:
             wanted = torch.stack(points).to(self.device)
@@ -87,17 +96,16 @@ class PortraitTask:
             loss = loss + self.training.points * of_points
             with torch.no_grad():
                 apart = (Sight(logits, maps).points - wanted).norm(dim=-1)[inside]
-            said |= {"points": of_points.item(), "pixels": apart.mean().item()}
-        loss.backward()
-        return said
+            parts |= {"points": of_points.detach(), "pixels": apart.mean()}
+        yield Loss(loss, parts, batch)
 
     @torch.no_grad()
-    def picture(self, model: nn.Module) -> Tensor:
+    def picture(self) -> Tensor:
         """Six photos, with landmarks if these are found, above what is kept of them."""
-        assert isinstance(model, Segmenter)
+        model = self.model
         rows: list[list[Tensor]] = [[], []]
         for i in range(6):
-            rgb, odds = self.scenes.photo(draws(1, i)).photo.to(self.device).split([3, 1])
+            rgb, odds = self.scenes.photo(generator_for(1, i)).photo.to(self.device).split([3, 1])
             rows[0].append(rgb if not model.config.landmarks else self._marked(model, rgb, odds))
             rows[1].append(1 + model.odds(rgb, odds[0]).sigmoid() * (rgb - 1))
         return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
@@ -109,8 +117,8 @@ class PortraitTask:
         marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
         return marked
 
-    def export(self, model: nn.Module, folder: Path) -> None:
-        save_model(model, folder / "portrait")
+    def export(self, folder: Path) -> None:
+        save_model(self.model, folder / "portrait")
 
 
 @dataclass(frozen=True)

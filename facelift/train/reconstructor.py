@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, joined
@@ -22,6 +22,7 @@ from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.render import render, render_each
 from facelift.train.augment import random_photometry
 from facelift.train.features import load_features, perceptual_loss
+from facelift.train.task import Loss
 from facelift.train.unposed import WildFolder
 from facelift.views import ViewGenerator
 from facelift.views.warp import generate_views
@@ -105,13 +106,7 @@ class ReconstructorTask:
             raise UserError(
                 "`overhead_tokens` in the `model` and `overhead` in the `training` belong together."
             )
-        memory = device if training.live else None
-        self.inputs = open_heads(training.canonical, memory, depth=True)
-        self.others = open_heads(training.orbit, memory)
-        self.overhead = open_heads(training.overhead, memory, depth=True) if training.overhead else None
-        self.common: list[str] = []
-        if not self.heads and not (training.live and awaited(lambda: len(self.heads) > 0)):
-            raise UserError("The folders of the training have no head in common: draw the same seeds.")
+        self._open(held_out=False)
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
@@ -130,18 +125,30 @@ class ReconstructorTask:
                 raise UserError("Photos need a `generator` in the `training`, to imagine their other views.")
             self.wild = WildFolder(training.wild, model.image_size)
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
-        totals: dict[str, list[float]] = {}
+    def _open(self, held_out: bool) -> None:
+        training = self.training
+        memory = self.device if training.live else None
+        self.inputs = open_heads(training.canonical, memory, depth=True, held_out=held_out)
+        self.others = open_heads(training.orbit, memory, held_out=held_out)
+        self.overhead = None
+        if training.overhead:
+            self.overhead = open_heads(training.overhead, memory, depth=True, held_out=held_out)
+        self.common: list[str] = []
+        if not self.heads and not (training.live and awaited(lambda: len(self.heads) > 0)):
+            raise UserError("The folders of the training have no head in common: draw the same seeds.")
 
-        def learn(losses: dict[str, Tensor], heads: int) -> None:
-            (torch.stack([*losses.values()]).sum() * heads / batch).backward()
-            for name, loss in losses.items():
-                totals.setdefault(name, []).extend([loss.item()] * heads)
+    def held_out(self, training: ReconstructorTraining) -> ReconstructorTask:
+        """The same models on the held-out heads of these folders."""
+        other = copy(self)
+        other.training, other.wild, other.cache = replace(training, live=False, wild=None), None, {}
+        other._open(held_out=True)
+        return other
 
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         samples: dict[int, list[_Sample]] = {}  # by the number of their views
         for _ in range(batch):
             if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
-                learn(self._wild_losses(*self.wild.draw(rng)), 1)
+                yield _summed(self._wild_losses(*self.wild.draw(rng)), 1)
             else:
                 sample = self._sample(rng, rendered=step >= self.training.render_from)
                 samples.setdefault(len(sample.images), []).append(sample)
@@ -149,8 +156,7 @@ class ReconstructorTask:
         for alike in samples.values():
             for i in range(0, len(alike), at_once):
                 chunk = alike[i : i + at_once]
-                learn(self._losses(chunk), len(chunk))
-        return {name: fmean(values) for name, values in totals.items()}
+                yield _summed(self._losses(chunk), len(chunk))
 
     @property
     def heads(self) -> list[str]:
@@ -249,7 +255,7 @@ class ReconstructorTask:
         return side_by_side(parts)
 
     @torch.no_grad()
-    def picture(self, model: nn.Module) -> Tensor:
+    def picture(self) -> Tensor:
         """Three heads: other views, true above rendered; the PSNR of each is in no picture but in the log."""
         rows = []
         for head in self.heads[:: max(1, len(self.heads) // 3)][:3]:
@@ -257,15 +263,21 @@ class ReconstructorTask:
                 self.inputs.load(head),
                 self.others.load(head, [*range(min(6, self.others.count(head)))]),
             )
-            assert isinstance(model, GSLRM)
             with autocast(self.device):
-                gaussians = model.reconstruct(inputs.images.to(self.device), inputs.cameras.to(self.device))
+                gaussians = self.model.reconstruct(
+                    inputs.images.to(self.device), inputs.cameras.to(self.device)
+                )
             rendered = render(gaussians, others.cameras.to(self.device)).image.cpu().clamp(0, 1)
             rows += [torch.cat([*others.images.cpu()], dim=2), torch.cat([*rendered], dim=2)]
         return torch.cat(rows, dim=1)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
-        save_model(model, folder / "reconstructor")
+    def export(self, folder: Path) -> None:
+        save_model(self.model, folder / "reconstructor")
+
+
+def _summed(losses: dict[str, Tensor], samples: int) -> Loss:
+    total = torch.stack([*losses.values()]).sum()
+    return Loss(total, {name: loss.detach() for name, loss in losses.items()}, samples)
 
 
 def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,8 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facelift.data.streaming import open_heads
+from facelift.data.reader import HeadFolder
+from facelift.data.streaming import Heads, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.augment import varied
-from facelift.train.critic import Critic, contest
-from facelift.train.loop import channels_last, draws
+from facelift.train.critic import Critic, adversarial_losses
 from facelift.train.photographs import photographed
+from facelift.train.task import Loss, channels_last, generator_for
 from facelift.train.unposed import WildFolder
 from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.views.warp import warp_views
@@ -75,7 +77,7 @@ class ViewsTraining:
 class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.folder = open_heads(training.data, device if training.live else None)
+        self.folder: Heads = open_heads(training.data, device if training.live else None)
         self.generator = load_views(Path(training.autoencoder)).to(device)
         self.reconstructor = None
         if self.generator.config.drafts:
@@ -103,9 +105,17 @@ class ViewsTask:
         size = self.generator.config.image_size
         self.wild = WildFolder(training.wild, size) if training.wild else None
 
-    def backward(self, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def held_out(self, training: ViewsTraining) -> ViewsTask:
+        """The same model on the held-out heads of this folder."""
+        other = copy(self)
+        other.training, other.folder = training, HeadFolder(training.data, held_out=True)
+        other.cache, other.wild = {}, None
+        return other
+
+    def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         if self.model.critic is not None:
-            return self._contest(self.model.critic, step, batch, rng)
+            yield from self._adversarial_losses(self.model.critic, step, batch, rng)
+            return
         latents, condition, known = self._batch(rng, batch)
         timesteps = self.timesteps[torch.randint(len(self.timesteps), (batch,), generator=rng)]
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
@@ -117,23 +127,26 @@ class ViewsTask:
             predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
         errors = (predicted.float() - target).square().mean(dim=(2, 3, 4))
         losses = (errors * known).sum(dim=1) / known.sum(dim=1)
-        (losses * self._weights(timesteps).to(self.device)).mean().backward()
+        parts = {"loss": losses.detach().mean()}
         early = timesteps >= 800  # nearly all noise: how well the portrait alone tells the other views
-        shown = {"loss": losses.mean().item()}
-        return shown | ({"early": losses[early.to(self.device)].mean().item()} if early.any() else {})
+        if early.any():
+            parts["early"] = losses.detach()[early.to(self.device)].mean()
+        yield Loss((losses * self._weights(timesteps).to(self.device)).mean(), parts, batch)
 
-    def _contest(self, critic: Critic, step: int, batch: int, rng: torch.Generator) -> dict[str, float]:
+    def _adversarial_losses(
+        self, critic: Critic, step: int, batch: int, rng: torch.Generator
+    ) -> Iterator[Loss]:
         """One step from pure noise, towards the true views and past the critic, which learns beside it."""
         latents, condition, _ = self._batch(rng, batch)
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        learns = step >= self.training.adversary_first
+        learns = step >= self.training.adversary_first and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
             imagined = self.generator.predict_at_once(noise, condition)[:, 1:].float()
         true, drafts = latents[:, 1:], condition.expand_as(latents)[:, 1:]
         given = torch.cat([drafts, latents[:, :1].expand_as(true)], dim=2)
         view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
         true, imagined, given = (x.flatten(0, 1) for x in (true, imagined, given))
-        return contest(critic, true, imagined, given, view, self.training.adversary)
+        yield from adversarial_losses(critic, true, imagined, given, view, self.training.adversary, batch)
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (B, 6, C, h, w), their condition (B, 1 or 6, C, h, w), dropped for some, and (B, 6) which
@@ -156,8 +169,8 @@ class ViewsTask:
 
     def _head(self, index: int) -> Tensor:
         """(6, 4, S, S) RGB before its background and coverage."""
-        views, rng = self.folder.load(self.folder.heads[index // self.training.variants]), draws(0, index)
-        layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
+        views = self.folder.load(self.folder.heads[index // self.training.variants])
+        layers = varied(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
         noise = np.random.default_rng(index)
         if noise.random() < self.training.photographed:
             layers[0] = photographed(layers[0], noise)
@@ -203,29 +216,20 @@ class ViewsTask:
             weights = weights * snr.clamp_max(self.training.snr_gamma) / (snr + 1)
         return weights
 
-    def picture(self, model: nn.Module) -> Tensor:
+    def picture(self) -> Tensor:
         """Three heads: the true views above the generated ones."""
-        assert isinstance(model, _Trained)
         rows = []
         for head in self.folder.heads[:: max(1, len(self.folder) // 3)][:3]:
             truth = self.folder.load(head)
             with autocast(self.device):
                 portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
                 drafts = self._drafts(portrait, coverage)
-                views = self._with(model).generate(portrait, drafts=drafts).float().cpu()
+                views = self.generator.generate(portrait, drafts=drafts).float().cpu()
             rows += [torch.cat([*truth.images.cpu()], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 
-    def export(self, model: nn.Module, folder: Path) -> None:
-        assert isinstance(model, _Trained)
-        save_model(self._with(model), folder / "views")
-
-    def _with(self, model: _Trained) -> ViewGenerator:
-        """The generator with these weights: its own autoencoder, another U-Net and prompts."""
-        generator = ViewGenerator(self.generator.config).to(self.device)
-        generator.autoencoder = self.generator.autoencoder
-        generator.unet, generator.prompts = model.unet, model.prompts
-        return generator.eval()
+    def export(self, folder: Path) -> None:
+        save_model(self.generator, folder / "views")
 
 
 class _Trained(nn.Module):
