@@ -1,8 +1,8 @@
 """What other busy processes cost the command: python benchmarks/load.py
 
 The whole command on two cores, alone and with others beside it, in turns. With one beside it may take at most
-1.8 times as long. Threads that spin while they wait for each other cost far more, and show in the CPU time too.
-Needs a machine that is quiet otherwise.
+1.8 times as long. Threads that spin while they wait for each other cost far more, in CPU time, too. Needs a
+machine that is quiet otherwise.
 """
 
 from __future__ import annotations
