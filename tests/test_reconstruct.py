@@ -244,7 +244,7 @@ def test_refined_gaussians_see_beyond_their_cell_and_learn():
 
 
 def test_overhead_tokens_are_no_more_than_a_view_has():
-    with pytest.raises(ValueError, match="larger than a view"):
+    with pytest.raises(ValueError, match="more patches than a view"):
         replace(MINI, overhead_tokens=(5, 3))
 
 
