@@ -1,7 +1,8 @@
-"""The measurement, on answers and sets whose every score is known."""
+"""The measurement, on predictions and sets whose every score is known."""
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +19,12 @@ from facelift.data.split import folder_name
 from facelift.errors import UserError
 from facelift.evaluate import Report, evaluate, learned
 from facelift.evaluate.baselines import MeanHead, MeanImages, billboard, colored, rendered
-from facelift.evaluate.consistency import neighbour_psnr
+from facelift.evaluate.consistency import neighbor_psnr
 from facelift.evaluate.curves import Chart, draw
 from facelift.evaluate.groups import GROUPS, groups_of
 from facelift.evaluate.metrics import (
-    Answer,
-    Question,
+    Prediction,
+    Target,
     depth_error,
     masked_psnr,
     psnr,
@@ -32,10 +33,11 @@ from facelift.evaluate.metrics import (
     ssim,
 )
 from facelift.evaluate.page import page
-from facelift.evaluate.protocols import TURNS, model_answers, questions, turned_question
-from facelift.evaluate.report import Record, Scale, Table
+from facelift.evaluate.protocols import TURNS, model_predictions, targets_of, turned_target
+from facelift.evaluate.report import Record, Scale
 from facelift.evaluate.sets import TestSet
 from facelift.evaluate.statistics import estimate
+from facelift.evaluate.tables import Table, tables
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head
 from facelift.portrait import prepare_portrait
@@ -50,36 +52,36 @@ def views_of(images, alpha=None, depth=None, cameras=None):
     return Views(images, alpha, depth, cameras or orbit_rig(len(images), images.shape[-1]))
 
 
-def asked(images, **truth):
-    return Question(images[0], views_of(images, **truth))
+def targets(images, **truth):
+    return Target(images[0], views_of(images, **truth))
 
 
 def noise(shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-# --- measures with a known answer
+# --- measures with a known prediction
 
 
 def test_psnr_of_known_errors():
     truth = noise((4, 3, 128, 128)) * 0.5 + 0.25
     error = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1)) * 0.05
-    torch.testing.assert_close(psnr(Answer(truth + 0.1), asked(truth)), torch.full((4,), 20.0))
+    torch.testing.assert_close(psnr(Prediction(truth + 0.1), targets(truth)), torch.full((4,), 20.0))
     expected = torch.full((4,), -20 * math.log10(0.05))
-    torch.testing.assert_close(psnr(Answer(truth + error), asked(truth)), expected, atol=0.1, rtol=0)
-    assert psnr(Answer(truth), asked(truth)).tolist() == [100.0] * 4
+    torch.testing.assert_close(psnr(Prediction(truth + error), targets(truth)), expected, atol=0.1, rtol=0)
+    assert psnr(Prediction(truth), targets(truth)).tolist() == [100.0] * 4
 
 
 def test_psnr_of_a_known_shift():
     stripes = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(16).expand(1, 3, 64, 64)
-    shifted = [psnr(Answer(stripes.roll(k, -1)), asked(stripes)).item() for k in (1, 2)]
+    shifted = [psnr(Prediction(stripes.roll(k, -1)), targets(stripes)).item() for k in (1, 2)]
     assert shifted == pytest.approx([10 * math.log10(2), 0], abs=1e-4)
 
 
 def test_psnr_is_of_each_image():
     truth = torch.ones(2, 3, 16, 16)
     images = truth * torch.tensor([1.0, 0.9]).reshape(2, 1, 1, 1)
-    assert psnr(Answer(images), asked(truth)).tolist() == pytest.approx([100, 20], abs=1e-4)
+    assert psnr(Prediction(images), targets(truth)).tolist() == pytest.approx([100, 20], abs=1e-4)
 
 
 def test_masked_psnr_ignores_the_background():
@@ -88,56 +90,58 @@ def test_masked_psnr_ignores_the_background():
     for background in (0.5, 0.0, 1.0):
         image = torch.full_like(truth, background)
         image[..., :4, :] = 0.6
-        assert masked_psnr(Answer(image), asked(truth, alpha=alpha)).item() == pytest.approx(20, abs=1e-4)
+        assert masked_psnr(Prediction(image), targets(truth, alpha=alpha)).item() == pytest.approx(
+            20, abs=1e-4
+        )
     image = truth.clone()
     image[..., :4, :] = 0.6
-    assert psnr(Answer(image), asked(truth)).item() == pytest.approx(20 + 10 * math.log10(4), abs=1e-4)
+    assert psnr(Prediction(image), targets(truth)).item() == pytest.approx(20 + 10 * math.log10(4), abs=1e-4)
 
 
 def test_ssim_of_known_pairs():
     truth = noise((2, 3, 48, 48))
-    assert ssim(Answer(truth), asked(truth)).tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert ssim(Prediction(truth), targets(truth)).tolist() == pytest.approx([1, 1], abs=1e-5)
     # Of two flat images only the luminance term is left: (2ab + c1) / (a² + b² + c1) with c1 = 0.01².
     flat = torch.full((1, 3, 48, 48), 0.5)
-    found = ssim(Answer(flat + 0.2), asked(flat)).item()
+    found = ssim(Prediction(flat + 0.2), targets(flat)).item()
     assert found == pytest.approx((2 * 0.5 * 0.7 + 1e-4) / (0.25 + 0.49 + 1e-4), abs=1e-4)
-    assert ssim(Answer(noise((1, 3, 48, 48), 5)), asked(truth[:1])).item() < 0.1
+    assert ssim(Prediction(noise((1, 3, 48, 48), 5)), targets(truth[:1])).item() < 0.1
 
 
 def test_silhouette_iou_of_a_known_shift():
     truth, alpha = torch.ones(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
     alpha[..., :8] = 1
-    question = asked(truth, alpha=alpha)
-    found = [silhouette_iou(Answer(truth, alpha.roll(k, -1)), question).item() for k in (0, 2, 8)]
+    target = targets(truth, alpha=alpha)
+    found = [silhouette_iou(Prediction(truth, alpha.roll(k, -1)), target).item() for k in (0, 2, 8)]
     assert found == pytest.approx([1, 6 / 10, 0])
-    assert silhouette_iou(Answer(truth), question) is None
+    assert silhouette_iou(Prediction(truth), target) is None
 
 
 def test_depth_error_counts_where_both_are_the_head():
     truth, alpha = torch.ones(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
     alpha[..., :8] = 1
     depth = torch.full((1, 16, 16), 2.5)
-    question = asked(truth, alpha=alpha, depth=depth * alpha[:, 0])
-    assert depth_error(Answer(truth, alpha, depth + 0.02), question).item() == pytest.approx(20, abs=1e-3)
-    assert depth_error(Answer(truth, 1 - alpha, depth), question).isnan().item()
-    assert depth_error(Answer(truth, alpha, depth), asked(truth, alpha=alpha)) is None
+    target = targets(truth, alpha=alpha, depth=depth * alpha[:, 0])
+    assert depth_error(Prediction(truth, alpha, depth + 0.02), target).item() == pytest.approx(20, abs=1e-3)
+    assert depth_error(Prediction(truth, 1 - alpha, depth), target).isnan().item()
+    assert depth_error(Prediction(truth, alpha, depth), targets(truth, alpha=alpha)) is None
 
 
 def test_neighbours_of_a_true_ball_agree_and_of_a_wrong_depth_do_not(tmp_path):
     cameras = orbit([0, 12, 24], [0, 5, 0], SIZE)
     write_ball(tmp_path / "head_000001", cameras, 0.7, (0.8, 0.4, 0.3))
     true = HeadFolder(tmp_path, held_out=True).load("head_000001", depth=True)
-    question = Question(true.images[0], true)
-    good = neighbour_psnr(Answer(true.images, true.alpha, true.depth), question)
+    target = Target(true.images[0], true)
+    good = neighbor_psnr(Prediction(true.images, true.alpha, true.depth), target)
     assert (good > 30).all()
     # Every view in a grey of its own: the error is the greys' difference, wherever both look.
     greys = torch.tensor([0.2, 0.3, 0.5]).reshape(3, 1, 1, 1).expand_as(true.images)
-    found = neighbour_psnr(Answer(greys, true.alpha, true.depth), question)
+    found = neighbor_psnr(Prediction(greys, true.alpha, true.depth), target)
     decibels = [-20 * math.log10(error) for error in (0.1, 0.2)]
     assert found[[0, 2]].tolist() == pytest.approx(decibels, abs=0.2)
     elsewhere = true.depth * torch.tensor([1, 1.2, 1.4]).reshape(3, 1, 1)  # no two views see one surface
-    assert neighbour_psnr(Answer(greys, true.alpha, elsewhere), question)[:2].isnan().all()
-    assert neighbour_psnr(Answer(greys), question) is None
+    assert neighbor_psnr(Prediction(greys, true.alpha, elsewhere), target)[:2].isnan().all()
+    assert neighbor_psnr(Prediction(greys), target) is None
 
 
 def test_the_order_of_two_models_is_the_same_as_png(tmp_path):
@@ -147,14 +151,14 @@ def test_the_order_of_two_models_is_the_same_as_png(tmp_path):
     for measure in (psnr, ssim, masked_psnr):
         direct, stored = [], []
         for k, images in enumerate(models):
-            direct.append(measure(Answer(rounded(images)), asked(truth)).mean().item())
+            direct.append(measure(Prediction(rounded(images)), targets(truth)).mean().item())
             pixels = []
             for i, image in enumerate(rounded(images)):
                 path = tmp_path / f"{k}_{i}.png"
                 Image.fromarray(image.mul(255).round().byte().movedim(0, -1).numpy()).save(path)
                 pixels.append(torch.from_numpy(np.array(Image.open(path))).movedim(-1, 0).float() / 255)
             assert torch.equal(torch.stack(pixels), rounded(images))
-            stored.append(measure(Answer(torch.stack(pixels)), asked(truth)).mean().item())
+            stored.append(measure(Prediction(torch.stack(pixels)), targets(truth)).mean().item())
         assert direct == pytest.approx(stored, rel=1e-6)
         assert direct[0] != direct[1]
 
@@ -181,30 +185,30 @@ def face_question():
 
     portrait = rounded(prepare_portrait(image, 256, matting="none").image)
     images = torch.stack([portrait, portrait.flip(-1), torch.ones_like(portrait)])
-    return Question(portrait, views_of(images))
+    return Target(portrait, views_of(images))
 
 
 def test_identity_by_dlib_knows_a_face_from_a_smear():
     from facelift.evaluate.identity import dlib_measure
 
-    measure, question = dlib_measure(), face_question()
-    same = measure.of(Answer(question.truth.images), question)
+    measure, target = dlib_measure(), face_question()
+    same = measure.of(Prediction(target.truth.images), target)
     assert same[0].item() == pytest.approx(0, abs=1e-6)
     assert same[1].item() < 0.45 and same[2].isnan()  # a mirrored face is still the face; white has none
-    smeared = torch.nn.functional.avg_pool2d(question.truth.images, 33, 1, 16)
-    assert (measure.of(Answer(smeared), question)[:2] > 0.6).all()
+    smeared = torch.nn.functional.avg_pool2d(target.truth.images, 33, 1, 16)
+    assert (measure.of(Prediction(smeared), target)[:2] > 0.6).all()
 
 
 def test_identity_looks_for_a_face_itself_where_the_truth_is_unknown():
     from facelift.evaluate.identity import dlib_measure
 
-    measure, question = dlib_measure(), face_question()
-    aside = turned_question(question.portrait)
+    measure, target = dlib_measure(), face_question()
+    aside = turned_target(target.portrait)
     assert sorted(TURNS) == list(TURNS) and max(TURNS) == -min(TURNS) == 30
-    moved = torch.ones_like(question.portrait)
-    moved[:, :, 40:] = question.portrait[:, :, :-40]
-    shown = torch.stack([question.portrait, moved, torch.ones_like(moved), *[moved] * 3])
-    found = measure.of(Answer(shown), aside)
+    moved = torch.ones_like(target.portrait)
+    moved[:, :, 40:] = target.portrait[:, :, :-40]
+    shown = torch.stack([target.portrait, moved, torch.ones_like(moved), *[moved] * 3])
+    found = measure.of(Prediction(shown), aside)
     assert found[0].item() == pytest.approx(0, abs=1e-6)
     assert found[1].item() < 0.2, "a face elsewhere is found"
     assert found[2].item() > 0.6, "no face is no excuse"
@@ -220,7 +224,7 @@ def test_identity_near_the_front_is_a_median_over_views():
     report = Report({}, [scale], {}, [Record("a", "a", azimuths, scores)], [])
     assert report.near_front("single-image", "model", "identity") == [0.1, 0.3]
     assert report.near_front("turned", "model", "identity") == [0.2]
-    (table,) = [table for table in report.tables() if table.title == "Is it still that person?"]
+    (table,) = [table for table in tables(report) if table.title == "Is it still that person?"]
     assert [row[-1] for row in table.rows] == ["0.200", "0.200"]
 
 
@@ -283,7 +287,7 @@ def test_lpips_and_dreamsim_are_asked_for_each_view(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     truth = torch.full((2, 3, 32, 32), 0.5)
     for load in (learned.lpips_measure, learned.dreamsim_measure):
-        values = load(fetch=True).of(Answer(truth + 0.25), asked(truth))
+        values = load(fetch=True).of(Prediction(truth + 0.25), targets(truth))
         assert values.tolist() == pytest.approx([0.25, 0.25], abs=1e-4)
     assert seen == [((1, 3, 32, 32), True)] * 2 + [((1, 3, 224, 224), None)] * 2
 
@@ -306,7 +310,7 @@ def test_the_mean_images_are_means():
     mean = MeanImages()
     for grey in (0.2, 0.6):
         mean.add(views_of(torch.full((2, 3, 8, 8), grey)))
-    assert mean.answer().images.mean().item() == pytest.approx(0.4) and mean.heads == 2
+    assert mean.prediction().images.mean().item() == pytest.approx(0.4) and mean.heads == 2
 
 
 def test_the_mean_head_of_balls_is_the_ball_between(tmp_path):
@@ -320,12 +324,12 @@ def test_the_mean_head_of_balls_is_the_ball_between(tmp_path):
     assert radii.median().item() == pytest.approx(0.6, abs=0.03)
     portrait = torch.ones(3, 64, 64)
     portrait[:, 20:40, 20:40] = torch.tensor([0.8, 0.4, 0.2]).reshape(3, 1, 1)
-    answer = rendered(colored(gaussians, portrait), orbit([20], [30], 128))
-    assert answer.images[0, :, 64, 64].tolist() == pytest.approx([0.8, 0.4, 0.2], abs=0.02)
-    assert answer.depth[0, 64, 64].item() == pytest.approx(2.7 - 0.6, abs=0.05)
+    prediction = rendered(colored(gaussians, portrait), orbit([20], [30], 128))
+    assert prediction.images[0, :, 64, 64].tolist() == pytest.approx([0.8, 0.4, 0.2], abs=0.02)
+    assert prediction.depth[0, 64, 64].item() == pytest.approx(2.7 - 0.6, abs=0.05)
     focal = 128 / 2 / math.tan(math.radians(25))
     areas = [math.pi * (focal * r) ** 2 / (2.7**2 - r**2) for r in (0.6, 0.7)]
-    assert areas[0] < (answer.alpha > 0.5).sum().item() < areas[1]
+    assert areas[0] < (prediction.alpha > 0.5).sum().item() < areas[1]
 
 
 # --- sets
@@ -394,7 +398,7 @@ def test_six_views_alone_are_a_set(balls, tmp_path):
     (head / "opencv_cameras.json").unlink()
     found = TestSet(tmp_path / "six")
     assert found.names == ["sample_000"] and found.load("sample_000").orbit is None
-    assert [*questions(found.load("sample_000"))] == ["views", "front"]
+    assert [*targets_of(found.load("sample_000"))] == ["views", "front"]
 
 
 def test_a_sample_in_facelifts_own_layout_is_a_set(tmp_path):
@@ -490,7 +494,7 @@ def test_training_heads_are_never_measured_on(balls, tmp_path):
         TestSet(tmp_path / "nothing")
 
 
-# --- the whole run, with a model whose answers are known
+# --- the whole run, with a model whose predictions are known
 
 
 def ball(radius, grey, count=4000):
@@ -511,7 +515,7 @@ class Fake:
     """Imagines one grey everywhere, and a grey ball."""
 
     def __init__(self, size=SIZE, offset=0.2):
-        self.size, self.offset, self.asked = size, offset, []
+        self.size, self.offset, self.targets = size, offset, []
         self.weights = torch.nn.Linear(1, 1)
         with torch.no_grad():
             self.weights.weight.fill_(offset)
@@ -522,7 +526,7 @@ class Fake:
             if photo.stem == "wall":
                 raise UserError("No face was found in wall.png: use another.")
             photo = np.asarray(Image.open(photo).convert("RGB"), np.float32) / 255
-        self.asked.append(seed)
+        self.targets.append(seed)
         portrait = torch.from_numpy(np.ascontiguousarray(photo)).movedim(-1, 0)
         views = torch.full((6, 3, self.size, self.size), self.offset)
         return SimpleNamespace(portrait=portrait, views=views, gaussians=ball(0.6, 0.5), faces=1)
@@ -562,7 +566,7 @@ def run(balls, tmp_path, no_faces):
 def test_the_report(run, tmp_path, balls):
     model = Fake()
     report = run(model)
-    assert set(model.asked) == {7}
+    assert set(model.targets) == {7}
     out = tmp_path / "out"
     names = ["curves.svg", "grid.png", "report.html", "report.json", "report.md"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -591,7 +595,7 @@ def test_the_report(run, tmp_path, balls):
     assert (
         html.count("<svg") == 1
         and "data:image/png;base64," in html
-        and "http" not in html.replace("http://www.w3.org/2000/svg", "")
+        and "http" not in re.sub(r'"http://www\.w3\.org/[^"]*"', "", html)
     )
     read = json.loads((out / "report.json").read_text())
     assert read["summary"]["front"]["model"]["psnr"]["people"] == 3
@@ -627,7 +631,7 @@ def test_a_model_of_another_size_is_compared_at_the_sets_size(run):
 def test_a_killed_run_goes_on(run, tmp_path):
     class Killed(Fake):
         def __call__(self, *arguments, **options):
-            if len(self.asked) == 2:
+            if len(self.targets) == 2:
                 raise KeyboardInterrupt
             return super().__call__(*arguments, **options)
 
@@ -638,7 +642,7 @@ def test_a_killed_run_goes_on(run, tmp_path):
         run(Fake(offset=0.4))
     second = Fake()
     report = run(second)
-    assert len(second.asked) == 1 + 1  # the third head and the photo
+    assert len(second.targets) == 1 + 1  # the third head and the photo
     again = run(Fake(), "again")
     assert report.records == again.records
     pictures = [np.asarray(Image.open(tmp_path / out / "grid.png")) for out in ("out", "again")]
@@ -664,9 +668,12 @@ def test_curves_and_page_are_well_formed():
         [[Chart("a < b", {"ours": [(-165, 1.0), (15, 2.0)], "flat": [(15, 2.0)]})], [Chart("none", {})]]
     )
     root = ElementTree.fromstring(svg)
-    lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
-    xs = [float(point.split(",")[0]) for point in lines[0].get("points").split()]
-    assert len(lines) == 2 and xs[0] < xs[1]
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a < b", "ours", "flat", "front"} <= {*texts} and "none" not in texts
+    groups = [g.get("id") or "" for g in root.iter("{http://www.w3.org/2000/svg}g")]
+    assert sum(group.startswith("axes_") for group in groups) == 1, "a chart without a point is left out"
+    again = [[Chart("a < b", {"ours": [(-165, 1.0), (15, 2.0)], "flat": [(15, 2.0)]})], []]
+    assert draw(again) == svg, "the same numbers give the same file"
     html = page("T", "a < b", [Table("x", "", ("h",), [("<1>",)])], svg, [])
     assert "a &lt; b" in html and "&lt;1&gt;" in html
 
@@ -711,9 +718,9 @@ def tiny_model():
 def test_a_real_model_goes_through(balls):
     model = tiny_model()
     sample = TestSet(balls, 1).load(folder_name(0))
-    question = questions(sample)
-    said = model_answers(model, sample, question, seed=0)
-    assert {k: v.images.shape[0] for k, v in said.items()} == {
+    target = targets_of(sample)
+    predicted = model_predictions(model, sample, target, seed=0)
+    assert {k: v.images.shape[0] for k, v in predicted.items()} == {
         "views": 5,
         "front": 1,
         "reconstruction": 4,
@@ -723,7 +730,7 @@ def test_a_real_model_goes_through(balls):
     gaussians = model.reconstruct(cut_out)
     direct = Head(sample.canonical.images[0], sample.canonical.images, gaussians, 0)
     expected = direct.render(sample.orbit.cameras)
-    torch.testing.assert_close(said["reconstruction"].images.clamp(0, 1), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(predicted["reconstruction"].images.clamp(0, 1), expected, atol=1e-5, rtol=0)
 
 
 def test_a_model_is_given_what_the_portrait_shows_cut_out(balls):
@@ -738,7 +745,7 @@ def test_a_model_is_given_what_the_portrait_shows_cut_out(balls):
             raise StopIteration
 
     with pytest.raises(StopIteration):
-        model_answers(Recording(), sample, questions(sample), seed=0)
+        model_predictions(Recording(), sample, targets_of(sample), seed=0)
     torch.testing.assert_close(given[0].image, sample.canonical.images[0], atol=0.01, rtol=0)
     torch.testing.assert_close(given[0].alpha, sample.canonical.alpha[0], atol=0.01, rtol=0)
 
@@ -769,7 +776,7 @@ def test_the_report_says_for_whom(run, balls):
         (head / "person.json").write_text(json.dumps(someone()))
     (balls / "canonical" / folder_name(0) / "person.json").write_text(json.dumps(someone(hat={})))
     report = run(Fake(offset=0.2), "groups")
-    table = next(table for table in report.tables() if table.title == "For whom")
+    table = next(table for table in tables(report) if table.title == "For whom")
     rows = {row[0]: row[1:] for row in table.rows}
     assert set(rows) == {"light skin", "woman", "55 and over"}, "one hat says nothing"
     everyone = report.people("single-image", "model", "psnr")

@@ -45,10 +45,11 @@ def evaluate(
     """
     with status("Loading"):
         from facelift.evaluate import evaluate as measure
+        from facelift.evaluate import to_markdown
         from facelift.pipeline import FaceLift
         from facelift.weights import DEFAULT_MODEL
 
         pipeline = FaceLift.from_pretrained(model, device=device)
     report = measure(pipeline, heads, out, train, photos, people, size, seed, model or DEFAULT_MODEL, fetch)
-    print(report.to_markdown())
+    print(to_markdown(report))
     tell(f"{heads} -> {out}")

@@ -1,7 +1,7 @@
-"""The measurement behind `facelift evaluate`: a set, the questions, the measures, and a report.
+"""The measurement behind `facelift evaluate`: a set, the protocols, the measures, and a report.
 
 sets        what is measured on
-protocols   who is shown what, and the baselines' and the model's answers
+protocols   what a model is shown and what it must predict; the model's and the baselines' predictions
 metrics     the measures, with consistency, identity and learned
 report      the numbers and tables; curves, pictures and page show them; compare puts two side by side
 bench       makes the set `bench-heads-v1`
@@ -21,7 +21,7 @@ from rich.progress import track
 
 from facelift.cameras import Cameras
 from facelift.errors import UserError
-from facelift.evaluate.consistency import NEIGHBOURS
+from facelift.evaluate.consistency import NEIGHBOR_CONSISTENCY
 from facelift.evaluate.curves import Chart, draw
 from facelift.evaluate.identity import arcface_measure, dlib_measure
 from facelift.evaluate.learned import dreamsim_measure, lpips_measure
@@ -33,23 +33,24 @@ from facelift.evaluate.protocols import (
     ORBITS,
     WITH_BASELINES,
     Baselines,
-    model_answers,
-    photo_answer,
-    photo_question,
-    questions,
+    model_predictions,
+    photo_prediction,
+    photo_target,
     score,
-    truth_answer,
-    turned_question,
+    targets_of,
+    truth_as_prediction,
+    turned_target,
 )
-from facelift.evaluate.report import LABELS, Record, Report, Scale
+from facelift.evaluate.report import Record, Report, Scale
 from facelift.evaluate.sets import Sample, TestSet
+from facelift.evaluate.tables import LABELS, introduction, tables, to_markdown
 from facelift.formats.files import atomic_folder
 from facelift.formats.png import write_png
 from facelift.pipeline import FaceLift
 from facelift.portrait.load import is_photo
 from facelift.results import find_photos
 
-__all__ = ["Report", "evaluate"]
+__all__ = ["Report", "evaluate", "to_markdown"]
 
 RESULT_NAMES = frozenset({"report.json", "report.md", "report.html", "grid.png", "curves.svg"})
 GRID_HEADS = 4
@@ -147,31 +148,32 @@ def write_report(report: Report, folder: Path) -> None:
             for protocol in ORBITS
         ]
     )
-    pictures = [("Truth, answers and differences", folder / "grid.png")]
+    pictures = [("Truth, predictions and differences", folder / "grid.png")]
     title = f"Evaluation of {report.facts['model']}"
     (folder / "report.json").write_text(report.to_json())
-    (folder / "report.md").write_text(report.to_markdown("curves.svg"))
+    (folder / "report.md").write_text(to_markdown(report, "curves.svg"))
     (folder / "curves.svg").write_text(curves)
-    (folder / "report.html").write_text(page(title, report.introduction(), report.tables(), curves, pictures))
+    (folder / "report.html").write_text(page(title, introduction(report), tables(report), curves, pictures))
 
 
 def _measure_sample(
     model: FaceLift, sample: Sample, baselines: Baselines, measures: list[Measure], seed: int
 ) -> tuple[Record, torch.Tensor]:
     """The scores of one sample, and its part of the picture grid."""
-    asked = questions(sample)
-    said = model_answers(model, sample, asked, seed)
+    targets = targets_of(sample)
+    predicted = model_predictions(model, sample, targets, seed)
     azimuths, scores = {}, {}
-    for protocol, question in asked.items():
+    for protocol, target in targets.items():
         applied = [measure for measure in measures if protocol in ORBITS or not measure.orbit_only]
-        answers = {"model": said[protocol]}
+        predictions = {"model": predicted[protocol]}
         if protocol in WITH_BASELINES:
-            answers |= baselines.answers(protocol, question, sample.canonical)
+            predictions |= baselines.predictions(protocol, target, sample.canonical)
         absolute = [measure for measure in applied if measure.absolute]
-        scores[protocol] = score(answers, question, applied)
-        scores[protocol] |= score({"truth": truth_answer(question)}, question, absolute)
-        azimuths[protocol] = _azimuths(question.truth.cameras)
-    return Record(sample.name, sample.person, azimuths, scores, groups=sample.groups), grid_of(asked, said)
+        scores[protocol] = score(predictions, target, applied)
+        scores[protocol] |= score({"truth": truth_as_prediction(target)}, target, absolute)
+        azimuths[protocol] = _azimuths(target.truth.cameras)
+    record = Record(sample.name, sample.person, azimuths, scores, groups=sample.groups)
+    return record, grid_of(targets, predicted)
 
 
 def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: int) -> Record:
@@ -179,13 +181,13 @@ def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: i
         head = model(path, seed=seed)
     except UserError as error:
         return Record(path.name, path.name, error=str(error))
-    asked = {"photo": photo_question(head.portrait), "turned": turned_question(head.portrait)}
+    targets = {"photo": photo_target(head.portrait), "turned": turned_target(head.portrait)}
     azimuths, scores = {}, {}
-    for protocol, question in asked.items():
+    for protocol, target in targets.items():
         applied = [m for m in measures if not m.orbit_only and (m.absolute or protocol == "photo")]
         if applied:
-            azimuths[protocol] = _azimuths(question.truth.cameras)
-            scores[protocol] = score({"model": photo_answer(head, question)}, question, applied)
+            azimuths[protocol] = _azimuths(target.truth.cameras)
+            scores[protocol] = score({"model": photo_prediction(head, target)}, target, applied)
     return Record(path.name, path.name, azimuths, scores)
 
 
@@ -203,7 +205,7 @@ def _measures(fetch: bool) -> tuple[list[Measure], dict[str, str]]:
             measures.append(load())
         except UserError as reason:
             missing[label] = str(reason)
-    return [*measures, NEIGHBOURS], missing
+    return [*measures, NEIGHBOR_CONSISTENCY], missing
 
 
 def _not_asked(test: TestSet) -> dict[str, str]:

@@ -1,9 +1,9 @@
 """What any model must beat, each for a reason.
 
-mean         the mean image of the training heads in each view: what can be said without looking
+mean         the mean image of the training heads in each view: what can be predicted without looking
 billboard    the portrait as a flat picture that turns to every camera: what the input alone says
 mean_head    one solid head, the average of the training heads, in the portrait's mean colour: what can be
-             said about shape without looking
+             predicted about shape without looking
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
 from facelift.data.reader import Views
-from facelift.evaluate.metrics import COVERED, Answer
+from facelift.evaluate.metrics import COVERED, Prediction
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.render import render
 
@@ -36,9 +36,9 @@ class MeanImages:
         self.total = self.total + views.images
         self.heads += 1
 
-    def answer(self) -> Answer:
+    def prediction(self) -> Prediction:
         assert isinstance(self.total, Tensor)
-        return Answer(self.total / self.heads)
+        return Prediction(self.total / self.heads)
 
 
 @dataclass
@@ -90,13 +90,13 @@ def colored(gaussians: Gaussians, portrait: Tensor) -> Gaussians:
     return Gaussians(gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, sh0)
 
 
-def rendered(gaussians: Gaussians, cameras: Cameras) -> Answer:
+def rendered(gaussians: Gaussians, cameras: Cameras) -> Prediction:
     """Gaussians as the cameras see them, with depth."""
     drawn = render(gaussians, cameras)
-    return Answer(drawn.image.cpu(), drawn.alpha.cpu(), drawn.mean_depth[:, 0].cpu())
+    return Prediction(drawn.image.cpu(), drawn.alpha.cpu(), drawn.mean_depth[:, 0].cpu())
 
 
-def billboard(portrait: Tensor, alpha: Tensor, cameras: Cameras) -> Answer:
+def billboard(portrait: Tensor, alpha: Tensor, cameras: Cameras) -> Prediction:
     """The portrait (3, S, S) and its alpha (1, S, S) on a plane through the origin that faces each camera.
 
     From the rig's own distance and field of view it is the portrait itself.
@@ -118,4 +118,4 @@ def billboard(portrait: Tensor, alpha: Tensor, cameras: Cameras) -> Answer:
     layers = torch.cat([1 - portrait, alpha]).expand(len(cameras), -1, -1, -1)
     found = F.grid_sample(layers, places, align_corners=False)
     depth = origin[:, 2].reshape(-1, 1, 1).expand(-1, size, size)
-    return Answer(1 - found[:, :3], found[:, 3:], depth)
+    return Prediction(1 - found[:, :3], found[:, 3:], depth)

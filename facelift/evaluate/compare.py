@@ -9,9 +9,10 @@ from pathlib import Path
 from facelift.errors import UserError
 from facelift.evaluate.curves import Chart, draw
 from facelift.evaluate.page import page
-from facelift.evaluate.protocols import ORBITS, QUESTIONS
-from facelift.evaluate.report import Report, Scale, Table
+from facelift.evaluate.protocols import DESCRIPTIONS, ORBITS
+from facelift.evaluate.report import Report, Scale
 from facelift.evaluate.statistics import Estimate, estimate
+from facelift.evaluate.tables import Table
 from facelift.formats.files import atomic_folder
 
 RESULT_NAMES = frozenset({"compare.json", "compare.md", "compare.html"})
@@ -55,7 +56,7 @@ def differences(a: Report, b: Report) -> list[Difference]:
         if a.facts[fact] != b.facts[fact]:
             raise UserError(f"The two reports are of different {name}: measure both models on the same set.")
     found = []
-    for protocol in QUESTIONS:
+    for protocol in DESCRIPTIONS:
         for scale in a.scales:
             mine, other = (report.people(protocol, "model", scale.key) for report in (a, b))
             both = [person for person in mine if person in other]
@@ -71,7 +72,7 @@ def tables(found: list[Difference]) -> list[Table]:
     """One table for each protocol."""
     head = ("measure", "A", "B", "B − A", "better", "people")
     result = []
-    for protocol, question in QUESTIONS.items():
+    for protocol, target in DESCRIPTIONS.items():
         rows = [
             (
                 f"{d.scale.label} {'↑' if d.scale.higher_is_better else '↓'}",
@@ -83,7 +84,7 @@ def tables(found: list[Difference]) -> list[Table]:
             if d.protocol == protocol
         ]
         if rows:
-            result.append(Table(protocol, f"{question}.".capitalize(), head, rows))
+            result.append(Table(protocol, f"{target}.".capitalize(), head, rows))
     return result
 
 

@@ -1,10 +1,10 @@
 """Whether it is still the same person: a face embedding of each view against that of the portrait.
 
-Which views show a face, and where, is looked up in the true views, so that every answer is judged on the same
-ones and a render without a face is not excused. Where nobody knows the true view (its pixels are no numbers)
-the answer itself is looked at, and without a face there, the place where the portrait has one. Two
-embeddings: dlib's (King 2017), whose weights come as a Python package, and ArcFace (Deng et al. 2019), whose
-weights are fetched where that is allowed.
+Which views show a face, and where, is looked up in the true views, so that every prediction is judged on
+the same ones and a render without a face is not excused. Where nobody knows the true view (its pixels are no
+numbers) the prediction itself is looked at, and without a face there, the place where the portrait has one.
+Two embeddings: dlib's (King 2017), whose weights come as a Python package, and ArcFace (Deng et al. 2019),
+whose weights are fetched where that is allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facelift.errors import UserError
-from facelift.evaluate.metrics import Answer, Measure, Question
+from facelift.evaluate.metrics import Measure, Prediction, Target
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 
 SEARCH_SIDES = (256, 400)  # pixels of the square view in which faces are looked for, one after the other
@@ -121,21 +121,21 @@ def framed_face(size: int) -> Box:
     return round(x - half), round(y - half), round(x + half), round(y + half)
 
 
-def _by(embed: Embed, compare: Callable[[Vector, Vector], float]) -> Callable[[Answer, Question], Tensor]:
-    # The portrait and the true views come again with every answer.
+def _by(embed: Embed, compare: Callable[[Vector, Vector], float]) -> Callable[[Prediction, Target], Tensor]:
+    # The portrait and the true views come again with every prediction.
     find, look = _remembering(find_face), _remembering(embed)
 
-    def measure(answer: Answer, question: Question) -> Tensor:
-        values = torch.full((len(answer.images),), torch.nan)
-        portrait = _pixels(question.portrait)
+    def measure(prediction: Prediction, target: Target) -> Tensor:
+        values = torch.full((len(prediction.images),), torch.nan)
+        portrait = _pixels(target.portrait)
         front = find(portrait) or framed_face(len(portrait))
         known = look(portrait, front)
         box: Box | None
-        for i, (shown, true) in enumerate(zip(answer.images, question.truth.images, strict=True)):
+        for i, (shown, true) in enumerate(zip(prediction.images, target.truth.images, strict=True)):
             if true.isnan().any():
                 box = find(_pixels(shown)) or front
             else:
-                box = front if torch.equal(true, question.portrait) else find(_pixels(true))
+                box = front if torch.equal(true, target.portrait) else find(_pixels(true))
             if box is not None:
                 values[i] = compare(look(_pixels(shown), box), known)
         return values

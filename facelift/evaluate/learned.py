@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.errors import UserError
-from facelift.evaluate.metrics import Answer, Measure, Question
+from facelift.evaluate.metrics import Measure, Prediction, Target
 
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's name for LPIPS's backbone, in torch.hub's cache
 DREAMSIM_FILES = (
@@ -41,8 +41,8 @@ def lpips_measure(fetch: bool) -> Measure:
     _weights_or_leave([Path(torch.hub.get_dir(), "checkpoints", ALEXNET)], fetch)
     network = _quietly(lambda: package.LPIPS(net="alex", verbose=False))
 
-    def measure(answer: Answer, question: Question) -> Tensor:
-        pairs = zip(answer.images, question.truth.images, strict=True)
+    def measure(prediction: Prediction, target: Target) -> Tensor:
+        pairs = zip(prediction.images, target.truth.images, strict=True)
         with torch.no_grad():
             return torch.stack(
                 [network(a[None], b[None], normalize=True).reshape(()) for a, b in pairs]
@@ -66,8 +66,8 @@ def dreamsim_measure(fetch: bool) -> Measure:
         side = (DREAMSIM_SIDE, DREAMSIM_SIDE)
         return F.interpolate(image[None], side, mode="bicubic", antialias=True).clamp(0, 1)
 
-    def measure(answer: Answer, question: Question) -> Tensor:
-        pairs = zip(answer.images, question.truth.images, strict=True)
+    def measure(prediction: Prediction, target: Target) -> Tensor:
+        pairs = zip(prediction.images, target.truth.images, strict=True)
         with torch.no_grad():
             return torch.stack([network(seen(a), seen(b)).reshape(()) for a, b in pairs]).float()
 

@@ -1,8 +1,8 @@
-"""What is measured of an answer: one number a view, by torchmetrics wherever it has the measure.
+"""The measures of a prediction: one number a view, by torchmetrics wherever it has the measure.
 
-Images are rounded to 8 bits before anything is measured, so that a score is the same whether an answer comes
-from memory or from a PNG. A number that does not exist, such as the depth error where nothing is drawn, is
-NaN and left out of means.
+Images are rounded to 8 bits before anything is measured, so that a score is the same whether a prediction
+comes from memory or from a PNG. A number that does not exist, such as the depth error where nothing is drawn,
+is NaN and left out of means.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ COVERED = 0.5  # alpha from which a pixel counts as the head
 
 
 @dataclass(frozen=True)
-class Answer:
-    """V views as somebody imagines them.
+class Prediction:
+    """V views as a model or a baseline predicts them.
 
     Attributes:
         images: (V, 3, S, S) RGB on white in [0, 1].
@@ -46,8 +46,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What was asked, and what is true: the portrait (3, S, S) that was shown, and the V views."""
+class Target:
+    """The portrait (3, S, S) that is shown, and the V true views that a prediction is compared with."""
 
     portrait: Tensor
     truth: Views
@@ -62,8 +62,8 @@ class Measure:
         label: its name in tables, with the unit.
         higher_is_better: which way is up.
         digits: after the point, in tables.
-        of: from an answer and its question to (V,) numbers, NaN where there is none; None if the answer or
-            the truth lacks what it needs altogether.
+        of: from a prediction and its target to (V,) numbers, NaN where there is none; None if the
+            prediction or the truth lacks what it needs altogether.
         absolute: whether it looks at no true view, so that the truth's own score is worth telling.
         orbit_only: whether it makes sense only for views that are close together.
     """
@@ -72,7 +72,7 @@ class Measure:
     label: str
     higher_is_better: bool
     digits: int
-    of: Callable[[Answer, Question], Tensor | None]
+    of: Callable[[Prediction, Target], Tensor | None]
     absolute: bool = False
     orbit_only: bool = False
 
@@ -82,50 +82,50 @@ def rounded(images: Tensor) -> Tensor:
     return images.clamp(0, 1).mul(255).round().div(255)
 
 
-def psnr(answer: Answer, question: Question) -> Tensor:
+def psnr(prediction: Prediction, target: Target) -> Tensor:
     """Peak signal-to-noise ratio over all pixels and channels of each view, dB; 100 if identical."""
     found = peak_signal_noise_ratio(
-        answer.images, question.truth.images, data_range=1.0, reduction="none", dim=(1, 2, 3)
+        prediction.images, target.truth.images, data_range=1.0, reduction="none", dim=(1, 2, 3)
     )
     return found.clamp_max(BEST_PSNR)
 
 
-def masked_psnr(answer: Answer, question: Question) -> Tensor:
+def masked_psnr(prediction: Prediction, target: Target) -> Tensor:
     """The same over the true silhouette alone."""
-    truth = question.truth
+    truth = target.truth
     values = []
-    for shown, true, mask in zip(answer.images, truth.images, truth.alpha[:, 0] > COVERED, strict=True):
+    for shown, true, mask in zip(prediction.images, truth.images, truth.alpha[:, 0] > COVERED, strict=True):
         values.append(peak_signal_noise_ratio(shown[:, mask], true[:, mask], data_range=1.0))
     return torch.stack(values).clamp_max(BEST_PSNR)
 
 
-def ssim(answer: Answer, question: Question) -> Tensor:
+def ssim(prediction: Prediction, target: Target) -> Tensor:
     """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, mean over channels."""
     found = structural_similarity_index_measure(
-        answer.images, question.truth.images, data_range=1.0, reduction="none"
+        prediction.images, target.truth.images, data_range=1.0, reduction="none"
     )
     assert isinstance(found, Tensor)
     return found
 
 
-def silhouette_iou(answer: Answer, question: Question) -> Tensor | None:
+def silhouette_iou(prediction: Prediction, target: Target) -> Tensor | None:
     """Intersection over union of the silhouettes, where alpha exceeds one half."""
-    if answer.alpha is None:
+    if prediction.alpha is None:
         return None
-    pairs = zip(answer.alpha > COVERED, question.truth.alpha > COVERED, strict=True)
+    pairs = zip(prediction.alpha > COVERED, target.truth.alpha > COVERED, strict=True)
     return torch.stack([binary_jaccard_index(shown.int(), true.int()) for shown, true in pairs])
 
 
-def depth_error(answer: Answer, question: Question) -> Tensor | None:
+def depth_error(prediction: Prediction, target: Target) -> Tensor | None:
     """Mean absolute error of z-depth where both are the head, in thousandths of a world unit."""
-    truth = question.truth
-    if answer.alpha is None or answer.depth is None or truth.depth is None:
+    truth = target.truth
+    if prediction.alpha is None or prediction.depth is None or truth.depth is None:
         return None
-    both = (answer.alpha[:, 0] > COVERED) & (truth.alpha[:, 0] > COVERED) & (truth.depth > 0)
+    both = (prediction.alpha[:, 0] > COVERED) & (truth.alpha[:, 0] > COVERED) & (truth.depth > 0)
     return torch.stack(
         [
             1000 * mean_absolute_error(shown[mask], true[mask]) if mask.any() else torch.tensor(torch.nan)
-            for shown, true, mask in zip(answer.depth, truth.depth, both, strict=True)
+            for shown, true, mask in zip(prediction.depth, truth.depth, both, strict=True)
         ]
     )
 

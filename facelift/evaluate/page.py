@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from facelift.evaluate.report import Table
+from facelift.evaluate.tables import Table
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; max-width: 1240px; margin: 2em auto;

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.evaluate.metrics import Answer, Question
+from facelift.evaluate.metrics import Prediction, Target
 from facelift.formats.png import tile
 
 CELL = 160  # pixels
@@ -18,25 +18,25 @@ VIEWS = 5  # of each row, beside the portrait
 MARGIN = 110  # pixels for the rows' names
 
 
-def grid_of(asked: Mapping[str, Question], said: Mapping[str, Answer]) -> Tensor:
-    """(3, H, W) of one head: the true views, and beneath them each answer and its difference.
+def grid_of(targets: Mapping[str, Target], predicted: Mapping[str, Prediction]) -> Tensor:
+    """(3, H, W) of one head: the true views, and beneath them each prediction and its difference.
 
-    The difference is |answer - truth| of each channel, taken off white: white where they agree.
+    The difference is |prediction - truth| of each channel, taken off white: white where they agree.
     """
     rows: list[tuple[str, Tensor]] = []
     for protocols in (("views",), ("reconstruction", "single-image")):
-        if protocols[0] not in asked:
+        if protocols[0] not in targets:
             continue
-        question = asked[protocols[0]]
-        count = len(question.truth.images)
+        target = targets[protocols[0]]
+        count = len(target.truth.images)
         shown = torch.arange(min(VIEWS, count)) * count // min(VIEWS, count)
-        truth = question.truth.images[shown]
-        rows.append(("truth", torch.cat([question.portrait[None], truth])))
+        truth = target.truth.images[shown]
+        rows.append(("truth", torch.cat([target.portrait[None], truth])))
         for protocol in protocols:
-            images = said[protocol].images[shown]
-            front = torch.ones_like(question.portrait)
+            images = predicted[protocol].images[shown]
+            front = torch.ones_like(target.portrait)
             if protocol == "single-image":
-                front = said["front"].images[0]
+                front = predicted["front"].images[0]
             rows.append((protocol, torch.cat([front[None], images])))
             rows.append(("difference", torch.cat([torch.ones_like(front)[None], 1 - (images - truth).abs()])))
     return torch.cat([_row(name, images) for name, images in rows], dim=1)

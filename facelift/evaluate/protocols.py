@@ -1,11 +1,11 @@
-"""Who is shown what, and what the answer is compared with.
+"""What a model is shown, and what its prediction is compared with.
 
     views             the true front view in, the five other canonical views out: stage 1 alone
     reconstruction    six true canonical views in, renders from the orbit's cameras out: stage 2 alone
     single-image      the true front view in, renders from the orbit's cameras out: the whole method
     front             the true front view in, the render from there out: does the head keep the portrait?
 
-Every answer is compared at one resolution, the set's own unless another is asked for, from the set's own
+Every prediction is compared at one resolution, the set's own unless another is asked for, from the set's own
 cameras, on white: a model that works at another size gets its input resized, its imagined views are resized
 back, and its Gaussians are drawn at that size. Real photos have no truth but the photo: `photo` is
 `front` for them, and `turned` is measured by identity alone.
@@ -30,12 +30,12 @@ from facelift.evaluate.baselines import (
     colored,
     rendered,
 )
-from facelift.evaluate.metrics import Answer, Measure, Question, rounded
+from facelift.evaluate.metrics import Measure, Prediction, Target, rounded
 from facelift.evaluate.sets import Sample, TestSet, matching
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift, Head, Progress
 
-QUESTIONS = {
+DESCRIPTIONS = {
     "views": "the front view in, the five other canonical views out (stage 1)",
     "reconstruction": "six true views in, orbit out (stage 2)",
     "single-image": "the front view in, orbit out (all of it)",
@@ -43,47 +43,47 @@ QUESTIONS = {
     "photo": "a photo in, the front render out, against the prepared portrait",
     "turned": "a photo in, renders up to 30 degrees aside out: is it still that person?",
 }
-PROTOCOLS = tuple(QUESTIONS)
+PROTOCOLS = tuple(DESCRIPTIONS)
 ORBITS = ("reconstruction", "single-image")
 OF_PHOTOS = ("photo", "turned")
 TURNS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)  # degrees of azimuth of the renders of photos
 WITH_BASELINES = ("views", "single-image")
 BASELINES = ("mean", "billboard", "mean_head")
 
-Answers = dict[str, dict[str, Answer]]  # protocol -> method -> answer
+Predictions = dict[str, dict[str, Prediction]]  # protocol -> method -> prediction
 Scores = dict[str, dict[str, dict[str, list[float | None]]]]  # protocol -> method -> measure -> one a view
 
 
-def questions(sample: Sample) -> dict[str, Question]:
-    """What can be asked of a sample: the orbit's questions only where there is an orbit."""
+def targets_of(sample: Sample) -> dict[str, Target]:
+    """A sample's target in every protocol; those of the orbit only where there is an orbit."""
     six = _as_png(sample.canonical)
     portrait = six.images[0]
-    asked = {
-        "views": Question(portrait, _some(six, [1, 2, 3, 4, 5])),
-        "front": Question(portrait, _some(six, [0])),
+    targets = {
+        "views": Target(portrait, _some(six, [1, 2, 3, 4, 5])),
+        "front": Target(portrait, _some(six, [0])),
     }
     if sample.orbit is not None:
-        orbit = Question(portrait, _as_png(sample.orbit))
-        asked |= {"reconstruction": orbit, "single-image": orbit}
-    return {protocol: asked[protocol] for protocol in PROTOCOLS if protocol in asked}
+        orbit = Target(portrait, _as_png(sample.orbit))
+        targets |= {"reconstruction": orbit, "single-image": orbit}
+    return {protocol: targets[protocol] for protocol in PROTOCOLS if protocol in targets}
 
 
-def model_answers(
-    model: FaceLift, sample: Sample, asked: Mapping[str, Question], seed: int
-) -> dict[str, Answer]:
-    """What the model says to every question; views are given to it cut out, with their coverage."""
-    portrait, six = asked["front"].portrait, sample.canonical
+def model_predictions(
+    model: FaceLift, sample: Sample, targets: Mapping[str, Target], seed: int
+) -> dict[str, Prediction]:
+    """What the model predicts for every target; it is given views cut out, with their coverage."""
+    portrait, six = targets["front"].portrait, sample.canonical
     head = model(_cut_out(portrait, six.alpha[0]).movedim(0, -1).numpy(), seed=seed, prepared=True)
-    answers = {
-        "views": Answer(resized(head.views[1:].cpu(), portrait.shape[-1])),
-        "front": rendered(head.gaussians, asked["front"].truth.cameras),
+    predictions = {
+        "views": Prediction(resized(head.views[1:].cpu(), portrait.shape[-1])),
+        "front": rendered(head.gaussians, targets["front"].truth.cameras),
     }
-    if "single-image" in asked:
-        cameras = asked["single-image"].truth.cameras
-        answers["single-image"] = rendered(head.gaussians, cameras)
+    if "single-image" in targets:
+        cameras = targets["single-image"].truth.cameras
+        predictions["single-image"] = rendered(head.gaussians, cameras)
         layers = torch.cat([rounded(six.images), six.alpha], dim=1)
-        answers["reconstruction"] = rendered(model.reconstruct(resized(layers, model.size)), cameras)
-    return answers
+        predictions["reconstruction"] = rendered(model.reconstruct(resized(layers, model.size)), cameras)
+    return predictions
 
 
 class Baselines:
@@ -100,7 +100,7 @@ class Baselines:
 
     def __init__(self, train: Path | None, test: TestSet, progress: Progress = iter) -> None:
         self.missing: dict[str, str] = {}
-        self._means: dict[str, Answer] = {}
+        self._means: dict[str, Prediction] = {}
         self._head: Gaussians | None = None
         rigs = {
             "views": ("canonical", canonical_rig(test.size)[[1, 2, 3, 4, 5]]),
@@ -120,62 +120,62 @@ class Baselines:
         except _MissingError as reason:
             self.missing["mean_head"] = str(reason)
 
-    def answers(self, protocol: str, question: Question, front: Views) -> dict[str, Answer]:
-        """What each of them says to one question of a sample with that front view."""
-        cameras = question.truth.cameras
-        said = {}
+    def predictions(self, protocol: str, target: Target, front: Views) -> dict[str, Prediction]:
+        """What each of them predicts for one target of a sample with that front view."""
+        cameras = target.truth.cameras
+        predicted = {}
         if protocol in self._means:
-            said["mean"] = self._means[protocol]
-        said["billboard"] = billboard(question.portrait, front.alpha[0], cameras)
+            predicted["mean"] = self._means[protocol]
+        predicted["billboard"] = billboard(target.portrait, front.alpha[0], cameras)
         if self._head is not None:
-            said["mean_head"] = rendered(colored(self._head, question.portrait), cameras)
-        return said
+            predicted["mean_head"] = rendered(colored(self._head, target.portrait), cameras)
+        return predicted
 
 
 def score(
-    answers: Mapping[str, Answer], question: Question, measures: Iterable[Measure]
+    predictions: Mapping[str, Prediction], target: Target, measures: Iterable[Measure]
 ) -> dict[str, dict[str, list[float | None]]]:
     """method -> measure -> one number a view, None where there is none."""
     scores: dict[str, dict[str, list[float | None]]] = {}
-    for method, answer in answers.items():
-        answer = replace(answer, images=rounded(answer.images))
+    for method, prediction in predictions.items():
+        prediction = replace(prediction, images=rounded(prediction.images))
         scores[method] = {}
         for measure in measures:
-            values = measure.of(answer, question)
+            values = measure.of(prediction, target)
             if values is not None:
                 scores[method][measure.key] = [None if v != v else v for v in values.tolist()]
     return scores
 
 
-def truth_answer(question: Question) -> Answer:
-    """The truth as its own answer: what a measure that knows no truth says of it."""
-    return Answer(question.truth.images, question.truth.alpha, question.truth.depth)
+def truth_as_prediction(target: Target) -> Prediction:
+    """The truth as a prediction: what a measure that needs no truth gives for it."""
+    return Prediction(target.truth.images, target.truth.alpha, target.truth.depth)
 
 
-def photo_question(portrait: Tensor) -> Question:
+def photo_target(portrait: Tensor) -> Target:
     """A prepared portrait as the truth of its own front view; what is not white counts as the head."""
     portrait = rounded(portrait.cpu())
     alpha = (portrait.amin(0, keepdim=True) < WHITE).float()
-    return Question(portrait, Views(portrait[None], alpha[None], None, canonical_rig(portrait.shape[-1])[0]))
+    return Target(portrait, Views(portrait[None], alpha[None], None, canonical_rig(portrait.shape[-1])[0]))
 
 
-def turned_question(portrait: Tensor) -> Question:
+def turned_target(portrait: Tensor) -> Target:
     """A prepared portrait, and what nobody knows: what the person looks like from a little aside."""
     cameras = orbit(TURNS, [0.0] * len(TURNS), portrait.shape[-1])
     unknown = portrait.new_full((len(TURNS), 4, *portrait.shape[1:]), torch.nan, device="cpu")
-    return Question(rounded(portrait.cpu()), Views(unknown[:, :3], unknown[:, 3:], None, cameras))
+    return Target(rounded(portrait.cpu()), Views(unknown[:, :3], unknown[:, 3:], None, cameras))
 
 
-def photo_answer(head: Head, question: Question) -> Answer:
-    """The head from where it is asked."""
-    return rendered(head.gaussians, question.truth.cameras)
+def photo_prediction(head: Head, target: Target) -> Prediction:
+    """The head from the target's cameras."""
+    return rendered(head.gaussians, target.truth.cameras)
 
 
 class _MissingError(Exception):
     """Why a baseline cannot be made."""
 
 
-def _mean_images(train: Path | None, kind: str, rig: Cameras, progress: Progress) -> Answer:
+def _mean_images(train: Path | None, kind: str, rig: Cameras, progress: Progress) -> Prediction:
     folder = _training_heads(train, kind)
     mean = MeanImages()
     for name in progress(folder.heads):
@@ -184,7 +184,7 @@ def _mean_images(train: Path | None, kind: str, rig: Cameras, progress: Progress
         if chosen is None:
             raise _MissingError(f"{folder.root / name} was not seen from the set's own cameras")
         mean.add(_some(views.resized(rig.width), chosen))
-    return mean.answer()
+    return mean.prediction()
 
 
 def _mean_head(train: Path | None, progress: Progress) -> Gaussians:

@@ -1,0 +1,176 @@
+"""A report as tables for people, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from facelift.cameras import VIEW_NAMES
+from facelift.evaluate.groups import GROUPS
+from facelift.evaluate.protocols import DESCRIPTIONS, OF_PHOTOS, ORBITS, WITH_BASELINES
+from facelift.evaluate.report import NEAR_FRONT, Report, Scale, numbers
+from facelift.evaluate.statistics import estimate
+
+LABELS = {
+    "model": "the model",
+    "truth": "the true views",
+    "mean": "mean of the training heads",
+    "billboard": "the portrait as a billboard",
+    "mean_head": "a mean head in the portrait's colour",
+}
+IDENTITIES = ("identity", "arcface")
+WHOLE = "single-image"
+GROUP_MEASURES = ("psnr", "masked_psnr", "ssim", *IDENTITIES)
+FEWEST = 3  # people of whom a group says something
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, an explanation, a head and rows of cells."""
+
+    title: str
+    text: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_markdown(self) -> str:
+        """A heading of the second level, the text, and the table."""
+        lines = [self.head, ["---"] * len(self.head), *self.rows]
+        cells = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        return "\n\n".join(part for part in (f"## {self.title}", self.text, cells) if part)
+
+
+def introduction(report: Report) -> str:
+    """What was measured and how, in a few sentences."""
+    facts = report.facts
+    lights = len(report.records) / max(1, len(facts["people"]))
+    return (
+        f"Model {facts['model']} (weights {facts['weights'][:12]}), seed {facts['seed']}; "
+        f"set {facts['set']} (checksum {facts['set_checksum'][:12]}): {len(facts['people'])} people"
+        + (f" under {lights:.3g} lights each" if lights > 1 else "")
+        + f", {facts['size']} × {facts['size']} pixels, {facts['background']} background.\n"
+        "Mean over views and people ± 95% confidence interval over people (Student's t). Masked: over "
+        "the true silhouette. Depth error: in world units, where both are the head. Neighbours: each "
+        "view of the orbit against the nearest one, by depth. Identity: against the portrait, in the "
+        "views whose truth shows a face."
+    )
+
+
+def tables(report: Report) -> list[Table]:
+    """One for each protocol, the imagined views one by one, photos, identity, and what is missing."""
+    found = [
+        _protocol_table(report, protocol) for protocol in report.protocols() if protocol not in OF_PHOTOS
+    ]
+    if "views" in report.protocols():
+        found.append(_view_table(report))
+    if report.photos:
+        found.append(_photo_table(report))
+    found += [table for table in (_identity_table(report), _group_table(report)) if table.rows]
+    if report.not_measured:
+        rows = [(what, f"not measured: {why}") for what, why in report.not_measured.items()]
+        found.append(Table("Not measured", "", ("what", "why"), rows))
+    return found
+
+
+def to_markdown(report: Report, curves: str | None = None) -> str:
+    """The report; `curves` is where its picture of curves lies."""
+    parts = ["# Evaluation", introduction(report), *(table.to_markdown() for table in tables(report))]
+    if curves:
+        parts += ["## By azimuth", f"![Each measure by azimuth]({curves})"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _protocol_table(report: Report, protocol: str) -> Table:
+    scales = [
+        scale
+        for scale in report.scales
+        if any(report.people(protocol, method, scale.key) for method in report.methods(protocol))
+    ]
+    rows = [
+        (LABELS[method], *(_cell(report, protocol, method, scale) for scale in scales))
+        for method in report.methods(protocol)
+    ]
+    if protocol in WITH_BASELINES:
+        margins = [report.margin(protocol, scale) for scale in scales]
+        cells = (
+            f"{margin[1].text(scale.digits)} (over {margin[0]})" if margin else "–"
+            for margin, scale in zip(margins, scales, strict=True)
+        )
+        rows.append(("better than the best baseline by", *cells))
+    return Table(protocol, f"{DESCRIPTIONS[protocol]}.".capitalize(), ("method", *_heads(scales)), rows)
+
+
+def _view_table(report: Report) -> Table:
+    methods = [method for method in report.methods("views") if method != "truth"]
+    columns = [report.views("views", method, "psnr") for method in methods]
+    rows = [
+        (name, *("–" if value is None else f"{value:.2f}" for value in values))
+        for name, *values in zip(VIEW_NAMES[1:], *columns, strict=True)
+    ]
+    text = "PSNR in dB of each canonical view; the front view is the input."
+    return Table("The imagined views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
+
+
+def _identity_table(report: Report) -> Table:
+    scales = [scale for scale in report.scales if scale.key in IDENTITIES]
+    rows = []
+    for protocol in (p for p in (*ORBITS, "turned") if p in report.protocols()):
+        for method in report.methods(protocol):
+            found = [report.near_front(protocol, method, scale.key) for scale in scales]
+            if any(found):
+                cells = (
+                    f"{median(values):.{scale.digits}f}" if values else "–"
+                    for values, scale in zip(found, scales, strict=True)
+                )
+                rows.append((protocol, LABELS[method], *cells))
+    text = f"Median over all views within {NEAR_FRONT} degrees of the front. Turned: {DESCRIPTIONS['turned']}"
+    return Table("Is it still that person?", text, ("protocol", "method", *_heads(scales)), rows)
+
+
+def _group_table(report: Report) -> Table:
+    """The whole way, for each kind of people of whom there are enough to say something."""
+    scored = {s: report.people(WHOLE, "model", s.key) for s in report.scales if s.key in GROUP_MEASURES}
+    scored = {scale: people for scale, people in scored.items() if people}
+    rows = []
+    for group in GROUPS:
+        members = {record.person for record in report.records if group in record.groups}
+        cells = []
+        for scale, people in scored.items():
+            values = [value for person, value in people.items() if person in members]
+            cells.append(estimate(values).text(scale.digits) if len(values) >= FEWEST else "–")
+        if any(cell != "–" for cell in cells):
+            rows.append((group, str(len(members)), *cells))
+    text = f"{DESCRIPTIONS[WHOLE]}, by kind of people, where there are {FEWEST} or more of them.".capitalize()
+    return Table("For whom", text, ("people", "how many", *_heads([*scored])), rows)
+
+
+def _photo_table(report: Report) -> Table:
+    scales = [scale for scale in report.scales if report.people("photo", "model", scale.key)]
+    rows: list[Sequence[str]] = []
+    for photo in report.photos:
+        found = photo.scores.get("photo", {}).get("model", {})
+        cells = (numbers(found.get(scale.key, [])) for scale in scales)
+        texts = [
+            f"{value[0]:.{scale.digits}f}" if value else "–"
+            for value, scale in zip(cells, scales, strict=True)
+        ]
+        rows.append((photo.sample, *(texts if photo.error is None else [f"not measured: {photo.error}"])))
+    width = 1 + max(1, len(scales))
+    rows = [(*row, *[""] * (width - len(row))) for row in rows]
+    if scales:
+        cells_of_all = (_cell(report, "photo", "model", scale) for scale in scales)
+        rows.append((f"mean of {sum(p.error is None for p in report.photos)}", *cells_of_all))
+    text = f"{DESCRIPTIONS['photo']}.".capitalize()
+    return Table("Real photos", text, ("photo", *(_heads(scales) or [""])), rows)
+
+
+def _cell(report: Report, protocol: str, method: str, scale: Scale) -> str:
+    people = report.people(protocol, method, scale.key)
+    return estimate([*people.values()]).text(scale.digits) if people else "–"
+
+
+def _heads(scales: Sequence[Scale]) -> list[str]:
+    return [f"{scale.label} {'↑' if scale.higher_is_better else '↓'}" for scale in scales]
