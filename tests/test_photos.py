@@ -315,7 +315,7 @@ def test_modes_are_read(patches):
         ("palette", Image.fromarray(patches).quantize(4), "gif", None),
         ("CMYK", Image.fromarray(patches).convert("CMYK"), "tif", None),
         ("Lab", lab, "tif", None),
-        ("YCbCr", Image.fromarray(patches).convert("YCbCr"), "tif", None),
+        ("YCbCr", Image.fromarray(patches).convert("YCbCr"), "jpg", None),
     ):
         for photo in (image, saved(image, suffix)):
             read = load_photo(photo)

@@ -19,7 +19,7 @@ from pillow_heif import HeifImageFile
 from facelift.errors import UserError
 from facelift.portrait.color import read_code_points, to_eight_bits
 
-MEMORY = 3 << 29  # bytes that decoding may take: 1.5 GiB, or 200 megapixels of HEIC
+MEMORY = 2 << 30  # bytes that decoding may take: 268 megapixels of HEIC, 536 of PNG, any number of JPEG
 MAX_PIXELS = 50_000_000  # of more, squares of 2 x 2, 3 x 3, ... pixels become one: no head needs them
 MIN_SIDE = 64  # pixels; a face in less has nothing to reconstruct
 MAX_PAGES = 64  # of a TIFF, among which its picture is looked for
@@ -108,16 +108,7 @@ def decode(stream: IO[bytes], name: str) -> Image.Image:
     reason, cause = "", None
     for format in formats:
         try:
-            try:
-                return _unstretched(_load(_open(format, stream), name), stream)
-            except ValueError as error:
-                if "MAX_TEXT" not in str(error):
-                    raise
-                stream, profile = _without_texts(stream)
-                image = _load(_open(format, stream), name)
-                if profile:
-                    image.info["icc_profile"] = profile
-                return image
+            return _read(format, stream, name)
         except (UserError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -148,6 +139,18 @@ def check_size(width: int, height: int, name: str) -> None:
 def excess(width: int, height: int) -> int:
     """By how many times, a whole number, the sides exceed those of `MAX_PIXELS`; 1 if they do not."""
     return max(1, math.ceil(math.sqrt(width * height / MAX_PIXELS)))
+
+
+def _read(format: str, stream: IO[bytes], name: str) -> Image.Image:
+    try:
+        return _unstretched(_load(_open(format, stream), name), stream)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+    lean, profile = _without_texts(stream)
+    image = _unstretched(_load(_open(format, lean), name), lean)
+    image.info["icc_profile"] = profile
+    return image
 
 
 def _open(format: str, stream: IO[bytes]) -> ImageFile.ImageFile:

@@ -166,6 +166,7 @@ def _not_empty(stream: IO[bytes], name: str) -> IO[bytes]:
 
 def _from_image(image: Image.Image, name: str) -> np.ndarray:
     try:
+        image.load()  # which may change the mode
         image = _plain(image)
         factor = excess(*image.size)
         if factor > 1:
