@@ -24,7 +24,7 @@ from facelift.formats.files import atomic_path
 from facelift.formats.tensors import first_reason, read_json, read_safetensors
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.reconstruct.released import read_released as read_released_reconstructor
+from facelift.reconstruct.released import read_released_reconstructor
 from facelift.refine import RefineConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views import released as released_views
@@ -117,7 +117,7 @@ def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
         path = folder / "config.json"
         settings = _configured(Settings.from_dict, path) if path.exists() else Settings()
         return load_views(folder / "views"), load_reconstructor(folder / "reconstructor"), settings
-    views = _build(ViewGenerator, *released_views.read_released(folder / PIPELINE), folder / PIPELINE)
+    views = _build(ViewGenerator, *released_views.read_released_views(folder / PIPELINE), folder / PIPELINE)
     read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
     return views, _build(GSLRM, *read, folder / CHECKPOINT), RELEASED_SETTINGS
 

@@ -59,12 +59,12 @@ def draw_and_die(out: Path, after: int, **how) -> None:
     """Draw balls in a process that is killed, by itself, when it is about to draw one more than `after`."""
     for thing, name, stand_in in STAND_INS:
         setattr(thing, name, stand_in)
-    draw, drawn = dataset.Artist.draw, itertools.count()
+    draw, drawn = dataset.HeadRenderer.draw, itertools.count()
 
     def draw_or_die(*arguments):
         if next(drawn) == after:
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(*arguments)
 
-    dataset.Artist.draw = draw_or_die
+    dataset.HeadRenderer.draw = draw_or_die
     dataset.synthesize(out, "assets", **how)

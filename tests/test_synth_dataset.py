@@ -192,8 +192,8 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(make, tmp_path, monkey
 
 
 def count_drawn(monkeypatch):
-    drawn, draw = [], dataset.Artist.draw
-    monkeypatch.setattr(dataset.Artist, "draw", lambda *what: drawn.append(what[-1]) or draw(*what))
+    drawn, draw = [], dataset.HeadRenderer.draw
+    monkeypatch.setattr(dataset.HeadRenderer, "draw", lambda *what: drawn.append(what[-1]) or draw(*what))
     return drawn
 
 

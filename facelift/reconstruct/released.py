@@ -37,7 +37,7 @@ def from_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def read_released(path: Path, image_size: int) -> tuple[GSLRMConfig, dict[str, Tensor]]:
+def read_released_reconstructor(path: Path, image_size: int) -> tuple[GSLRMConfig, dict[str, Tensor]]:
     """Configuration and state dict of a `GSLRM`, from a released checkpoint.
 
     The checkpoint says nothing of itself, but its shapes do; all but the width of an attention head. That is

@@ -160,10 +160,10 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
             traced = bench.renderer != "opengl"
             with (
                 Renderer() as renderer,
-                open_renderer(bench.renderer, bench.samples) if traced else nullcontext() as artist,
+                open_renderer(bench.renderer, bench.samples) if traced else nullcontext() as picture_renderer,
             ):
                 for name in track(missing, "heads", console=Console(stderr=True)):
-                    head = draw_person(people[name], opened, renderer, cameras, artist)
+                    head = draw_person(people[name], opened, renderer, cameras, picture_renderer)
                     _write_head(out / name, encode(contents, Path(name).name, head))
     except OSError as error:
         raise UserError(f"Cannot write {out}: {explain(error)}.") from error

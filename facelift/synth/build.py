@@ -121,7 +121,7 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         template = meshes.proxy_template(assets, person.hair, person.hair_flipped)
         grown = part("hair", hair, template, paint.hair(person.hair, person, assets))
         if person.hat is not None:
-            grown = below(hats.seat(body, assets, person.hat, hats.TUCKED), grown)
+            grown = below(hats.brim_plane(body, assets, person.hat, hats.TUCKED), grown)
         parts.append(grown)
     if person.beard is not None and person.beard.length > 0:
         vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
@@ -137,7 +137,7 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         parts.append(worn("hat", person.hat.proxy, paint.flat(person.hat.color)))
     elif person.hat is not None:
         crown = solid("hat", *hats.crown(body, assets, person.hat), person.hat.color)
-        parts.append(below(-hats.seat(body, assets, person.hat), crown))
+        parts.append(below(-hats.brim_plane(body, assets, person.hat), crown))
         if person.hat.kind == "cap":
             parts.append(solid("hat", *hats.visor(body, assets), person.hat.color))
     base = _to_world((body - origin) * scale)

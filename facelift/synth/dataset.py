@@ -29,11 +29,10 @@ from facelift.data.shards import Shards
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
-from facelift.synth.head import Sitter, draw_sitter, seat
+from facelift.synth.head import BuiltPerson, build_person, draw_built_person
 from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
-from facelift.synth.renderers import Renderer as AnyRenderer
-from facelift.synth.renderers import open_renderer
+from facelift.synth.renderers import SceneRenderer, open_renderer
 from facelift.synth.workers import on_ray, on_this_machine
 from facelift.synth.writer import encode
 
@@ -45,7 +44,7 @@ Done = tuple[int, int]
 """How many heads are there, and how many of these had to be drawn."""
 
 
-class Artist:
+class HeadRenderer:
     """Draws heads and encodes them; a context manager. Assets and OpenGL are opened for the first head.
 
     Args:
@@ -56,24 +55,24 @@ class Artist:
     def __init__(self, assets: Path, renderer: RendererName, samples: int) -> None:
         self._folder, self._renderer, self._samples = assets, renderer, samples
         self._open = ExitStack()
-        self._sitter: Sitter | None = None
+        self._built: BuiltPerson | None = None
 
     def draw(self, contents: Contents, seed: int) -> Files:
         """The files of one head; further contents of the same head are drawn from the scene that is there."""
         assets, renderer, other = self._tools
-        if self._sitter is None or self._sitter.person.seed != seed:
-            self._sitter = seat(seed, assets)
-        head = draw_sitter(self._sitter, renderer, contents.cameras, other)
+        if self._built is None or self._built.person.seed != seed:
+            self._built = build_person(seed, assets)
+        head = draw_built_person(self._built, renderer, contents.cameras, other)
         return encode(contents, split.folder_name(seed), head)
 
     @cached_property
-    def _tools(self) -> tuple[Assets, Renderer, AnyRenderer | None]:
+    def _tools(self) -> tuple[Assets, Renderer, SceneRenderer | None]:
         assets, renderer = open_assets(self._folder), self._open.enter_context(Renderer())
         if self._renderer == "opengl":
             return assets, renderer, None
         return assets, renderer, self._open.enter_context(open_renderer(self._renderer, self._samples))
 
-    def __enter__(self) -> Artist:
+    def __enter__(self) -> HeadRenderer:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,26 +88,26 @@ class Job:
 
     def __call__(self, unit: range) -> Done:
         """Fill one unit."""
-        drawn = list(self.fill(unit, _artist(self)))
+        drawn = list(self.fill(unit, _head_renderer(self)))
         return len(drawn), sum(drawn)
 
-    def artist(self) -> Artist:
+    def renderer(self) -> HeadRenderer:
         contents = self.stores[0].contents
-        return Artist(self.assets, contents.renderer, contents.samples)
+        return HeadRenderer(self.assets, contents.renderer, contents.samples)
 
-    def fill(self, unit: range, artist: Artist) -> Iterator[bool]:
+    def fill(self, unit: range, renderer: HeadRenderer) -> Iterator[bool]:
         """For each seed whether anything of it had to be drawn."""
-        filling = [_fill(store, unit, artist) for store in self.stores]
+        filling = [_fill(store, unit, renderer) for store in self.stores]
         for drawn in zip_longest(*filling):  # a shard that was there may go on beyond the unit
             yield any(drawn)
 
 
-_artist = cache(Job.artist)  # one for a worker process, which ends with the work
+_head_renderer = cache(Job.renderer)  # one for a worker process, which ends with the work
 
 
-def _fill(store: Folders | Shards, unit: range, artist: Artist) -> Iterator[bool]:
+def _fill(store: Folders | Shards, unit: range, renderer: HeadRenderer) -> Iterator[bool]:
     try:
-        yield from store.fill(unit, partial(artist.draw, store.contents))
+        yield from store.fill(unit, partial(renderer.draw, store.contents))
     except OSError as error:
         raise _unwritable(store.out, error) from error
 
@@ -187,9 +186,9 @@ def _run(job: Job, units: list[range], workers: int, ray: str | None) -> Iterato
     elif workers > 1 and len(units) > 1:
         yield from on_this_machine(job, units, workers)
     else:
-        with job.artist() as artist:
+        with job.renderer() as renderer:
             for unit in units:
-                for drawn in job.fill(unit, artist):
+                for drawn in job.fill(unit, renderer):
                     yield 1, int(drawn)
 
 

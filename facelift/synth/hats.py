@@ -55,7 +55,7 @@ def sample_hat(rng: np.random.Generator, assets: Assets) -> Hat:
     return Hat(kind, proxy, (red, green, blue))
 
 
-def seat(body: Floats, assets: Assets, hat: Hat, higher: float = 0.0) -> Floats:
+def brim_plane(body: Floats, assets: Assets, hat: Hat, higher: float = 0.0) -> Floats:
     """(4,) the plane a x + b y + c z + d = 0 that the hat sits on, or one `higher`; positive below."""
     height, rise = SEATS[hat.kind]
     height += higher
@@ -70,7 +70,7 @@ def seat(body: Floats, assets: Assets, hat: Hat, higher: float = 0.0) -> Floats:
 
 
 def crown(body: Floats, assets: Assets, hat: Hat) -> tuple[Floats, Ints]:
-    """Vertices (V, 3) and triangles (F, 3) of a beanie or a cap, which still reach below its seat."""
+    """Vertices (V, 3) and triangles (F, 3) of a beanie or a cap, which still reach below its brim."""
     used, corners, lift = assets.cached(("crown", hat.kind), lambda: _lifted(assets, hat.kind))
     skin = body[used]
     return skin + lift[:, None] * smooth_normals(skin, corners), corners

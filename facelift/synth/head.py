@@ -10,13 +10,13 @@ from facelift.synth.build import build_scene
 from facelift.synth.landmarks import Landmarks, locate, see
 from facelift.synth.opengl import Renderer
 from facelift.synth.person import Person
-from facelift.synth.renderers import Renderer as AnyRenderer
+from facelift.synth.renderers import SceneRenderer
 from facelift.synth.sampling import sample_person
 from facelift.synth.scene import Drawing, Scene
 
 
 @dataclass(frozen=True)
-class Head:
+class SyntheticHead:
     """A person, and what N cameras see of it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Sitter:
+class BuiltPerson:
     """A person, built to be drawn."""
 
     person: Person
@@ -38,41 +38,55 @@ class Sitter:
 
 
 def draw_head(
-    seed: int, assets: Assets, renderer: Renderer, cameras: Cameras, artist: AnyRenderer | None = None
-) -> Head:
-    """The person of that seed from every camera; the same seed gives the same head; see `draw_sitter`."""
-    return draw_sitter(seat(seed, assets), renderer, cameras, artist)
+    seed: int,
+    assets: Assets,
+    renderer: Renderer,
+    cameras: Cameras,
+    picture_renderer: SceneRenderer | None = None,
+) -> SyntheticHead:
+    """The person of that seed; the same seed gives the same head; see `draw_built_person`."""
+    return draw_built_person(build_person(seed, assets), renderer, cameras, picture_renderer)
 
 
 def draw_person(
-    person: Person, assets: Assets, renderer: Renderer, cameras: Cameras, artist: AnyRenderer | None = None
-) -> Head:
-    """One person, built and drawn from every camera; see `draw_sitter`."""
-    return draw_sitter(Sitter(person, build_scene(person, assets)), renderer, cameras, artist)
+    person: Person,
+    assets: Assets,
+    renderer: Renderer,
+    cameras: Cameras,
+    picture_renderer: SceneRenderer | None = None,
+) -> SyntheticHead:
+    """One person, built and drawn; see `draw_built_person`."""
+    built = BuiltPerson(person, build_scene(person, assets))
+    return draw_built_person(built, renderer, cameras, picture_renderer)
 
 
-def seat(seed: int, assets: Assets) -> Sitter:
+def build_person(seed: int, assets: Assets) -> BuiltPerson:
     """Sample a person and build it.
 
     Raises:
         UserError: if an asset that the person uses is not there, or cannot be read.
     """
     person = sample_person(seed, assets)
-    return Sitter(person, build_scene(person, assets))
+    return BuiltPerson(person, build_scene(person, assets))
 
 
-def draw_sitter(
-    sitter: Sitter, renderer: Renderer, cameras: Cameras, artist: AnyRenderer | None = None
-) -> Head:
-    """One person, drawn from every camera.
+def draw_built_person(
+    built: BuiltPerson,
+    renderer: Renderer,
+    cameras: Cameras,
+    picture_renderer: SceneRenderer | None = None,
+) -> SyntheticHead:
+    """A person as every camera sees it.
 
     Args:
+        built: the person and its scene.
         renderer: OpenGL's, which knows all ground truth to the pixel.
-        artist: another renderer, for the pictures; by default they are OpenGL's as well.
+        cameras: N of them.
+        picture_renderer: another renderer for the pictures; None takes them from `renderer` as well.
     """
-    scene = sitter.scene
+    scene = built.scene
     drawing = renderer.draw(scene, cameras)
-    if artist is not None:
-        drawing = replace(drawing, rgba=artist.render(scene, cameras)[0])
-    seen = None if scene.base is None else see(locate(scene.base), cameras, drawing.depth)
-    return Head(sitter.person, cameras, drawing, seen)
+    if picture_renderer is not None:
+        drawing = replace(drawing, rgba=picture_renderer.render(scene, cameras)[0])
+    landmarks = None if scene.base is None else see(locate(scene.base), cameras, drawing.depth)
+    return SyntheticHead(built.person, cameras, drawing, landmarks)

@@ -15,7 +15,7 @@ from facelift.errors import UserError
 from facelift.synth.scene import Floats, Scene
 
 
-class Renderer(AbstractContextManager["Renderer"], Protocol):
+class SceneRenderer(AbstractContextManager["SceneRenderer"], Protocol):
     """What draws scenes: `opengl.Renderer`, fast, or `cycles.Renderer`, true to how light goes."""
 
     def render(self, scene: Scene, cameras: Cameras) -> tuple[NDArray[uint8], Floats]:
@@ -23,7 +23,7 @@ class Renderer(AbstractContextManager["Renderer"], Protocol):
         ...
 
 
-def open_renderer(name: RendererName, samples: int = SAMPLES) -> Renderer:
+def open_renderer(name: RendererName, samples: int = SAMPLES) -> SceneRenderer:
     """The renderer of that name; `samples` is for Cycles, OpenGL draws four to a pixel.
 
     Raises:

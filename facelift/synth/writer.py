@@ -25,11 +25,11 @@ from facelift.data.schema import (
     normal_name,
     part_name,
 )
-from facelift.synth.head import Head
+from facelift.synth.head import SyntheticHead
 from facelift.synth.landmarks import Landmarks
 
 
-def encode(contents: Contents, name: str, head: Head) -> Files:
+def encode(contents: Contents, name: str, head: SyntheticHead) -> Files:
     """The files of a head that has this name, each with its path in the head's folder."""
     drawing, files = head.drawing, {}
     steps = np.minimum(np.rint(drawing.depth * DEPTH_SCALE), 65535).astype(np.uint16)
@@ -49,7 +49,7 @@ def encode(contents: Contents, name: str, head: Head) -> Files:
     return {**files, SUMS_FILE: "".join(sums).encode()}
 
 
-def _frames(contents: Contents, head: Head) -> list[dict[str, Any]]:
+def _frames(contents: Contents, head: SyntheticHead) -> list[dict[str, Any]]:
     """The frames of FaceLift's `opencv_cameras.json`: world to camera, intrinsics in pixels."""
     cameras = head.cameras
     return [

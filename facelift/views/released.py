@@ -43,7 +43,7 @@ PARTS = (
 )
 
 
-def read_released(folder: Path) -> tuple[ViewGeneratorConfig, dict[str, Tensor]]:
+def read_released_views(folder: Path) -> tuple[ViewGeneratorConfig, dict[str, Tensor]]:
     """Configuration and state dict of a `ViewGenerator`, from a folder as FaceLift's `pipeckpts/`.
 
     Raises:
