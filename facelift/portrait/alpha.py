@@ -6,6 +6,7 @@ import numpy as np
 HIDDEN = 0.005  # share of clearly transparent pixels below which nothing is cut out
 FILLED = 0.975  # share of its convex hull that a frame fills; of 180 people's mattes the fullest filled 0.964
 LOOK_SIDE = 256  # longer side at which the outline is looked at, pixels
+ROWS = 256  # that are composited at a time, so that floats of a large photo need not fit
 
 
 def hides_something(alpha: np.ndarray) -> bool:
@@ -37,8 +38,11 @@ def on_white(image: np.ndarray) -> np.ndarray:
     """`(H, W, 3 or 4)` uint8 to `(H, W, 3)` uint8, composited on white."""
     if image.shape[2] == 3:
         return image
-    alpha = image[..., 3:].astype(np.float32) / 255
-    return np.rint(image[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    white = np.empty((*image.shape[:2], 3), np.uint8)
+    for y in range(0, len(image), ROWS):
+        alpha = image[y : y + ROWS, :, 3:].astype(np.float32) / 255
+        white[y : y + ROWS] = np.rint(image[y : y + ROWS, :, :3] * alpha + 255 * (1 - alpha))
+    return white
 
 
 def filled(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
