@@ -37,6 +37,13 @@ def test_the_packaged_weights_are_those_of_the_list():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
 
+def test_the_model_card_begins_as_the_hub_reads_it():
+    _, front, text = (ROOT / "facelift/pretrained/mini/README.md").read_text().split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert card["license"] == PROJECT["license"].lower() and card["library_name"] == PROJECT["name"]
+    assert text.strip().startswith("# mini")
+
+
 def test_citation_has_what_its_format_asks_for():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation.keys() >= {"cff-version", "message", "title", "authors"}
