@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer.main
 from quick import be_quick
+from test_architecture import LAYERS
 
 from facelift.cli.app import app
 
@@ -94,6 +95,17 @@ def test_a_command_that_does_not_exist_would_be_found():
 def test_files_that_are_named_exist(page):
     named = set(PATH.findall(page.read_text(encoding="utf-8")))
     assert [path for path in sorted(named) if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_the_rooms_are_those_of_the_page():
+    """Its block of rooms has the lines of tests/test_architecture.py, in their order."""
+    (text,) = (text for _, text in blocks(ROOT / "docs/architecture.md", "text"))
+    shown = [set(line.split()) for line in text.splitlines()]
+    package = ROOT / "facelift"
+    inner = [
+        {r for r in rooms if (package / r).is_dir() or (package / f"{r}.py").exists()} for rooms in LAYERS
+    ]
+    assert shown == [rooms for rooms in inner if rooms]
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
