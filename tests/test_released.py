@@ -5,7 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +280,7 @@ def test_settings_of_a_folder_decide(model, tmp_path, expected):
     """What a model asks of the pipeline is read from its folder: keep the portrait, and the front is it."""
     model.save_pretrained(tmp_path)
     asked = replace(model.settings, keep_portrait=True, refinement=RefineConfig(steps=1))
-    (tmp_path / "config.json").write_text(json.dumps(vars(asked)))
+    (tmp_path / "config.json").write_text(json.dumps(asdict(asked)))
     head = FaceLift.from_pretrained(tmp_path, device="cpu")(
         expected["input.image"].numpy(), steps=1, guidance=1.0, prepared=True
     )
