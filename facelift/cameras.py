@@ -64,6 +64,7 @@ class Cameras:
         return Cameras(self.w2c, self.intrinsics * factor, size, round(self.height * factor))
 
     def to(self, device: torch.device | str) -> Cameras:
+        """The same cameras on a device."""
         return Cameras(self.w2c.to(device), self.intrinsics.to(device), self.width, self.height)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ class Gaussians:
         return (0.5 + SH_C0 * self.sh0).clamp_min(0.0)
 
     def to(self, device: torch.device | str) -> Gaussians:
+        """The same Gaussians on a device."""
         return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
 
     def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, min_z: float = -1.0) -> Gaussians:

@@ -20,6 +20,7 @@ class Timings:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """Measure a block as part of a stage."""
         start = _now()
         try:
             yield

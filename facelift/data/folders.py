@@ -24,6 +24,7 @@ class Folders:
         return [range(seed, seed + 1) for seed in seeds]
 
     def paths(self, seeds: range) -> list[Path]:
+        """The folders of these heads."""
         return [self.out / split.folder_name(seed) for seed in seeds]
 
     def fill(self, unit: range, draw: Callable[[int], Files]) -> Iterator[bool]:

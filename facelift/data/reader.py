@@ -63,12 +63,15 @@ class Views:
         return Views(resized(self.images, size), resized(self.alpha, size), depth, cameras)
 
     def to(self, device: torch.device) -> Views:
+        """The same views on a device."""
         depth = None if self.depth is None else self.depth.to(device)
         return Views(self.images.to(device), self.alpha.to(device), depth, self.cameras.to(device))
 
     def mirrored(self) -> Views:
-        """What the same cameras would see of the mirror image, if they stand in its plane: those of front and
-        back, whose pixels are mirrored about their middle."""
+        """What the same cameras would see of the mirror image, if they stand in its plane.
+
+        Those of front and back do; their pixels are mirrored about the middle.
+        """
         depth = None if self.depth is None else self.depth.flip(-1)
         return Views(self.images.flip(-1), self.alpha.flip(-1), depth, self.cameras)
 
@@ -109,6 +112,7 @@ class HeadFolder:
         return len(self.heads)
 
     def cameras(self, head: str) -> Cameras:
+        """The cameras of the head of that name."""
         return self._frames(head)[1]
 
     def count(self, head: str) -> int:

@@ -70,14 +70,17 @@ LAYOUTS = {
 
 
 def depth_name(view: int) -> str:
+    """Where the depth of a view lies within the head's folder."""
     return f"depth/depth_{view:03d}.png"
 
 
 def normal_name(view: int) -> str:
+    """Where the normals of a view lie within the head's folder."""
     return f"normals/normal_{view:03d}.png"
 
 
 def part_name(view: int) -> str:
+    """Where the parts of a view lie within the head's folder."""
     return f"parts/part_{view:03d}.png"
 
 
@@ -102,10 +105,12 @@ class Contents:
 
     @property
     def layout(self) -> Layout:
+        """How the images of this rig are laid out."""
         return LAYOUTS[self.rig]
 
     @property
     def cameras(self) -> Cameras:
+        """The rig."""
         return self.layout.cameras(self.views, self.size)
 
     def check(self, where: str, read: Callable[[str], bytes]) -> bool:

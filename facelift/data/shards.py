@@ -37,6 +37,7 @@ def seeds_of(name: str) -> range | None:
 
 
 def shard_name(seeds: range) -> str:
+    """The file name of the shard of these seeds, which are consecutive."""
     return f"heads_{seeds[0]:06d}-{seeds[-1]:06d}.tar"
 
 
@@ -64,6 +65,7 @@ def read_index(path: Path, start: int = 0) -> Iterator[tuple[str, Index, int]]:
 
 
 def read_file(path: Path, place: tuple[int, int]) -> bytes:
+    """A file of a shard by its offset and length, see `Index`."""
     with path.open("rb") as file:
         file.seek(place[0])
         return file.read(place[1])
@@ -92,6 +94,7 @@ class Shards:
         return units
 
     def paths(self, seeds: range) -> list[Path]:
+        """The shards that hold these heads."""
         starts = {unit.start for unit in self.units(seeds)}
         return [self.out / shard_name(found) for found in self._found() if found.start in starts]
 

@@ -74,6 +74,7 @@ def evaluate(
     What is finished is kept in `OUT.progress`, so that a run that was killed goes on where it stopped.
 
     Args:
+        model: what is measured.
         heads: the set, see `facelift.evaluate.sets`.
         out: folder for RESULT_NAMES; they appear together or not at all.
         train: folder with `canonical/` and `orbit/` of training heads, with depth, seen from the set's own

@@ -33,10 +33,12 @@ class MeanImages:
     heads: int = 0
 
     def add(self, views: Views) -> None:
+        """Take in the views of one more head."""
         self.total = self.total + views.images
         self.heads += 1
 
     def prediction(self) -> Prediction:
+        """The mean image of each view."""
         assert isinstance(self.total, Tensor)
         return Prediction(self.total / self.heads)
 
@@ -54,6 +56,7 @@ class MeanHead:
     heads: int = 0
 
     def add(self, six: Views) -> None:
+        """Take in one more head, its six canonical views with depth."""
         assert six.depth is not None
         side = max(1, CELL * six.cameras.width // 256)
         mask = ((six.alpha[:, 0] > COVERED) & (six.depth > 0)).float()

@@ -87,6 +87,7 @@ class TestSet:
         return len(self.names)
 
     def person(self, name: str) -> str:
+        """Whom a sample shows."""
         return self._heads[name].name
 
     def orbit_cameras(self, name: str) -> Cameras | None:

@@ -62,6 +62,7 @@ class GSLRM(nn.Module):
         Args:
             images: (heads * V, 3, H, W) RGB in [0, 1] on white, the views of a head side by side.
             cameras: of these images.
+            heads: how many.
 
         Returns:
             For each head V * (H * W / patch_size^2) * grid^2 Gaussians and the learned ones; fewer with
@@ -101,7 +102,8 @@ class GSLRM(nn.Module):
 
         Args:
             tokens: (N, width) head by head, a head's query-only tokens last.
-            head: (N,) which of the `heads` each belongs to.
+            head: (N,) which of the heads each belongs to.
+            heads: how many.
             query_only: (N,) which of them are not attended to, the same number in each head; None for none.
 
         Returns:

@@ -16,14 +16,14 @@ class RefinementUNet(nn.Module):
     """Raw Gaussians of each cell, (V, C, H, W), and its pixels, (V, P, H, W), become a residual (V, C, H, W).
 
     The last layer begins at zero, and so does the residual.
+
+    Args:
+        raw: channels C.
+        pixels: channels P.
+        widths: channels of the features at the resolution of the cells, and at half of it.
     """
 
     def __init__(self, raw: int, pixels: int, widths: tuple[int, int]) -> None:
-        """
-        Args:
-            raw, pixels: channels C and P.
-            widths: channels of the features at the resolution of the cells, and at half of it.
-        """
         super().__init__()
         fine, coarse = widths
         self.conv_in = _conv(raw + pixels, fine)
@@ -37,6 +37,7 @@ class RefinementUNet(nn.Module):
         nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
 
     def forward(self, raw: Tensor, pixels: Tensor) -> Tensor:
+        """The residual (V, C, H, W)."""
         x = torch.cat([raw, pixels], dim=1).contiguous(memory_format=torch.channels_last)
         skip = F.silu(self.conv_in(x))
         x = F.avg_pool2d(skip, 2)

@@ -12,8 +12,10 @@ def image_loss(image: Tensor, alpha: Tensor, view: Tensor, coverage: Tensor, wei
     """L2 of colours and of coverage.
 
     Args:
-        image, view: (V, 3, H, W) RGB in [0, 1] on white, rendered and wanted.
-        alpha, coverage: (V, 1, H, W) in [0, 1], the same.
+        image: (V, 3, H, W) RGB in [0, 1] on white, rendered.
+        alpha: (V, 1, H, W) in [0, 1], rendered.
+        view: (V, 3, H, W), the colours that are wanted.
+        coverage: (V, 1, H, W), the coverage that is wanted.
         weight: (V, 1, H, W) of each pixel.
     """
     return (weight * ((image - view).square() + (alpha - coverage).square())).sum()

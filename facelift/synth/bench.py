@@ -134,6 +134,7 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
     Args:
         out: folder to fill; made if need be.
         assets: MakeHuman's data folder.
+        bench: which set.
 
     Returns:
         The folders of the samples.

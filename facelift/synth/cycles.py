@@ -223,6 +223,7 @@ def developed(linear: Floats, exposure: float) -> NDArray[np.uint8]:
     The tone curve is `shaders.FRAGMENT`'s.
 
     Args:
+        linear: (H, W, 4) linear RGB times alpha, and alpha.
         exposure: factor on the radiance.
     """
     alpha = linear[..., 3:].clip(0, 1)

@@ -92,6 +92,7 @@ class Job:
         return len(drawn), sum(drawn)
 
     def renderer(self) -> HeadRenderer:
+        """What draws the heads of this job."""
         contents = self.stores[0].contents
         return HeadRenderer(self.assets, contents.renderer, contents.samples)
 
@@ -132,9 +133,12 @@ def synthesize(
     Args:
         out: folder to fill; made if need be.
         assets: a MakeHuman data folder, or what `facelift synth pack` made of one.
+        heads: how many.
         size: pixels along a side, 32 to 2048.
+        seed: of the first head.
         rig: "canonical", FaceLift's six views, "orbit", `views` views all around, or "overhead", one from
             above; or "all" three, each in a folder of its name in `out`, for little more than one.
+        views: how many an orbit has.
         renderer: of the pictures, "opengl" or "cycles"; the truth is OpenGL's in either case.
         samples: paths through a pixel, for Cycles.
         truth: "all", or "depth" alone.

@@ -7,6 +7,7 @@ def expression(mood: str, strength: float, parted: float) -> dict[str, float]:
     """Weights of the expression units of one of MOODS.
 
     Args:
+        mood: its name.
         strength: 0 to 1.
         parted: 0 to 1, how far the lips are apart, for a mood that leaves it open.
     """

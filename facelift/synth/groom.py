@@ -53,6 +53,8 @@ def comb(
     """How far combing moves each vertex of a hair proxy on the base mesh, with the head and straight up.
 
     Args:
+        assets: with the proxy.
+        name: of the proxy.
         fringe: height (dm on the base mesh) that hair before the face is lifted to; eyes are at 7.28.
         length: factor on what hangs below the ears.
         volume: factor on how far hair stands off the skull.

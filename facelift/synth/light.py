@@ -66,6 +66,7 @@ class Lighting:
     exposure: float
 
     def light(self) -> Light:
+        """The light that renderers draw with."""
         return Light(
             _environment(self.zenith, self.horizon, self.ground, self.panels),
             np.array(self.directions, np.float32).reshape(-1, 3),

@@ -1,5 +1,7 @@
-"""MakeHuman's file formats as arrays: `.obj` meshes of quads, `.target` sparse offsets, `.mhclo` proxies that
-hang on the base mesh, `.mhmat` materials. Lengths are decimetres, y up, the face looks along +z.
+"""MakeHuman's file formats as arrays.
+
+`.obj` meshes of quads, `.target` sparse offsets, `.mhclo` proxies that hang on the base mesh, `.mhmat`
+materials. Lengths are decimetres, y up, the face looks along +z.
 """
 
 from __future__ import annotations

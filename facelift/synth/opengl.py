@@ -319,8 +319,10 @@ class _Mesh:
 
 @dataclass(frozen=True)
 class _Target:
-    """The framebuffers of one image size: twice as large to draw in, first the depth alone, then all; and as
-    large as the image to read."""
+    """The framebuffers of one image size.
+
+    Twice as large to draw in, first the depth alone, then all; and as large as the image to read.
+    """
 
     color: Any
     depth: Any

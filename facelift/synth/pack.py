@@ -151,6 +151,7 @@ class PackedAssets(Assets):
         return cls((Path(folder),), _pack=pack)
 
     def names(self, pattern: str) -> list[str]:
+        """As `Assets.names`."""
         wanted = pattern.split("/")
 
         def look() -> list[str]:
@@ -164,21 +165,26 @@ class PackedAssets(Assets):
         return self.cached(("names", pattern), look)
 
     def path(self, name: str) -> Path:
+        """The name of a file in the pack. Raises UserError when there is none."""
         if name not in self._pack.NameToInfo:
             raise UserError(f"{self.roots[0]} lacks {name}: make the pack again with `facelift synth pack`.")
         return Path(name)
 
     @property
     def base(self) -> Mesh:
+        """The base mesh."""
         return self.cached("base", lambda: _mesh(self._arrays("3dobjs/base.obj")))
 
     def target(self, name: str) -> Target:
+        """As `Assets.target`."""
         return self.cached(("target", name), lambda: Target(**self._arrays(f"targets/{name}.target")))
 
     def proxy(self, name: str) -> Proxy:
+        """As `Assets.proxy`."""
         return self.cached(("proxy", name), lambda: _proxy(self._arrays(name)))
 
     def diffuse(self, material: str | Path) -> Path | None:
+        """As `Assets.diffuse`."""
         name = material if isinstance(material, str) else material.as_posix()
         if name == ".":  # a proxy without a material
             return None
@@ -186,6 +192,8 @@ class PackedAssets(Assets):
         return Path(texture) if texture else None
 
     def texture(self, path: Path, size: int = 1024) -> Pixels:
+        """As `Assets.texture`."""
+
         def read() -> Pixels:
             return fitted(Image.open(io.BytesIO(self._read(path.as_posix()))), size)
 

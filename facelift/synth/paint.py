@@ -160,10 +160,12 @@ def teeth(person: Person, assets: Assets) -> Pixels:
 
 
 def hair(proxy: str, person: Person, assets: Assets) -> Pixels:
+    """The hair's texture in the person's colour."""
     return _dyed(assets, proxy, HAIR_SIZE, person.hair_color)
 
 
 def brows(person: Person, assets: Assets) -> Pixels:
+    """The brows' texture in the person's colour."""
     return _dyed(assets, person.brows, 512, person.brow_color)
 
 
@@ -201,8 +203,10 @@ def _patterned(dyed: Pixels, pattern: Pattern, person: Person, assets: Assets) -
 
 
 def _cloth(assets: Assets, name: str) -> tuple[Floats, Floats, float]:
-    """Of clothes: where the main cloth is, 0 to 1, and the light and dark of its folds, about 1, both
-    (CLOTHES_SIZE, CLOTHES_SIZE); texels per decimetre."""
+    """Of clothes: where the main cloth is, the light and dark of its folds, and texels per decimetre.
+
+    The first is from 0 to 1, the second about 1, both (CLOTHES_SIZE, CLOTHES_SIZE).
+    """
     proxy = assets.proxy(name)
     mesh, places = proxy.mesh, proxy.fit(assets.base.vertices)
     upper = (places[mesh.faces, 1] > CHEST).all(axis=1)

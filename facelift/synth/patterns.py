@@ -51,6 +51,8 @@ def draw_pattern(pattern: Pattern, size: int, scale: float) -> Floats:
     """(size, size) how much of each texel has the pattern's colour, 0 to 1.
 
     Args:
+        pattern: what it is.
+        size: side of the texture.
         scale: texels per decimetre of cloth.
     """
     texels = max(pattern.period * scale, 4.0)

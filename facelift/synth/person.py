@@ -133,10 +133,12 @@ class Person:
     lighting: Lighting
 
     def to_json(self) -> str:
+        """The person as JSON, as `person.json` holds it."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Person:
+        """A person from what `to_json` wrote."""
         values: dict[str, Any] = _tuples(json.loads(text))
         lighting = values["lighting"]
         panels = tuple(Panel(**panel) for panel in lighting["panels"])

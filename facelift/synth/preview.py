@@ -25,7 +25,9 @@ def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: in
     Args:
         out: folder, made if need be, that the sheet is written to as `preview.png`.
         assets: a MakeHuman data folder.
+        heads: how many people.
         size: pixels along a side of each view.
+        seed: of the first.
 
     Returns:
         The sheet's path.

@@ -143,6 +143,7 @@ def beard(p: Floats) -> Field:
 
 
 def moustache(p: Floats) -> Field:
+    """A moustache."""
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     top = 6.86 - 0.22 * (x / 0.33) ** 2
     band = _step(0, 0.04, top - y) * _step(-0.02, 0.03, y - 6.62) * _step(0.36, 0.3, x) * (z > 1.2)

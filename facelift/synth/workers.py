@@ -41,6 +41,8 @@ def on_ray(work: Work[T], units: Sequence[range], address: str) -> Iterator[T]:
     """Each unit as a task of one CPU on an existing Ray cluster, which does it again if its worker dies.
 
     Args:
+        work: what is done with a unit; picklable.
+        units: of work.
         address: of the cluster, as `ray.init` takes it: "auto", "host:6379", "ray://host:10001".
 
     Raises:
