@@ -99,7 +99,7 @@ def family(pid: int) -> list[int]:
 def private(pid: int) -> int:
     """KiB that a process occupies; pages that several share count in parts."""
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -112,7 +112,11 @@ def cpu_seconds() -> float:
 
 
 def model() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
     return names[0].split(":")[1].strip() if names else platform.processor()
 
 

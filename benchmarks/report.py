@@ -68,14 +68,14 @@ def scripts(folder: Path) -> list[Path]:
 
 def section(script: Path, quick: bool) -> str:
     """A script's title and its table, or why there is none."""
-    title = re.search(r'^TITLE = "(.*)"$', script.read_text(), re.M)
+    title = re.search(r'^TITLE = "(.*)"$', script.read_text(encoding="utf-8"), re.M)
     head = f"## {title[1] if title else script.stem}\n\n`benchmarks/{script.name}`"
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder, "rows.json")
         command = [sys.executable, str(script), "--json", str(rows), *(["--quick"] if quick else [])]
         try:
             taken = run(command)
-            found = [Row(**row) for row in json.loads(rows.read_text())]
+            found = [Row(**row) for row in json.loads(rows.read_text(encoding="utf-8"))]
         except (RuntimeError, OSError, ValueError, TypeError) as error:
             return f"{head}: not measured: {error}"
     peak = taken.peak_bytes / 2**20
@@ -132,7 +132,11 @@ def changed() -> str:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.*)", information.read_text()) if information.exists() else None
+    found = (
+        re.search(r"model name\s*:\s*(.*)", information.read_text(encoding="utf-8"))
+        if information.exists()
+        else None
+    )
     return found[1] if found else platform.processor() or "unknown processor"
 
 

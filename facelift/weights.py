@@ -186,7 +186,8 @@ def save_settings(settings: Settings, folder: Path) -> None:
             path.write_text(
                 f"---\nlibrary_name: facelift\nlicense: {header}\n---\n\n"
                 "One photo of a face becomes a 3D head: `FaceLift.from_pretrained` reads this folder.\n\n"
-                f"The weights' licence: {settings.license}.\n"
+                f"The weights' licence: {settings.license}.\n",
+                encoding="utf-8",
             )
 
 

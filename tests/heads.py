@@ -65,5 +65,5 @@ def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 10
 
 def write_config(path: Path, **parts) -> Path:
     """A training's configuration."""
-    path.write_text(yaml.safe_dump(parts))
+    path.write_text(yaml.safe_dump(parts), encoding="utf-8")
     return path

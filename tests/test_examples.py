@@ -41,7 +41,7 @@ def test_a_photo_becomes_a_head_that_is_drawn_from_anywhere(run):
 def test_a_batch_goes_on_after_a_bad_photo_and_keeps_what_is_done(run):
     Path("photos").mkdir()
     Path("photos/a.jpg").write_bytes(PHOTO.read_bytes())
-    Path("photos/b.jpg").write_text("no photo")
+    Path("photos/b.jpg").write_text("no photo", encoding="utf-8")
     out = run("03_batch.py", "photos")
     assert "b.jpg: " in out and "1 of 2 photos" in out
     written = Path("outputs/03/a.jpg.ply").stat().st_mtime_ns

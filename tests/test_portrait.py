@@ -160,7 +160,7 @@ def test_prepared_portraits_are_only_resized():
 
 def test_missing_rembg_is_named(photo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rembg", None)
-    with pytest.raises(UserError, match="pip install rembg"):
+    with pytest.raises(UserError, match=r"facelift\[rembg\]"):
         prepare_portrait(photo, matting="rembg")
 
 

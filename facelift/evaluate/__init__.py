@@ -151,10 +151,11 @@ def write_report(report: Report, folder: Path) -> None:
     )
     pictures = [("Truth, predictions and differences", folder / "grid.png")]
     title = f"Evaluation of {report.facts['model']}"
-    (folder / "report.json").write_text(report.to_json())
-    (folder / "report.md").write_text(to_markdown(report, "curves.svg"))
-    (folder / "curves.svg").write_text(curves)
-    (folder / "report.html").write_text(page(title, introduction(report), tables(report), curves, pictures))
+    (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
+    (folder / "report.md").write_text(to_markdown(report, "curves.svg"), encoding="utf-8")
+    (folder / "curves.svg").write_text(curves, encoding="utf-8")
+    html = page(title, introduction(report), tables(report), curves, pictures)
+    (folder / "report.html").write_text(html, encoding="utf-8")
 
 
 def _measure_sample(

@@ -126,7 +126,9 @@ def compare(a: Path, b: Path, out: Path) -> str:
     markdown = "\n\n".join(["# Comparison", text, *(t.to_markdown() for t in tables(found))]) + "\n"
     records = [asdict(d) | {"better": d.better} for d in found]
     with atomic_folder(out, RESULT_NAMES) as aside:
-        (aside / "compare.json").write_text(json.dumps(records, indent=1) + "\n")
-        (aside / "compare.md").write_text(markdown)
-        (aside / "compare.html").write_text(page("Comparison", text, tables(found), draw(curves), pictures))
+        (aside / "compare.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+        (aside / "compare.md").write_text(markdown, encoding="utf-8")
+        (aside / "compare.html").write_text(
+            page("Comparison", text, tables(found), draw(curves), pictures), encoding="utf-8"
+        )
     return markdown

@@ -37,7 +37,7 @@ GROUPS = (  # in the order in which they are shown
 def groups_of(folder: Path) -> list[str]:
     """The groups of the person in a head's folder; none where the generator left no word of them."""
     try:
-        person = json.loads((folder / PERSON_FILE).read_text())
+        person = json.loads((folder / PERSON_FILE).read_text(encoding="utf-8"))
         found = _groups(person)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return []

@@ -40,8 +40,8 @@ class Progress:
             raise UserError(f"Cannot write {folder}: {explain(error)}.") from error
         if not (folder / "run.json").exists():
             with atomic_path(folder / "run.json") as path:
-                path.write_text(text)
-        elif (folder / "run.json").read_text() != text:
+                path.write_text(text, encoding="utf-8")
+        elif (folder / "run.json").read_text(encoding="utf-8") != text:
             raise UserError(
                 f"{folder} holds the progress of another measurement: give another --out, or delete it."
             )
@@ -49,7 +49,7 @@ class Progress:
     def recall(self, sample: str) -> Record | None:
         """The record of a sample that is finished."""
         path = self._path(sample)
-        return Record(**json.loads(path.read_text())) if path.exists() else None
+        return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
     def keep(self, sample: str, record: Record, picture: Tensor | None = None) -> None:
         """Keep a record, and a picture (3, H, W) of it."""
@@ -57,7 +57,7 @@ class Progress:
         if picture is not None:
             write_png(path.with_suffix(".png"), picture)
         with atomic_path(path) as aside:
-            aside.write_text(json.dumps(asdict(record)))
+            aside.write_text(json.dumps(asdict(record)), encoding="utf-8")
 
     def picture(self, sample: str) -> Tensor:
         """The picture (3, H, W) that was kept with a sample's record."""

@@ -143,7 +143,7 @@ class Report:
         """
         path = path / "report.json" if path.is_dir() else path
         try:
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text(encoding="utf-8"))
             return cls(
                 found["facts"],
                 [Scale(**scale) for scale in found["scales"]],

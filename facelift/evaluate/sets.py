@@ -208,7 +208,7 @@ def _frames(head: Path) -> list[dict[str, Any]]:
     """The records of the cameras file; FaceLift's six-view folders leave it out."""
     if not (head / CAMERAS_FILE).exists():
         return [{"file_path": f"cam_{i:03d}.png"} for i in range(len(VIEW_NAMES))]
-    return json.loads((head / CAMERAS_FILE).read_text())["frames"]
+    return json.loads((head / CAMERAS_FILE).read_text(encoding="utf-8"))["frames"]
 
 
 def _files(head: Path) -> list[tuple[Path, Path]]:

@@ -86,7 +86,7 @@ def _rembg(rgb: np.ndarray) -> np.ndarray:
     try:
         import rembg
     except ImportError as error:
-        raise UserError("Matting with rembg needs that package: pip install rembg") from error
+        raise UserError('Matting with rembg needs that package: pip install "facelift[rembg]"') from error
     mask = rembg.remove(np.rint(rgb * 255).astype(np.uint8), only_mask=True)
     return np.asarray(mask, np.float32) / 255
 

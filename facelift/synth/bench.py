@@ -187,8 +187,8 @@ def _metered(lighting: Lighting) -> float:
 def _write_or_agree(path: Path, text: str) -> None:
     if not path.exists():
         with atomic_path(path) as aside:
-            aside.write_text(text)
-    elif path.read_text() != text:
+            aside.write_text(text, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != text:
         raise UserError(f"{path.parent} holds another set: give another folder, or delete it.")
 
 

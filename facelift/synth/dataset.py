@@ -9,8 +9,6 @@ is damaged or missing is drawn. Training can go on beside a run and take in each
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import get_args
 
+from filelock import FileLock, Timeout
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from facelift.choices import RendererName, Rig, Storage, Truth
@@ -230,17 +229,11 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 @contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
     """Keep a second run out of the folder; the lock goes with the process, however it ends."""
-    folder = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with FileLock(out / ".lock", blocking=False):
+            yield
+    except Timeout:
         raise UserError(f"Another `facelift synth` is at work in {out}: let it finish, or stop it.") from None
-    except OSError:
-        pass  # a network file system without locks
-    try:
-        yield
-    finally:
-        os.close(folder)
 
 
 def _progress() -> Progress:
@@ -252,4 +245,6 @@ def _write_lists(store: Folders | Shards) -> None:
     listed = list(store.listed())
     for side, held_out in (("train", False), ("val", True)):
         with atomic_path(store.out / f"data_{store.contents.layout.name}_{side}.txt") as aside:
-            aside.write_text("".join(f"{path}\n" for path, held in listed if held == held_out))
+            aside.write_text(
+                "".join(f"{path}\n" for path, held in listed if held == held_out), encoding="utf-8"
+            )

@@ -77,7 +77,7 @@ def main(data: Path) -> None:
 def texture(path: Path) -> Path | None:
     """What a material shows."""
     if path.suffix == ".mhmat":
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8").splitlines():
             if line.startswith("diffuseTexture"):
                 found = (path.parent / line.split(maxsplit=1)[1]).resolve()
                 return found if found.exists() else None
