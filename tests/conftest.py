@@ -13,7 +13,6 @@ from facelift.errors import UserError
 from facelift.portrait.align import Portrait
 
 MAY_SKIP = {
-    "tests/test_docs.py": "the extra `docs`",
     "tests/test_render.py::test_cuda_is_the_reference": "a GPU",
     "tests/test_render.py::test_on_cuda_too_and_at_once": "a GPU",
     "tests/test_synth_cycles.py": "the extra `cycles`: Blender, 350 MB",
