@@ -40,13 +40,15 @@ DEPTH_TOLERANCE = 0.1  # by which it may lie behind what is possible and still c
 
 @dataclass(frozen=True)
 class WarpedViews:
-    """Attributes:
-    images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait itself.
-        UNKNOWN shows through wherever something may be.
-    coverage: (6, 1, S, S) in [0, 1].
-    confidence: (6, 1, S, S) in [0, 1], how surely a pixel is right as it is: 1 all over the front view; in
-        the others high where nothing can be, and where a surface lies that the front camera sees well, with
-        nothing before it.
+    """What the portrait shows of each of the six views.
+
+    Attributes:
+        images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait
+            itself. UNKNOWN shows through wherever something may be.
+        coverage: (6, 1, S, S) in [0, 1].
+        confidence: (6, 1, S, S) in [0, 1], how surely a pixel is right as it is: 1 all over the front view;
+            in the others high where nothing can be, and where a surface lies that the front camera sees well,
+            with nothing before it.
     """
 
     images: Tensor
@@ -56,10 +58,12 @@ class WarpedViews:
 
 @dataclass(frozen=True)
 class GeneratedViews:
-    """Attributes:
-    images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
-    coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
-    confidence: (6, 1, S, S) in [0, 1], 1 where the pixels are the photo's, 0 where they are imagined.
+    """The six views of stage 1, the photo's own pixels and imagined ones.
+
+    Attributes:
+        images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
+        coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
+        confidence: (6, 1, S, S) in [0, 1], 1 where the pixels are the photo's, 0 where they are imagined.
     """
 
     images: Tensor
