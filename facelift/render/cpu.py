@@ -100,6 +100,7 @@ class _Rasterize(torch.autograd.Function):
             return _Lists(*lists, drawn, first_pair) if keep else None
 
         lists = _for_cameras(draw, n, threads)
+        ctx.set_materialize_grads(False)
         outputs = torch.from_numpy(image), torch.from_numpy(alpha), torch.from_numpy(depth)
         if keep:
             ctx.save_for_backward(background, *fields, *outputs)
@@ -108,10 +109,13 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = (t.detach().numpy() for t in ctx.saved_tensors)
         behind, means, quats, scales, opacities, sh0, image, alpha, depth = saved
-        d_image, d_alpha, d_depth = (d.contiguous().numpy() for d in d_outputs)
+        d_image, d_alpha, d_depth = (
+            np.zeros_like(output) if d is None else d.contiguous().numpy()
+            for output, d in zip((image, alpha, depth), d_outputs, strict=True)
+        )
         w2c, intrinsics, width, height = ctx.view
         threads = torch.get_num_threads()
 
