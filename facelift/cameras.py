@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from facelift.errors import UserError
+
 RADIUS = 2.7
 FOV_DEGREES = 50.0
 VIEW_NAMES = ("front", "front_right", "right", "back", "left", "front_left")
@@ -34,6 +36,22 @@ class Cameras:
     intrinsics: Tensor
     width: int
     height: int
+
+    def check(self) -> None:
+        """Refuse what is not a batch of cameras.
+
+        Raises:
+            UserError: a field has another shape, or a number is not finite.
+        """
+        for name, shape in (("w2c", (4, 4)), ("intrinsics", (4,))):
+            field = getattr(self, name)
+            if field.shape != (len(self), *shape):
+                wanted = ", ".join(map(str, ("N", *shape)))
+                raise UserError(f"The {name} of cameras must be ({wanted}), not {tuple(field.shape)}.")
+            if not field.isfinite().all():
+                raise UserError(f"The {name} of cameras hold NaN or infinity.")
+        if self.width < 1 or self.height < 1:
+            raise UserError(f"Cameras of {self.width} x {self.height} pixels see nothing: make them larger.")
 
     def __len__(self) -> int:
         return self.w2c.shape[0]
@@ -102,12 +120,12 @@ class Cameras:
 def look_at(positions: Tensor) -> Tensor:
     """w2c (N, 4, 4) of cameras at `positions` (N, 3) that look at the origin with z up."""
     forward = -positions / positions.norm(dim=-1, keepdim=True)
-    up = torch.tensor([0.0, 0.0, 1.0], dtype=positions.dtype).expand_as(forward)
+    up = positions.new_tensor([0.0, 0.0, 1.0]).expand_as(forward)
     right = torch.linalg.cross(forward, up)
     right = right / right.norm(dim=-1, keepdim=True)
     down = torch.linalg.cross(forward, right)
     rotation = torch.stack([right, down, forward], dim=1)
-    w2c = torch.eye(4, dtype=positions.dtype).repeat(len(positions), 1, 1)
+    w2c = torch.eye(4, dtype=positions.dtype, device=positions.device).repeat(len(positions), 1, 1)
     w2c[:, :3, :3] = rotation
     w2c[:, :3, 3:] = -rotation @ positions[:, :, None]
     return w2c
@@ -121,13 +139,13 @@ def orbit(
     fov: float = FOV_DEGREES,
 ) -> Cameras:
     """Cameras on a sphere around the origin, looking at it. Angles and `fov` in degrees."""
-    azimuth = torch.deg2rad(torch.tensor(azimuths, dtype=torch.float64))
-    elevation = torch.deg2rad(torch.tensor(elevations, dtype=torch.float64))
+    degrees = torch.tensor([azimuths, elevations], dtype=torch.float64, device="cpu")
+    azimuth, elevation = torch.deg2rad(degrees)
     positions = radius * torch.stack(
         [-azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
     )
     focal = size / 2 / math.tan(math.radians(fov) / 2)
-    intrinsics = torch.tensor([focal, focal, size / 2, size / 2]).repeat(len(positions), 1)
+    intrinsics = positions.new_tensor([focal, focal, size / 2, size / 2]).float().repeat(len(positions), 1)
     return Cameras(look_at(positions).float(), intrinsics, size, size)
 
 

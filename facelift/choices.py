@@ -6,9 +6,6 @@ that `facelift --help` answers at once. `typing.get_args` lists the values of on
 
 from typing import Literal
 
-Device = Literal["auto", "cpu", "cuda"]
-"""Where to compute; "auto" takes a CUDA GPU if there is one."""
-
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 """What to compute in; "auto" is the model's own choice for the device."""
 

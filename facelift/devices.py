@@ -1,12 +1,14 @@
-"""Where a model is while it works, and in which numbers: precision, memory, one stage at a time."""
+"""Where a model works, and in which numbers: device, precision, memory, one stage at a time."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from itertools import chain
+from typing import TypeVar, get_args
 
 import torch
 from llvmlite.binding import get_host_cpu_features
@@ -21,6 +23,41 @@ Model = TypeVar("Model", bound=nn.Module)
 # computed at 512 x 512, see docs/released.md. The reserve is for CUDA itself and for what others use.
 WORK = {"fast": 1300, "sliced": 300}
 RESERVE = 3 << 29
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """The device that a user names: "cpu", "cuda", "cuda:1", "mps"; "auto" is a CUDA GPU where there is one.
+
+    Raises:
+        UserError: there is no such device, or nothing is computed on its kind.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise UserError(f"There is no device {device!r}: choose auto, cpu, cuda, cuda:0 or mps.") from None
+    if chosen.type == "cpu":
+        return torch.device("cpu")
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            built = torch.backends.cuda.is_built()
+            lacks = "a GPU and driver that torch can see" if built else "a torch that is built for CUDA"
+            raise UserError(f"The device {device} needs {lacks}: choose cpu, or install that.")
+        count = torch.cuda.device_count()
+        if (chosen.index or 0) >= count:
+            raise UserError(f"There is no device {device}: the last one here is cuda:{count - 1}.")
+        return chosen
+    if chosen.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("The device mps needs an Apple GPU: choose cpu or cuda.")
+        return chosen
+    raise UserError(f"Nothing is computed on the device {device} here: choose auto, cpu, cuda or mps.")
+
+
+def geometry_device(device: torch.device) -> torch.device:
+    """Where Gaussians are placed, drawn and fitted for models on a device; the rasteriser knows two kinds."""
+    return device if device.type == "cuda" else torch.device("cpu")
 
 
 def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str]) -> torch.dtype:
@@ -68,17 +105,25 @@ def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.au
 
 
 def hold(model: Model, dtype: torch.dtype) -> Model:
-    """Keep the weights of matrix products in `dtype` and all others in float32.
+    """A copy of a model to infer with: weights of matrix products in `dtype`, and all others in float32.
 
     Under autocast to `dtype`, which would cast them at every use, nothing changes but memory and time. The
-    parts that a model names in `exact` are those that it computes in float32 in any case.
+    parts that a model names in `exact` are those that it computes in float32 in any case. The model itself
+    stays as it is; weights that need no cast are shared with it.
     """
     exact = getattr(model, "exact", ())
-    for name, module in model.named_modules():
-        product = isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(exact)
-        for parameter in module.parameters(recurse=False):
-            parameter.data = parameter.data.to(dtype if product else torch.float32)
-    return model
+    products = {
+        id(parameter)
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(exact)
+        for parameter in module.parameters(recurse=False)
+    }
+    held: dict[int, object] = {}
+    for tensor in chain(model.parameters(), model.buffers()):
+        kind = dtype if id(tensor) in products else torch.float32
+        data = tensor.detach().to(kind if tensor.is_floating_point() else tensor.dtype)
+        held[id(tensor)] = nn.Parameter(data, False) if isinstance(tensor, nn.Parameter) else data
+    return copy.deepcopy(model, held).eval()  # which takes what is held for what it would copy
 
 
 def choose_memory(
@@ -94,7 +139,12 @@ def choose_memory(
         models: both stages, their weights as they are held.
         pixels: of all views together.
         dtype: what is computed in.
+
+    Raises:
+        UserError: there is no such level.
     """
+    if memory not in get_args(Memory):
+        raise UserError(f"There is no memory level {memory!r}: choose {', '.join(get_args(Memory))}.")
     if memory != "auto":
         return memory
     if device.type != "cuda":

@@ -74,7 +74,9 @@ def operations(work: Callable[[], object]) -> int:
 def _first_block(views: ViewGenerator, cells: int) -> object:
     block: nn.Module = views.unet.down_blocks[0]
     config, parameter = views.unet.config, next(views.unet.parameters())
-    hidden = torch.zeros(VIEWS, config.block_out_channels[0], cells, cells, device=parameter.device)
+    hidden = torch.zeros(
+        VIEWS, config.block_out_channels[0], cells, cells, device=parameter.device, dtype=torch.float32
+    )
     embedding = hidden.new_zeros(VIEWS, views.unet.time_embedding.linear_2.out_features)
     prompts = hidden.new_zeros(VIEWS, views.config.prompt_tokens, config.cross_attention_dim)
     return block(hidden, embedding, encoder_hidden_states=prompts)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from facelift.errors import UserError
 
 SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
 
@@ -38,6 +42,43 @@ class Gaussians:
     def colors(self) -> Tensor:
         """(N, 3) RGB, clamped below at 0 as every splat viewer does."""
         return (0.5 + SH_C0 * self.sh0).clamp_min(0.0)
+
+    @property
+    def drawable(self) -> Tensor:
+        """(N,) bool: which of them hold finite numbers, and a rotation that is not of length 0."""
+        numbers = torch.cat([getattr(self, f.name).view(len(self), -1) for f in fields(self)], dim=-1)
+        return numbers.isfinite().all(dim=-1) & (self.quats != 0).any(dim=-1)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Refuse what cannot be drawn, fitted or written.
+
+        Raises:
+            UserError: a field has another shape, is of integers or on another device; a number is not finite;
+                a rotation has length 0; a scale or an opacity is out of its range.
+        """
+        shapes = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh0": (3,)}
+        for name, shape in shapes.items():
+            field, wanted = getattr(self, name), (len(self), *shape)
+            if field.shape != wanted:
+                raise UserError(f"The {name} of Gaussians must be {wanted}, not {tuple(field.shape)}.")
+            if not field.is_floating_point() or field.device != self.means.device:
+                raise UserError(f"The fields of Gaussians must be floats on one device: the {name} are not.")
+        if len(self) == 0:
+            return
+        # Extremes are finite where all is, and are found ten times as fast as what is not.
+        numbers = {name: _numbers(getattr(self, name)) for name in shapes}
+        extremes = {name: (float(x.min()), float(x.max())) for name, x in numbers.items()}
+        suspect = not np.isfinite([*extremes.values()]).all() or bool((numbers["quats"][:, 0] == 0).any())
+        if suspect and not self.drawable.all():
+            raise UserError(
+                f"{int((~self.drawable).sum())} of {len(self)} Gaussians hold NaN, infinity or a rotation of "
+                "length 0: leave them out with gaussians[gaussians.drawable]."
+            )
+        if extremes["scales"][0] < 0:
+            raise UserError("Scales must be at least 0: pass scales.exp() if they are logarithms.")
+        if extremes["opacities"][0] < 0 or extremes["opacities"][1] > 1:
+            raise UserError("Opacities must lie in [0, 1]: pass opacities.sigmoid() if they are logits.")
 
     def to(self, device: torch.device | str) -> Gaussians:
         """The same Gaussians on a device."""
@@ -99,3 +140,8 @@ def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def _numbers(field: Tensor) -> Any:
+    """On the CPU as NumPy's array: torch's threads would go on spinning beside the rasteriser's."""
+    return field if field.is_cuda else field.detach().to("cpu", torch.float32).numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,23 @@ from torch import Tensor
 
 from facelift import hub, weights
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig, turntable_rig
+from facelift.checks import check_images, check_whole
 from facelift.choices import DType, Matting, Memory, Scheduler
-from facelift.devices import autocast, choose_dtype, choose_memory, hold, resident
+from facelift.devices import (
+    autocast,
+    choose_device,
+    choose_dtype,
+    choose_memory,
+    geometry_device,
+    hold,
+    resident,
+)
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
 from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
+from facelift.isolation import Turns, exclusive, isolated
 from facelift.portrait import prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
@@ -29,6 +39,7 @@ from facelift.refine import RefineConfig, refine
 from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
+from facelift.views.generator import MAX_SEED
 from facelift.views.warp import generate_views
 from facelift.weights import Settings
 
@@ -72,40 +83,61 @@ class Head:
 class FaceLift:
     """The two models, and the way through them.
 
+    The same photo, seed and options give the same head, bit for bit, on the same machine with the same number
+    of threads (`torch.set_num_threads`), the same dtype and the same versions of the packages. Modes of torch
+    and NumPy and global generators of noise that the caller has set change nothing, and stay as they are.
+
+    Threads may share one: a lock, `turns`, has them work one after the other, for each call uses all cores or
+    the whole GPU as it is. Start processes with multiprocessing's "spawn": one that is forked after the first
+    use has none of torch's threads, and is refused with a `UserError` unless it computes with a single one.
+
     Args:
-        views, reconstructor: the two stages.
-        device: where to compute.
+        views, reconstructor: the two stages. They stay as they are: `FaceLift.views` and
+            `FaceLift.reconstructor` are copies to compute with, which share what need not be cast or moved.
+        device: where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto". On Apple's mps the Gaussians are
+            placed, fitted and drawn on the CPU.
         settings: what the models ask of the pipeline.
         dtype: what to compute in; "auto" is what the settings say for the device.
         memory: how much of the device's memory to take, see `facelift.devices`.
         segmenter: frames people in photos and cuts them out; see `facelift.portrait.prepare_portrait`.
+        documents: the model card and the licence, which are saved with the model: file names and contents.
+
+    Raises:
+        UserError: there is no such device, dtype or memory level.
     """
 
+    @isolated()
     def __init__(
         self,
         views: ViewGenerator,
         reconstructor: GSLRM,
-        device: torch.device,
+        device: str | torch.device = "auto",
         settings: Settings | None = None,
         dtype: DType = "auto",
         memory: Memory = "auto",
         segmenter: Segmenter | None = None,
+        documents: Mapping[str, bytes] | None = None,
     ) -> None:
+        self.turns = Turns()
         self.settings = settings or Settings()
-        self.segmenter = segmenter
-        self.device = device
-        self.dtype = choose_dtype(dtype, device, self.settings.dtype)
+        self.documents = documents or {}
+        self.device = choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device, self.settings.dtype)
+        self._originals = views, reconstructor, segmenter
         self.views, self.reconstructor = hold(views, self.dtype), hold(reconstructor, self.dtype)
-        models, pixels = (views, reconstructor), len(VIEW_NAMES) * self.size**2
-        self.memory = choose_memory(memory, device, models, pixels, self.dtype)
+        self.segmenter = None if segmenter is None else hold(segmenter, torch.float32)
+        models, pixels = (self.views, self.reconstructor), len(VIEW_NAMES) * self.size**2
+        self.memory = choose_memory(memory, self.device, models, pixels, self.dtype)
         if self.memory != "offload":
-            self.views, self.reconstructor = views.to(device), reconstructor.to(device)
+            for model in models:
+                model.to(self.device)
 
     @classmethod
+    @isolated()
     def from_pretrained(
         cls,
         model: str | Path | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         revision: str | None = None,
         dtype: DType = "auto",
         memory: Memory = "auto",
@@ -116,26 +148,48 @@ class FaceLift:
         repository on the hub; None is the pinned one. For the rest see the class.
 
         Raises:
-            UserError: there is no such model, or something is wrong with it.
+            UserError: there is no such model, device, dtype or memory level, or something is wrong with it.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = weights.find_model(model, revision)
-        views, reconstructor, settings = weights.load_model(folder)
-        segmenter = weights.load_segmenter(folder)
-        return cls(views, reconstructor, torch.device(device), settings, dtype, memory, segmenter)
+        device = choose_device(device)
+        loaded = weights.load_model(weights.find_model(model, revision))
+        return cls(
+            loaded.views,
+            loaded.reconstructor,
+            device,
+            loaded.settings,
+            dtype,
+            memory,
+            loaded.segmenter,
+            loaded.documents,
+        )
 
+    @exclusive
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
-        """Write a folder that `from_pretrained` reads: JSON, and safetensors in `dtype` or as held."""
+        """Write a folder that `from_pretrained` reads: JSON, safetensors, the model card and the licence.
+
+        Args:
+            folder: where to; it is made.
+            dtype: what the weights become. None writes what was loaded, bit for bit, whatever dtype the model
+                computes in; weights that were changed since are written as they are held.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         folder = Path(folder)
-        weights.save_model(self.views, folder / "views", dtype)
-        weights.save_model(self.reconstructor, folder / "reconstructor", dtype)
+        views, reconstructor, segmenter = self._originals
+        weights.save_model(self.views, folder / "views", dtype, views)
+        weights.save_model(self.reconstructor, folder / "reconstructor", dtype, reconstructor)
         if self.segmenter is not None and self.settings.license == Settings.license:
-            weights.save_model(self.segmenter, folder / "portrait", dtype)  # others find the packaged one
-        weights.save_settings(self.settings, folder)
+            # Models of others find the packaged one.
+            weights.save_model(self.segmenter, folder / "portrait", dtype, segmenter)
+        weights.save_settings(self.settings, folder, self.documents)
 
     def push_to_hub(self, repository: str, private: bool = False) -> str:
-        """Put the model on the Hugging Face hub as owner/model; returns its address."""
+        """Put what `save_pretrained` writes on the Hugging Face hub as owner/model; returns its address.
+
+        Raises:
+            UserError: not logged in, no permission, no network.
+        """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return hub.upload(Path(folder), repository, private)
@@ -145,15 +199,15 @@ class FaceLift:
         """Side of the portrait and of the views in pixels, unless a finished portrait says otherwise."""
         return self.views.config.image_size
 
+    @exclusive
     def estimate(self, steps: int | None, guidance: float | None, scheduler: Scheduler) -> float | None:
         """About how many seconds a photo takes; None where that is soon: on a GPU, or with a small model."""
         if self.device.type != "cpu":
             return None
-        _, steps, _ = self.views.sampling(scheduler, steps, None)
-        guidance = self.views.config.guidance if guidance is None else guidance
+        _, steps, guidance, _ = self.views.sampling(scheduler, steps, guidance)
         return seconds_per_photo(self.views, self.reconstructor.config, steps, guidance, self.autocast())
 
-    @torch.no_grad()
+    @exclusive
     def __call__(
         self,
         photo: Any,
@@ -182,12 +236,19 @@ class FaceLift:
                 model's own.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
+
+        Raises:
+            UserError: the photo cannot be used, or an option is not as it must be.
         """
+        check_whole(seed, "seed", 0, MAX_SEED)
+        self.views.sampling(scheduler, steps, guidance, eta)  # which refuses what cannot be, before the work
+        config = self._refinement(refinement)
         timings = timings or Timings()
         with timings("portrait"):
             size = None if prepared and self.views.config.any_size else self.size
             portrait = prepare_portrait(photo, size, matting, prepared, self.segmenter)
-            self._check_size(portrait.image.shape[-1])
+            cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
+            _check_size("portrait", portrait.image, cell)
             image, matte = portrait.image.to(self.device), portrait.alpha.to(self.device)
         with timings("views"), self.autocast():
             generated = generate_views(
@@ -203,17 +264,20 @@ class FaceLift:
                 sliced=self.memory != "fast",
                 progress=progress,
             )
-            views, coverage = generated.images, generated.coverage
+            place = geometry_device(self.device)
+            views, coverage, confidence = (
+                x.to(place) for x in (generated.images, generated.coverage, generated.confidence)
+            )
+            image, matte = image.to(place), matte.to(place)
             if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
                 views[0], coverage[0] = image, matte
         with timings("reconstruction"):
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
-            config = self._refinement(refinement)
-            gaussians = refine(gaussians, views, self._rig(views), config, coverage, generated.confidence)
+            gaussians = refine(gaussians, views, self._rig(views), config, coverage, confidence)
         return Head(image, views, gaussians, portrait.faces)
 
-    @torch.no_grad()
+    @exclusive
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:
         """Stage 2 alone: six true views become Gaussians.
 
@@ -221,30 +285,40 @@ class FaceLift:
             views: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; or (6, 4, S, S), their
                 coverage after the colours, which helps the refinement.
             refinement: as in `__call__`.
+
+        Raises:
+            UserError: these are not six such views.
         """
-        views, coverage = views[:, :3].to(self.device), views[:, 3:].to(self.device)
-        with self.autocast(), resident(self.reconstructor, self.device):
-            gaussians = self.reconstructor.reconstruct(views, self._rig(views))
+        channels = 4 if isinstance(views, Tensor) and views.ndim == 4 and views.shape[1] == 4 else 3
+        check_images(views, "views", (len(VIEW_NAMES), channels, "S", "S"))
+        _check_size("views", views, self.reconstructor.config.patch_size)
         config = self._refinement(refinement)
-        return refine(gaussians, views, self._rig(views), config, coverage if coverage.shape[1] else None)
+        images = views[:, :3].to(self.device)
+        with self.autocast(), resident(self.reconstructor, self.device):
+            gaussians = self.reconstructor.reconstruct(images, self._rig(images))
+        place = geometry_device(self.device)
+        gaussians, views = gaussians.to(place), views.to(place)
+        coverage = views[:, 3:] if channels == 4 else None
+        return refine(gaussians, views[:, :3], self._rig(views), config, coverage)
 
     def _refinement(self, wanted: int | RefineConfig | None) -> RefineConfig:
         if isinstance(wanted, RefineConfig):
             return wanted
+        check_whole(wanted, "number of steps of the refinement", 0)
         return self.settings.refinement if wanted is None else replace(self.settings.refinement, steps=wanted)
 
     def _distances(self, image: Tensor, camera: Cameras) -> Tensor:
         with resident(self.reconstructor, self.device):
             return self.reconstructor.distances(image, camera)
 
-    def _check_size(self, size: int) -> None:
-        cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
-        if size % cell:
-            raise UserError(f"The portrait is {size} pixels wide: make it a multiple of {cell}.")
-
     def _rig(self, views: Tensor) -> Cameras:
-        return canonical_rig(views.shape[-1]).to(self.device)
+        return canonical_rig(views.shape[-1]).to(views.device)
 
     def autocast(self) -> torch.autocast:
         """The context in which the models compute."""
         return autocast(self.device, self.dtype)
+
+
+def _check_size(name: str, images: Tensor, cell: int) -> None:
+    if images.shape[-1] % cell:
+        raise UserError(f"The {name} must be a multiple of {cell} pixels wide, not {images.shape[-1]}.")

@@ -1,15 +1,15 @@
 """Where weights come from: the package, a folder or the Hugging Face hub.
 
 A model folder of ours holds `config.json` and one folder for each stage, `views/` and `reconstructor/`, each
-with a `config.json` and a `model.safetensors`; and mostly `portrait/`, which frames people in photos and cuts
-them out. FaceLift's released folder is read as it is.
+with a `config.json` and a `model.safetensors`. Mostly there are `portrait/`, which frames people in photos
+and cuts them out, a model card and a licence. FaceLift's released folder is read as it is.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,8 @@ DEFAULT_MODEL = "mini"
 FILES = ("config.json", "model.safetensors")
 OURS = tuple(f"{stage}/{name}" for stage in ("views", "reconstructor") for name in FILES)
 PORTRAIT = tuple(f"portrait/{name}" for name in FILES)
-MODEL_NAMES = frozenset({"views", "reconstructor", "portrait", "config.json", "README.md"})
+DOCUMENTS = ("README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE")
+MODEL_NAMES = frozenset({"views", "reconstructor", "portrait", "config.json", *DOCUMENTS})
 PIPELINE, CHECKPOINT = "mvdiffusion/pipeckpts", "gslrm/ckpt_0000000000021125.pt"
 RELEASED = (*(f"{PIPELINE}/{part}" for part in released_views.PARTS), CHECKPOINT)
 
@@ -66,6 +67,24 @@ class Settings:
         if isinstance(refinement, int):
             refinement = {"steps": refinement}
         return cls(refinement=RefineConfig(**refinement), **values)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model folder, read.
+
+    Attributes:
+        views, reconstructor, segmenter: its weights, in the numbers that they are stored in; those of
+            safetensors are mapped into memory, not copied.
+        settings: of the pipeline around them.
+        documents: the model card and the licence: file names and contents.
+    """
+
+    views: ViewGenerator
+    reconstructor: GSLRM
+    segmenter: Segmenter | None
+    settings: Settings
+    documents: Mapping[str, bytes]
 
 
 # FaceLift computes in float16 on CUDA. On the CPU float16 is slow and bfloat16 strays from FaceLift's views.
@@ -107,8 +126,8 @@ def find_model(name: str | Path | None, revision: str | None = None) -> Path:
     )
 
 
-def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
-    """Both stages of a model folder, ours or FaceLift's, and its settings.
+def load_model(folder: Path) -> LoadedModel:
+    """A model folder, ours or FaceLift's.
 
     Raises:
         UserError: a part is missing or damaged, or does not fit the others.
@@ -116,10 +135,19 @@ def load_model(folder: Path) -> tuple[ViewGenerator, GSLRM, Settings]:
     if (folder / "views").is_dir() or (folder / "reconstructor").is_dir():
         path = folder / "config.json"
         settings = _configured(Settings.from_dict, path) if path.exists() else Settings()
-        return load_views(folder / "views"), load_reconstructor(folder / "reconstructor"), settings
-    views = _build(ViewGenerator, *released_views.read_released_views(folder / PIPELINE), folder / PIPELINE)
-    read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
-    return views, _build(GSLRM, *read, folder / CHECKPOINT), RELEASED_SETTINGS
+        views = _read(ViewGenerator, ViewGeneratorConfig, folder / "views")
+        reconstructor = _read(GSLRM, GSLRMConfig.from_dict, folder / "reconstructor")
+    else:
+        settings = RELEASED_SETTINGS
+        views = _build(
+            ViewGenerator, *released_views.read_released_views(folder / PIPELINE), folder / PIPELINE
+        )
+        read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
+        reconstructor = _build(GSLRM, *read, folder / CHECKPOINT)
+    place = _portrait_folder(folder)
+    segmenter = None if place is None else _read(Segmenter, SegmenterConfig, place)
+    documents = {name: (folder / name).read_bytes() for name in DOCUMENTS if (folder / name).is_file()}
+    return LoadedModel(views, reconstructor, segmenter, settings, documents)
 
 
 def load_views(folder: Path) -> ViewGenerator:
@@ -135,20 +163,17 @@ def load_segmenter(folder: Path) -> Segmenter | None:
 
     None if that has none either.
     """
-    for place in (folder / "portrait", PACKAGED / DEFAULT_MODEL / "portrait"):
-        if place.is_dir():
-            return load_weights(Segmenter, SegmenterConfig, place)
-    return None
+    place = _portrait_folder(folder)
+    return None if place is None else load_weights(Segmenter, SegmenterConfig, place)
 
 
 def load_weights(cls: type[Model], config: Callable[..., Any], folder: Path) -> Model:
-    """What `save_model` wrote: a model of this class, with what `config` makes of its configuration.
+    """What `save_model` wrote, in float32: a model of this class, its configuration as `config` reads it.
 
     Raises:
         UserError: a file is missing or damaged, or they do not fit each other.
     """
-    path = folder / "model.safetensors"
-    return _build(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
+    return _read(cls, config, folder).float()
 
 
 def take_weights(model: nn.Module, other: nn.Module, folder: Path) -> None:
@@ -163,22 +188,39 @@ def take_weights(model: nn.Module, other: nn.Module, folder: Path) -> None:
         raise UserError(f"{folder} does not fit the `model` ({first_reason(error)}).") from None
 
 
-def save_model(model: nn.Module, folder: Path, dtype: torch.dtype | None = torch.float16) -> None:
-    """Write one stage, `config.json` and `model.safetensors`; the model's `config` has `to_dict`.
+def save_model(
+    model: nn.Module,
+    folder: Path,
+    dtype: torch.dtype | None = torch.float16,
+    original: nn.Module | None = None,
+) -> None:
+    """Write one stage, `config.json` and `model.safetensors`.
 
-    Its tensors become `dtype`; None leaves them as they are.
+    Args:
+        model: its `config` has `to_dict`.
+        folder: where to; it is made.
+        dtype: what its tensors become; None leaves them as they are.
+        original: the model that this one was cast from: where a tensor is still the cast one, the original
+            tensor is written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", model.config.to_dict())  # type: ignore[operator, union-attr]
-    tensors = {k: v.detach().to("cpu", dtype or v.dtype).contiguous() for k, v in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    for name, tensor in {} if original is None else original.state_dict().items():
+        if name in tensors and torch.equal(tensor.to("cpu", tensors[name].dtype), tensors[name]):
+            tensors[name] = tensor.detach().cpu()
+    tensors = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
     with atomic_path(folder / "model.safetensors") as path:
         save_file(tensors, path)
         shutil.copymode(folder / "config.json", path)  # else only its owner could read it
 
 
-def save_settings(settings: Settings, folder: Path) -> None:
-    """Write a model folder's `config.json`, and a `README.md` with the licence unless there is one."""
+def save_settings(settings: Settings, folder: Path, documents: Mapping[str, bytes] | None = None) -> None:
+    """Write a model folder's `config.json` and `documents`, and a `README.md` where there is none then."""
     write_json(folder / "config.json", asdict(settings))
+    for name, contents in (documents or {}).items():
+        with atomic_path(folder / name) as path:
+            path.write_bytes(contents)
     if not (folder / "README.md").exists():
         free = settings.license == Settings.license
         header = settings.license if free else f"other\nlicense_name: {settings.license}"
@@ -200,12 +242,23 @@ def _is_complete(folder: Path) -> bool:
     return any(all((folder / part).is_file() for part in parts) for parts in (OURS, RELEASED))
 
 
+def _portrait_folder(folder: Path) -> Path | None:
+    places = (folder / "portrait", PACKAGED / DEFAULT_MODEL / "portrait")
+    return next((place for place in places if place.is_dir()), None)
+
+
+def _read(cls: type[Model], config: Callable[..., Any], folder: Path) -> Model:
+    """What `save_model` wrote, in the numbers that it is stored in."""
+    path = folder / "model.safetensors"
+    return _build(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
+
+
 def _build(cls: type[Model], config: Any, tensors: dict[str, Tensor], path: Path) -> Model:
-    """A model in float32 with these weights, without first making others."""
+    """A model with these weights, without first making others."""
     try:
         with torch.device("meta"):
             model = cls(config)
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        model.load_state_dict(tensors, assign=True)
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
         raise UserError(f"{path} does not fit its configuration: {first_reason(error)}.") from None
     return model.eval().requires_grad_(False)

@@ -28,6 +28,7 @@ LAYERS = (
     ("data",),
     ("gaussians",),
     ("cameras", "images", "devices"),
+    ("checks", "isolation"),
     ("choices", "errors", "processes", "timings"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

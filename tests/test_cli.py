@@ -349,7 +349,6 @@ def test_places_that_do_not_work(pipeline, tmp_path, capsys):
         (["reconstruct", "a.png", "--steps", "0"], "--steps"),
         (["reconstruct", "a.png", "--seed", "-1"], "--seed"),
         (["reconstruct", "a.png", "--matting", "magic"], "grabcut"),
-        (["reconstruct", "a.png", "--device", "tpu"], "--device"),
         (["synth", "there"], "--assets"),
         (["train", "everything", "config.yaml"], "everything"),
         (["evaluate"], "HEADS"),

@@ -51,9 +51,10 @@ def test_held_weights_change_nothing_under_autocast():
     x = torch.randn(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         expected = model(x)
-        got = hold(model, torch.bfloat16)(x)
+        held = hold(model, torch.bfloat16)
+        got = held(x)
     assert torch.equal(got, expected)
-    assert [m.weight.dtype for m in (model[0], model[1], model[3])] == [
+    assert [m.weight.dtype for m in (held[0], held[1], held[3])] == [
         torch.bfloat16,
         torch.float32,
         torch.bfloat16,

@@ -195,13 +195,16 @@ def test_out_of_view() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_not_finite_is_not_drawn(rig: Cameras, value: float) -> None:
+def test_what_is_not_finite_is_told_and_not_drawn_in_a_training(rig: Cameras, value: float) -> None:
     good = scene(50)
     expected = render(good, rig).image
     for field in fields(good):
         bad = scene(1)
         getattr(bad, field.name)[0, ...] = value
-        image = render(joined(good, bad), rig).image
+        with pytest.raises(UserError, match=r"1 of 51 Gaussians hold NaN.*gaussians\[gaussians.drawable\]"):
+            render(joined(good, bad), rig)
+        assert torch.equal(joined(good, bad).drawable, torch.arange(51) < 50)
+        image = render_each([joined(good, bad)], [rig])[0].image
         if not (field.name in ("sh0", "opacities") and value < 0):  # these are clamped: black, and invisible
             assert torch.equal(image, expected), field.name
         assert image.isfinite().all()

@@ -114,9 +114,9 @@ def test_each_view_is_conditioned_on_its_draft(monkeypatch):
     copied = model.generate(drafts[0], guidance=1.0, drafts=drafts)
     expected = model.autoencoder.decode(latents).clamp(0, 1)
     torch.testing.assert_close(copied, expected, atol=1e-4, rtol=0)  # a draft may be kept as it is
-    with pytest.raises(ValueError, match="drafts"):
+    with pytest.raises(UserError, match="Drafts"):
         model.generate(drafts[0])
-    with pytest.raises(ValueError, match="drafts"):
+    with pytest.raises(UserError, match="Drafts"):
         tiny().generate(drafts[0], drafts=drafts)
 
 

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from facelift.choices import Device
-
 DeviceOption = Annotated[
-    Device, typer.Option(help="Where to compute; auto takes a CUDA GPU if there is one.")
+    str,
+    typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a CUDA GPU if there is one."),
 ]
 ModelOption = Annotated[
     str | None,

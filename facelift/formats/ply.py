@@ -13,6 +13,7 @@ from plyfile import PlyData, PlyElement, PlyParseError
 from facelift.errors import UserError
 from facelift.formats.files import PathLike, atomic_path, explain
 from facelift.gaussians import Gaussians
+from facelift.isolation import isolated
 
 # The same bytes twice: fields of several columns, to fill at once, and the file's one property per column.
 _GROUPED = np.dtype(
@@ -40,12 +41,14 @@ _LEAST_OPACITY = 2.0**-24  # 1 minus this is the largest float32 below 1, so tha
 _LEAST_SCALE = float(np.finfo(np.float32).tiny)  # no logarithm is infinite either
 
 
+@isolated()
 def write_ply(path: PathLike, gaussians: Gaussians) -> None:
     """Write N Gaussians; about 239 bytes each.
 
     Raises:
-        UserError: `path` cannot be written.
+        UserError: `path` cannot be written, or these are no Gaussians, see `Gaussians.check`.
     """
+    gaussians.check()
     quats = _array(gaussians.quats)
     opacity = _array(gaussians.opacities).clip(_LEAST_OPACITY, 1.0 - _LEAST_OPACITY)
     vertices = np.zeros(len(gaussians), _GROUPED)

@@ -52,7 +52,7 @@ class Sight:
         """(B, 68, 2) x and y of the landmarks in pixels."""
         assert self.maps is not None
         likely = self.maps.flatten(2).softmax(-1).view_as(self.maps)
-        axes = (torch.arange(n, device=likely.device) + 0.5 for n in likely.shape[-2:])
+        axes = (torch.arange(n, device=likely.device, dtype=likely.dtype) + 0.5 for n in likely.shape[-2:])
         y, x = (axis * MAP for axis in axes)
         return torch.stack([(likely.sum(2) * x).sum(-1), (likely.sum(3) * y).sum(-1)], dim=-1)
 

@@ -140,7 +140,7 @@ class GSLRM(nn.Module):
         """
         predicted, side = self(image[None], camera), self.config.cell
         rows, columns = (image.shape[1] + self.config.bottom_padding) // side, image.shape[2] // side
-        cells = torch.zeros(2, rows * columns, device=image.device)
+        cells = torch.zeros(2, rows * columns, device=image.device, dtype=torch.float32)
         cells[0, predicted.pixel], cells[1, predicted.pixel] = predicted.distance, 1.0
         cells = cells.view(1, 2, rows, columns)
         total, known = F.interpolate(cells, scale_factor=side, mode="bilinear", align_corners=False)[0]

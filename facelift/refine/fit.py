@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from facelift.cameras import Cameras
+from facelift.checks import check_images
+from facelift.errors import UserError
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.images import not_white
+from facelift.isolation import isolated
 from facelift.refine.config import RefineConfig
 from facelift.refine.losses import color_prior, color_smoothness, flatness, image_loss
 from facelift.refine.surface import boundary_band, fill_gaps, neighbors, normals, recolor_from_views
 from facelift.render import render
 
 
+@isolated()
 def refine(
     gaussians: Gaussians,
     views: Tensor,
@@ -35,13 +39,28 @@ def refine(
     Args:
         gaussians: the head to improve.
         views: (V, 3, H, W) RGB in [0, 1] on white.
-        cameras: of the views.
+        cameras: of the views, on any device.
         config: the settings; each step renders two of the views, in turn.
         coverage: (V, 1, H, W) in [0, 1] of the views; None is unknown wherever they are not white.
         confidence: (V, 1, H, W) in [0, 1], 1 where the views are true; what is imagined counts less, and each
             step renders the first view, which is all true, and one of the others. None is true everywhere.
+
+    Raises:
+        UserError: Gaussians, cameras or views are not as they must be, or the Gaussians and views not on one
+            device.
     """
-    if config.steps == 0:
+    gaussians.check()
+    cameras.check()
+    cameras = cameras.to(gaussians.means.device)
+    size = (cameras.height, cameras.width)
+    check_images(views, "views", (len(cameras), 3, *size), gaussians.means.device)
+    for name, layer in (("coverage", coverage), ("confidence", confidence)):
+        if layer is not None:
+            check_images(layer, name, (len(cameras), 1, *size), gaussians.means.device)
+    if confidence is None and len(views) % 2:
+        raise UserError(f"Views are fitted in pairs: give an even number of them, not {len(views)}.")
+    gaussians = Gaussians(*(getattr(gaussians, field.name).detach() for field in fields(gaussians)))
+    if config.steps == 0 or len(gaussians) == 0:
         return gaussians
     present = not_white(views)
     indices, distances = neighbors(gaussians, config.flatness_neighbors)

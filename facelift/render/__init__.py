@@ -17,6 +17,7 @@ from torch import Tensor
 from facelift.cameras import Cameras
 from facelift.errors import UserError
 from facelift.gaussians import Gaussians
+from facelift.isolation import isolated
 
 Backend = Literal["auto", "cpu", "cuda"]
 
@@ -45,6 +46,7 @@ class Rendering:
         return self.depth / self.alpha.clamp_min(1e-6)
 
 
+@isolated(gradients=True)
 def render(
     gaussians: Gaussians,
     cameras: Cameras,
@@ -54,7 +56,7 @@ def render(
     """Draw the Gaussians from every camera; differentiable in everything but the cameras.
 
     Args:
-        gaussians: any number of them, none included. One with a field that is not finite is not drawn.
+        gaussians: any number of them, none included.
         cameras: N cameras, on any device.
         background: a grey level, or a colour (3,), or one colour a camera (N, 3).
         backend: "cpu", "cuda", or "auto": cuda if the Gaussians are there, else cpu.
@@ -63,8 +65,12 @@ def render(
         N renderings on the Gaussians' device.
 
     Raises:
-        UserError: "cuda" without a GPU or without gsplat.
+        UserError: "cuda" without a GPU or without gsplat; Gaussians, cameras or a background that are not as
+            they must be, see `Gaussians.check`.
     """
+    gaussians.check()
+    cameras.check()
+    _check_background(background, len(cameras))
     if backend == "auto":
         backend = "cuda" if gaussians.means.is_cuda else "cpu"
     if backend == "cuda":
@@ -78,18 +84,28 @@ def render(
     raise UserError(f"There is no rendering backend {backend!r}: choose auto, cpu or cuda.")
 
 
+@isolated(gradients=True)
 def render_each(
     heads: Sequence[Gaussians], cameras: Sequence[Cameras], background: float | Tensor = 1.0
 ) -> list[Rendering]:
     """Draw several heads, each from cameras of its own, as many for each and of one image size.
 
-    On CUDA all at once, which is what small pictures need to keep a GPU busy. For the rest see `render`.
+    On CUDA all at once, which is what small pictures need to keep a GPU busy. For training: nothing is
+    checked, and Gaussians with a field that is not finite are not drawn. For the rest see `render`.
     """
     if not heads[0].means.is_cuda:
-        return [render(*pair, background) for pair in zip(heads, cameras, strict=True)]
+        from facelift.render.cpu import rasterize
+
+        return [Rendering(*rasterize(*pair, background)) for pair in zip(heads, cameras, strict=True)]
     from facelift.render.cuda import rasterize_each
 
     return [_over(background, *drawn) for drawn in rasterize_each(heads, cameras)]
+
+
+def _check_background(background: float | Tensor, cameras: int) -> None:
+    shape = tuple(background.shape) if isinstance(background, Tensor) else ()
+    if shape not in ((), (3,), (cameras, 3)):
+        raise UserError(f"A background must be a number, (3,) or ({cameras}, 3) here, not {shape}.")
 
 
 def _over(background: float | Tensor, color: Tensor, alpha: Tensor, depth: Tensor) -> Rendering:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from facelift.choices import Stage
+from facelift.devices import choose_device
 from facelift.errors import UserError
 from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
@@ -89,8 +90,7 @@ def run(
         raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
     if live and stage not in GROWING:
         raise UserError(f"Heads are taken in as they are drawn by {' and '.join(GROWING)} alone.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = choose_device(device)
     path, kind = Path(config), STAGES[stage]
     parts = read_yaml(path)
     known = {"training", "validation", "loop"} | ({"model"} if kind.model else set())
@@ -106,10 +106,10 @@ def run(
         training = replace(training, wild=str(wild))
     if live:
         training = replace(training, live=True)
-    with torch.random.fork_rng([device] if device.startswith("cuda") else []):
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(loop.seed)  # the first weights
         try:
-            task = kind.task(*model, training, torch.device(device))
+            task = kind.task(*model, training, place)
         except (TypeError, ValueError) as error:  # what diffusers refuses
             raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
     held_out = None

@@ -224,7 +224,7 @@ class ReconstructorTask:
         rig = canonical_rig(images.shape[-1]).to(self.device)
         with autocast(self.device):
             predicted = self.model(images, rig)
-        drawn = render(predicted.activated(self.training.clamp), rig[[0]])
+        (drawn,) = render_each([predicted.activated(self.training.clamp)], [rig[[0]]])
         error = (torch.cat([drawn.image, drawn.alpha], dim=1) - portrait.to(self.device)).square()
         return {"photo": self.training.image * error.mean()}
 

@@ -196,7 +196,7 @@ class ViewsTask:
         """Those that are trained."""
         if self.training.levels is None:
             return torch.arange(self.generator.scheduler.config.num_train_timesteps)
-        sampler, steps, _ = self.generator.sampling("ddim", self.training.levels, None)
+        sampler, steps, *_ = self.generator.sampling("ddim", self.training.levels)
         sampler.set_timesteps(steps)
         return sampler.timesteps
 

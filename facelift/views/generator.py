@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
 from facelift.cameras import VIEW_NAMES
+from facelift.checks import check_images, check_number, check_whole
 from facelift.choices import Scheduler
 from facelift.devices import resident
 from facelift.errors import UserError
@@ -20,6 +21,7 @@ from facelift.views.unet import build_unet
 
 VIEWS = len(VIEW_NAMES)
 DPM_STEPS = 20
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -159,18 +161,22 @@ class ViewGenerator(nn.Module):
             a matte (6, 4, S, S): coverage comes after the colours.
 
         Raises:
-            UserError: eta is asked of a scheduler that has none.
-            ValueError: drafts are missing, or the model knows none.
+            UserError: the portrait or the drafts are not as they must be, drafts are missing or the model
+                knows none, or there is no such sampling.
         """
+        size = "S" if self.config.any_size else self.config.image_size
+        check_images(portrait, "portrait", (3, size, size))
         if (drafts is not None) != self.config.drafts:
-            raise ValueError("drafts belong to a view generator that was trained with them, and only to that")
-        sampler, steps, eta = self.sampling(scheduler, steps, eta)
-        guidance = self.config.guidance if guidance is None else guidance
+            raise UserError("Drafts belong to a view generator that was trained with them, and only to that.")
+        if drafts is not None:
+            check_images(drafts, "drafts", (VIEWS, *portrait.shape), portrait.device)
+        check_whole(seed, "seed", 0, MAX_SEED)
+        sampler, steps, guidance, eta = self.sampling(scheduler, steps, guidance, eta)
         device = portrait.device
         noise = torch.Generator().manual_seed(seed)
 
         def draw(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=noise).to(device)
+            return torch.randn(shape, generator=noise, dtype=torch.float32).to(device)
 
         label = None
         if self.image_embedding is not None:
@@ -215,12 +221,28 @@ class ViewGenerator(nn.Module):
             ).chunk(2)
         return unconditional.float() + guidance * (conditional.float() - unconditional.float())
 
-    def sampling(self, scheduler: Scheduler, steps: int | None, eta: float | None) -> tuple[Any, int, float]:
-        """A fresh scheduler, how many steps, and how noisy; None is what the model was made for."""
+    def sampling(
+        self,
+        scheduler: Scheduler = "ddim",
+        steps: int | None = None,
+        guidance: float | None = None,
+        eta: float | None = None,
+    ) -> tuple[Any, int, float, float]:
+        """A fresh scheduler, how many steps, guidance and eta; None is what the model was made for.
+
+        Raises:
+            UserError: there is no such scheduler, or it cannot do that.
+        """
+        if scheduler not in get_args(Scheduler):
+            raise UserError(f"There is no scheduler {scheduler!r}: choose ddim or dpm++.")
+        check_whole(steps, "number of steps", 1)
+        check_number(guidance, "guidance", 0)
+        check_number(eta, "eta", 0, 1)
+        guidance = self.config.guidance if guidance is None else guidance
         if scheduler == "ddim":
             sampler = DDIMScheduler.from_config(self.scheduler.config)
-            return sampler, steps or self.config.steps, self.config.eta if eta is None else eta
+            return sampler, steps or self.config.steps, guidance, self.config.eta if eta is None else eta
         if eta:
             raise UserError("DPM-Solver++ adds no noise between its steps: leave eta out, or take ddim.")
         sampler = DPMSolverMultistepScheduler.from_config(self.scheduler.config, algorithm_type="dpmsolver++")
-        return sampler, steps or DPM_STEPS, 0.0
+        return sampler, steps or DPM_STEPS, guidance, 0.0

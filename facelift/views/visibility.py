@@ -34,7 +34,8 @@ def nearest_possible_depth(depth: Tensor, camera: Cameras, others: Cameras) -> T
     rays = others.resized(others.width // COARSER)
     origins, directions = rays.rays()
     distance = origins[0, 0, 0].norm()
-    steps = torch.linspace(-REACH, REACH, SAMPLES, device=depth.device)[:, None, None] + distance
+    steps = torch.linspace(-REACH, REACH, SAMPLES, device=depth.device, dtype=depth.dtype)
+    steps = steps[:, None, None] + distance
     rotation, translation = camera.w2c[0, :3, :3], camera.w2c[0, :3, 3]
     focal, center = camera.intrinsics[0, :2], camera.intrinsics[0, 2:]
     size = depth.new_tensor([camera.width, camera.height])

@@ -9,7 +9,7 @@ turns, nor where its outline can be, only what is missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
+from facelift.devices import geometry_device
 from facelift.gaussians import SH_C0
 from facelift.images import not_white
 from facelift.render import render
@@ -112,8 +113,11 @@ def warp_views(distances: SurfaceDistances, portrait: Tensor, coverage: Tensor) 
     """
     rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
     distance = distances(portrait, rig[[0]])
-    with torch.autocast(portrait.device.type, enabled=False):  # bfloat16's 8 bits are too few for geometry
-        return _warp(distance, portrait, coverage, rig)
+    place = geometry_device(portrait.device)
+    distance, rig = distance.to(place), rig.to(place)
+    with torch.autocast(place.type, enabled=False):  # bfloat16's 8 bits are too few for geometry
+        warped = _warp(distance, portrait.to(place), coverage.to(place), rig)
+    return WarpedViews(*(getattr(warped, field.name).to(portrait.device) for field in fields(warped)))
 
 
 def _warp(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) -> WarpedViews:
