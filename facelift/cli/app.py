@@ -17,6 +17,7 @@ from facelift.cli.compare import compare
 from facelift.cli.convert import convert
 from facelift.cli.errors import USAGE_ERROR, sentence, usage
 from facelift.cli.evaluate import evaluate
+from facelift.cli.help import GroupedCommand
 from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
 from facelift.cli.synth import pack, synth
@@ -40,14 +41,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(reconstruct)
-app.command()(convert)
-app.command()(synth)
-app.command("synth pack")(pack)
-app.command()(train)
-app.command()(evaluate)
-app.command()(compare)
-app.command()(bench)
+app.command(cls=GroupedCommand)(reconstruct)
+app.command(cls=GroupedCommand)(convert)
+app.command(cls=GroupedCommand)(synth)
+app.command("synth pack", cls=GroupedCommand)(pack)
+app.command(cls=GroupedCommand)(train)
+app.command(cls=GroupedCommand)(evaluate)
+app.command(cls=GroupedCommand)(compare)
+app.command(cls=GroupedCommand)(bench)
 
 
 def _version(wanted: bool) -> None:

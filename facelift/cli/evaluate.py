@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facelift.cli.options import DeviceOption, ModelOption
+from facelift.cli.options import DATA, MODEL, OUTPUT, DeviceOption, ModelOption
 from facelift.cli.terminal import status, tell
 
 
@@ -19,23 +19,47 @@ def evaluate(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the report: JSON, Markdown, HTML, pictures.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for the report: JSON, Markdown, HTML, pictures.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Path("outputs/evaluation"),
     train: Annotated[
         Path | None,
-        typer.Option(help="Folder with canonical/ and orbit/ of training heads, for the baselines."),
+        typer.Option(
+            help="Folder with canonical/ and orbit/ of training heads, for the baselines.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    photos: Annotated[Path | None, typer.Option(help="A real photo, or a folder of them.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="A real photo, or a folder of them.", rich_help_panel=DATA)
+    ] = None,
     model: ModelOption = None,
     people: Annotated[
-        int | None, typer.Option("--heads", min=1, help="How many people to measure on; all if not given.")
+        int | None,
+        typer.Option(
+            "--heads", min=1, help="How many people to measure on; all if not given.", rich_help_panel=DATA
+        ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Pixels at which all is compared; the set's own if not given.")
+        int | None,
+        typer.Option(
+            min=16, help="Pixels at which all is compared; the set's own if not given.", rich_help_panel=DATA
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.", rich_help_panel=MODEL)
+    ] = 0,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Allow downloads of what LPIPS, DreamSim and ArcFace need.")
+        bool,
+        typer.Option(
+            "--fetch",
+            help="Allow downloads of what LPIPS, DreamSim and ArcFace need.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:

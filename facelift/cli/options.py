@@ -1,19 +1,51 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the groups under which `--help` lists options."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
 
+PHOTO, MODEL, OUTPUT, SPEED = "Photo", "Model", "Output", "Speed"
+PEOPLE, PICTURES, DATA = "People", "Pictures", "Data"
+"""Groups of options, for `rich_help_panel`."""
+
+OWN = "the model's own"
+"""What is shown as the default of what a model decides itself."""
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse what is a number for Python and nobody else; for `callback`.
+
+    Raises:
+        typer.BadParameter: infinite, or not a number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number to compute with.")
+    return value
+
+
 DeviceOption = Annotated[
     str,
-    typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a CUDA GPU if there is one."),
+    typer.Option(
+        help="Where to compute: cpu, cuda, cuda:1, mps; auto takes a CUDA GPU if there is one.",
+        rich_help_panel=SPEED,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(help="A model's name, folder, or owner/model on the hub; the packaged one if not given."),
+    typer.Option(
+        help="A model's name, folder, or owner/model on the hub.",
+        rich_help_panel=MODEL,
+        show_default="the packaged one",
+    ),
 ]
 RevisionOption = Annotated[
-    str | None, typer.Option(help="Revision of a model on the hub; the pinned one if not given.")
+    str | None,
+    typer.Option(
+        help="Revision of a model on the hub.",
+        rich_help_panel=MODEL,
+        show_default="the one that this version was made for, or main",
+    ),
 ]

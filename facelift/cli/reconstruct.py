@@ -11,7 +11,17 @@ import typer
 
 from facelift.choices import DType, Matting, Memory, Scheduler
 from facelift.cli.errors import sentence
-from facelift.cli.options import DeviceOption, ModelOption, RevisionOption
+from facelift.cli.options import (
+    MODEL,
+    OUTPUT,
+    OWN,
+    PHOTO,
+    SPEED,
+    DeviceOption,
+    ModelOption,
+    RevisionOption,
+    finite,
+)
 from facelift.cli.process import interruption
 from facelift.cli.terminal import complain, duration, say, status, tell, tell_timings, track
 
@@ -20,53 +30,99 @@ def reconstruct(
     photo: Annotated[
         list[str], typer.Argument(help="Photos of faces, and folders of photos.", metavar="PHOTO...")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the results, one folder a photo.")
-    ] = Path("outputs"),
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed imagines another head.")] = 0,
+    matting: Annotated[
+        Matting, typer.Option(help="How to remove the background.", rich_help_panel=PHOTO)
+    ] = "auto",
+    prepared: Annotated[
+        bool,
+        typer.Option(
+            "--prepared",
+            help="The photo is already a centred square portrait on white.",
+            rich_help_panel=PHOTO,
+        ),
+    ] = False,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Another seed imagines another head.", rich_help_panel=MODEL),
+    ] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps; the model's own if not given.")
+        int | None, typer.Option(min=1, help="Denoising steps.", rich_help_panel=MODEL, show_default=OWN)
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(min=0.0, help="Guidance scale; the model's own if not given.")
+        float | None,
+        typer.Option(
+            min=0.0, callback=finite, help="Guidance scale.", rich_help_panel=MODEL, show_default=OWN
+        ),
     ] = None,
     eta: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Noise between DDIM steps; the model's own if not given."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            callback=finite,
+            help="Noise between DDIM steps.",
+            rich_help_panel=MODEL,
+            show_default=OWN,
+        ),
     ] = None,
     scheduler: Annotated[
-        Scheduler, typer.Option(help="How to denoise: the model's own DDIM, or DPM-Solver++ in 20 steps.")
+        Scheduler,
+        typer.Option(
+            help="How to denoise: the model's own DDIM, or DPM-Solver++ in 20 steps.", rich_help_panel=MODEL
+        ),
     ] = "ddim",
-    matting: Annotated[Matting, typer.Option(help="How to remove the background.")] = "auto",
-    prepared: Annotated[
-        bool, typer.Option("--prepared", help="The photo is already a centred square portrait on white.")
-    ] = False,
     refinement: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Steps that fit the head's colours to the photo; the model's own if not given, 0 for none.",
+            help="Steps that fit the head to the photo and the views; 0 for none.",
+            rich_help_panel=MODEL,
+            show_default=OWN,
         ),
     ] = None,
-    model: ModelOption = None,
-    revision: RevisionOption = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for the results, one folder a photo.", rich_help_panel=OUTPUT
+        ),
+    ] = Path("outputs"),
+    frames: Annotated[
+        int,
+        typer.Option(min=1, help="Length of the turntable, at 30 frames a second.", rich_help_panel=OUTPUT),
+    ] = 150,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Side of the turntable in pixels.",
+            rich_help_panel=OUTPUT,
+            show_default=OWN,
+        ),
+    ] = None,
+    no_turntable: Annotated[
+        bool, typer.Option("--no-turntable", help="Make no video.", rich_help_panel=OUTPUT)
+    ] = False,
+    timings: Annotated[
+        bool,
+        typer.Option("--timings", help="Print how long each stage took.", rich_help_panel=OUTPUT),
+    ] = False,
     device: DeviceOption = "auto",
     dtype: Annotated[
-        DType, typer.Option(help="What to compute in; auto is the model's own choice for the device.")
+        DType,
+        typer.Option(
+            help="What to compute in; auto is the model's own choice for the device.", rich_help_panel=SPEED
+        ),
     ] = "auto",
     memory: Annotated[
         Memory,
         typer.Option(
-            help="GPU memory to take: fast takes most, sliced less, offload least; auto goes by what is free."
+            help="GPU memory to take: fast most, sliced less, offload least; auto goes by what is free.",
+            rich_help_panel=SPEED,
         ),
     ] = "auto",
-    frames: Annotated[int, typer.Option(min=1, help="Length of the turntable, at 30 frames a second.")] = 150,
-    size: Annotated[
-        int | None,
-        typer.Option(min=16, max=4096, help="Side of the turntable in pixels; the model's if not given."),
-    ] = None,
-    no_turntable: Annotated[bool, typer.Option("--no-turntable", help="Make no video.")] = False,
-    timings: Annotated[bool, typer.Option("--timings", help="Print how long each stage took.")] = False,
 ) -> None:
     """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
     from facelift.results import find_photos, folder_names

@@ -8,43 +8,66 @@ from typing import Annotated
 import typer
 
 from facelift.choices import RendererName, Rig, Storage, Truth
+from facelift.cli.options import OUTPUT, PEOPLE, PICTURES, SPEED
 from facelift.cli.terminal import status, tell
 
 
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder for the data set.", metavar="OUT")],
-    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.")],
-    heads: Annotated[int, typer.Option(min=1, help="How many people to make.")] = 10,
-    size: Annotated[int, typer.Option(min=32, max=2048, help="Side of the views in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(min=0, help="The first person's seed.")] = 1000,
+    assets: Annotated[
+        Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.", rich_help_panel=PEOPLE)
+    ],
+    heads: Annotated[int, typer.Option(min=1, help="How many people to make.", rich_help_panel=PEOPLE)] = 10,
+    size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Side of the views in pixels.", rich_help_panel=PICTURES)
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="The first person's seed.", rich_help_panel=PEOPLE)] = 1000,
     rig: Annotated[
         Rig,
         typer.Option(
             help="The six canonical views, an orbit all round, or one view from above; or all of them, each "
-            "in a folder of its own."
+            "in a folder of its own.",
+            rich_help_panel=PICTURES,
         ),
     ] = "canonical",
-    views: Annotated[int, typer.Option(min=1, help="How many views an orbit has.")] = 32,
+    views: Annotated[
+        int, typer.Option(min=1, help="How many views an orbit has.", rich_help_panel=PICTURES)
+    ] = 32,
     renderer: Annotated[
-        RendererName, typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).")
+        RendererName,
+        typer.Option(help="OpenGL is fast; Cycles traces paths (extra cycles).", rich_help_panel=PICTURES),
     ] = "opengl",
-    samples: Annotated[int, typer.Option(min=1, help="Paths through a pixel, for Cycles.")] = 16,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Paths through a pixel, for Cycles.", rich_help_panel=PICTURES)
+    ] = 16,
     truth: Annotated[
         Truth,
         typer.Option(
-            help="Depth, normals, parts and landmarks, or depth alone, enough for the model's two stages."
+            help="Depth, normals, parts and landmarks, or depth alone, enough for the model's two stages.",
+            rich_help_panel=PICTURES,
         ),
     ] = "all",
     form: Annotated[
-        Storage, typer.Option("--format", help="A folder a head, or WebDataset shards of 50 heads.")
+        Storage,
+        typer.Option(
+            "--format", help="A folder a head, or WebDataset shards of 50 heads.", rich_help_panel=OUTPUT
+        ),
     ] = "folders",
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine.", rich_help_panel=SPEED)
+    ] = 1,
     ray: Annotated[
         str | None,
-        typer.Option(help="Address of a Ray cluster that sees OUT and the assets; it does the work."),
+        typer.Option(
+            help="Address of a Ray cluster that sees OUT and the assets; it does the work.",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only a contact sheet of these people, OUT/preview.png.")
+        bool,
+        typer.Option(
+            "--preview", help="Only a contact sheet of these people, OUT/preview.png.", rich_help_panel=OUTPUT
+        ),
     ] = False,
 ) -> None:
     """Make synthetic heads with their views and ground truth, to train and to measure on.

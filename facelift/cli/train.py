@@ -8,35 +8,46 @@ from typing import Annotated
 import typer
 
 from facelift.choices import Stage
-from facelift.cli.options import DeviceOption
+from facelift.cli.options import DATA, OUTPUT, SPEED, DeviceOption, finite
 
 
 def train(
     stage: Annotated[Stage, typer.Argument(help="Which part to train.")],
     config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.", metavar="CONFIG")],
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for checkpoints and logs; runs/mini/STAGE for a config in configs/mini."),
-    ] = None,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, help="How long the whole training takes, resumed runs together; then it is saved."
-        ),
-    ] = None,
     wild: Annotated[
         Path | None,
         typer.Option(
             help="A folder of photos that join the training of views or of the reconstructor; of them only "
-            "the front view is known."
+            "the front view is known.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     live: Annotated[
         bool,
         typer.Option(
-            "--live", help="Keep heads in memory, and take in those that `facelift synth` is still drawing."
+            "--live",
+            help="Keep heads in memory, and take in those that `facelift synth` is still drawing.",
+            rich_help_panel=DATA,
         ),
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for checkpoints and logs.",
+            rich_help_panel=OUTPUT,
+            show_default="runs/mini/STAGE for a config in configs/mini",
+        ),
+    ] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            callback=finite,
+            help="How long the whole training takes, resumed runs together; then it is saved.",
+            rich_help_panel=SPEED,
+            show_default="no limit but the config's",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train one part of the model; a run that was stopped goes on where it was."""
