@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import traceback
-from typing import NoReturn
-
-from facelift.cli.process import interruption, leave, open_streams
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command and exit.
 
     The code is 0 when all is done, 1 when something failed, 2 for a wrong call, 130 for Ctrl-C (for another
@@ -19,23 +15,8 @@ def main() -> NoReturn:
     # Read when torch is imported. Else OpenMP's threads spin while they wait for work, several milliseconds
     # each time, and take their cores from the rasteriser's threads and from all else that runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        leave(_outcome())
+    try:  # around every import, so that Ctrl-C is quiet from the first moment
+        from facelift.cli.process import run_and_leave
     except KeyboardInterrupt:
-        leave(interruption.exit_code)
-
-
-def _outcome() -> int:
-    """Do the work; the exit code."""
-    try:
-        open_streams()
-        interruption.catch()
-        from facelift.cli.app import run  # loads the rest, which takes a moment
-
-        return run()
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
-    except Exception:
-        if not interruption.requested:
-            traceback.print_exc()
-        return 1
+        raise SystemExit(130) from None
+    run_and_leave()

@@ -1,10 +1,8 @@
-"""The process that the command runs in: its descriptors, streams, signals and the way out.
-
-Light to import: it stands before everything else, so that the command can be stopped while it still loads.
-"""
+"""The process that the command runs in: its descriptors, streams, signals and the way out."""
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
@@ -12,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -38,6 +37,7 @@ class Interruption:
     def __init__(self) -> None:
         self._signal: int | None = None
         self._since = 0.0
+        self._code: int | None = None
 
     @property
     def requested(self) -> bool:
@@ -62,10 +62,17 @@ class Interruption:
         """Begin to listen, but not to signals that whoever started the command has it ignore (nohup, `&`)."""
         self._answer(self._stop)
         sys.unraisablehook = self._raise_later
+        atexit.register(self._end)  # before everybody else, so that it is called last
 
     def end_at_once(self, code: int) -> None:
         """From here on there is nothing left to tidy up: a signal ends the process with `code`."""
+        self._code = code
         self._answer(lambda *_: os._exit(code))
+
+    def _end(self) -> None:
+        """After all else that is done at exit: the interpreter's own end is slow, and hears no signal."""
+        if self._code is not None:
+            os._exit(self._code)
 
     def _answer(self, handler: Callable[[int, Any], Any]) -> None:
         for number in _STOPPING:
@@ -144,14 +151,36 @@ def _forgiving(stream: Any, descriptor: int, kind: type[_Results]) -> Any:
     )
 
 
-def leave(code: int) -> NoReturn:
+def run_and_leave() -> NoReturn:
+    """Do what the arguments of the process say, and end it."""
+    try:
+        _leave(_outcome())
+    except KeyboardInterrupt:
+        _leave(interruption.exit_code)
+
+
+def _outcome() -> int:
+    """Do the work; the exit code."""
+    try:
+        open_streams()
+        interruption.catch()
+        from facelift.cli.app import run  # takes a moment, so it can be stopped already
+
+        return run()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except Exception:
+        if not interruption.requested:
+            traceback.print_exc()
+        return 1
+
+
+def _leave(code: int) -> NoReturn:
     """End the process with `code`; one that was asked to stop as such, at once, whatever is half loaded."""
     if interruption.requested:
-        code = interruption.exit_code
+        os._exit(interruption.exit_code)  # every line is out; what an interrupted write left would come twice
     interruption.end_at_once(code)
     for stream in (sys.stdout, sys.stderr):
         with suppress(SystemExit, UserError):
             stream.flush()
-    if interruption.requested:
-        os._exit(code)
     sys.exit(code)

@@ -10,11 +10,11 @@ import errno
 import os
 import secrets
 import shutil
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import Lock
 
 from facelift.errors import UserError
 
@@ -128,25 +128,30 @@ def _uninterrupted(action: Callable[[], None]) -> None:
     """Do a few steps on the disk from the first to the last, even if Ctrl-C comes in between.
 
     Signals reach the main thread alone, so the steps are done in another. An interruption is raised before
-    the first or after the last.
+    the first or after the last. Bare locks, since Python's larger ones may stay locked when a signal comes.
     """
-    result: Future[None] = Future()
+    begun, finished = Lock(), Lock()
+    outcome: list[BaseException | None] = []
+    finished.acquire()
 
     def work() -> None:
-        if result.set_running_or_notify_cancel():
+        if begun.acquire(blocking=False):
             try:
                 action()
-                result.set_result(None)
+                outcome.append(None)
             except BaseException as error:
-                result.set_exception(error)
+                outcome.append(error)
+            finished.release()
 
     try:
-        Thread(target=work).start()
-        result.result()
+        start_new_thread(work, ())
+        finished.acquire()
     except BaseException:
-        if not result.cancel():
-            wait([result])
+        if not begun.acquire(blocking=False) and not outcome:  # else it never begins, or is done
+            finished.acquire()
         raise
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 def explain(error: OSError) -> str:
