@@ -424,8 +424,8 @@ def test_train(monkeypatch):
 def test_evaluate(pipeline, monkeypatch, capsys):
     calls = []
     module = types.ModuleType("facelift.evaluate")
-    report = types.SimpleNamespace(to_markdown=lambda: "the table")
-    module.evaluate = lambda *arguments: calls.append(arguments) or report
+    module.evaluate = lambda *arguments: calls.append(arguments) or "a report"
+    module.to_markdown = {"a report": "the table"}.get
     monkeypatch.setitem(sys.modules, "facelift.evaluate", module)
     assert run("evaluate", "heads") == 0
     options = "-o there --train train --photos a.png --model big --heads 3 --size 256 --seed 5 --fetch"
