@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from facelift import FaceLift
-from facelift.evaluate import evaluate
+from facelift.evaluate import evaluate, to_markdown
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("heads", type=Path)
@@ -23,5 +23,5 @@ options = parser.parse_args()
 model = FaceLift.from_pretrained(options.model)
 name = options.model or "mini"
 report = evaluate(model, options.heads, options.out, options.train, people=options.people, name=name)
-print(report.to_markdown())
+print(to_markdown(report))
 print(f"more in {options.out / 'report.html'}; facelift compare A B puts two such folders side by side")
