@@ -413,7 +413,7 @@ def test_train(monkeypatch):
     calls = []
     monkeypatch.setattr(facelift.train, "run", lambda *arguments: calls.append(arguments), raising=False)
     assert run("train", "views", "configs/mini/views.yaml") == 0
-    options = "--out there --max-minutes 1.5 --device cpu --wild photos --live"
+    options = "--out there --max-minutes 1.5 --device cpu --unposed-photos photos --streaming"
     assert run("train", "reconstructor", "c.yaml", *options.split()) == 0
     assert calls == [
         ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto", None, False),

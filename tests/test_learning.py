@@ -26,8 +26,9 @@ from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.critic import Critic, adversarial_losses, critic_loss, generator_loss
 from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.features import Features, FeaturesConfig
+from facelift.train.geometry import overhead_color_loss
 from facelift.train.portrait import PortraitTask, PortraitTraining, Scenes
-from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining, overhead_color_loss
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
@@ -106,7 +107,7 @@ def test_colours_of_overhead_tokens_are_right_where_the_view_above_shows_them(ba
 
 
 def test_a_reconstructor_learns_to_give_photos_back(balls, drafter, photos):
-    how = {"generator": f"{drafter}/views", "wild": str(photos), "wild_share": 1.0}
+    how = {"generator": f"{drafter}/views", "unposed_photos": str(photos), "unposed_share": 1.0}
     task = reconstructing(balls, **how)
     assert losses_of(task).keys() == {"photo", "total"}
     assert_learns(task)
@@ -168,7 +169,7 @@ def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
     """Of photos the front view counts; the other views are nobody's truth."""
     folder = str(save_views(tmp_path / "views", **CLEAN))
     training = ViewsTraining(f"{balls}/canonical", folder, drop_condition=0.0, levels=1)
-    task = ViewsTask(replace(training, wild=str(photos), wild_share=1.0), CPU)
+    task = ViewsTask(replace(training, unposed_photos=str(photos), unposed_share=1.0), CPU)
     latents, _, known = task._batch(generator_for(0, 0), 3)
     assert known.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
     assert_learns(task)
@@ -320,13 +321,20 @@ def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
 
 def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, drafter, photos):
     with pytest.raises(UserError, match="views and reconstructor"):
-        run("decoder", tmp_path / "any.yaml", tmp_path / "run", wild=photos)
+        run("decoder", tmp_path / "any.yaml", tmp_path / "run", unposed_photos=photos)
     with pytest.raises(UserError, match="generator"):
-        run("reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", wild=photos)
+        run(
+            "reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", unposed_photos=photos
+        )
     training = {"data": f"{balls}/canonical", "autoencoder": f"{drafter}/views", "adversary": 0.5}
     training["reconstructor"] = f"{drafter}/reconstructor"
     with pytest.raises(UserError, match="adversary"):
-        run("views", write_config(tmp_path / "v.yaml", training=training), tmp_path / "run", wild=photos)
+        run(
+            "views",
+            write_config(tmp_path / "v.yaml", training=training),
+            tmp_path / "run",
+            unposed_photos=photos,
+        )
 
 
 @pytest.mark.training

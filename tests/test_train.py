@@ -23,11 +23,12 @@ from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.train import run
 from facelift.train.augment import random_mirror
 from facelift.train.backgrounds import random_background
+from facelift.train.geometry import geometry_losses
 from facelift.train.optimizers import Muon, orthogonalized
 from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
-from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining, geometry_losses
+from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
-from facelift.train.unposed import WildFolder
+from facelift.train.unposed import UnposedPhotos
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import load_views, save_model
@@ -121,10 +122,10 @@ def test_depth_is_compared_at_the_middle_of_a_cell_on_its_nearest_surface():
 @pytest.mark.training
 def test_heads_in_memory_train_as_those_on_disk(tmp_path, balls):
     """With the same heads from the start; tests/test_live.py has those that come later."""
-    live = ReconstructorTraining(f"{balls}/canonical", f"{balls}/orbit", live=True, render_size=32)
+    streaming = ReconstructorTraining(f"{balls}/canonical", f"{balls}/orbit", streaming=True, render_size=32)
     tasks = [
         ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), training, torch.device("cpu"))
-        for training in (live, replace(live, live=False))
+        for training in (streaming, replace(streaming, streaming=False))
     ]
     tasks[0].model.load_state_dict(tasks[1].model.state_dict())
     until = time.monotonic() + 60
@@ -223,27 +224,13 @@ def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, drafter):
     assert not torch.equal(plain[0][0], photo[0][0]) and not torch.equal(plain[1], photo[1])
 
 
-def test_heads_stand_before_one_of_the_backgrounds_in_all_views(tmp_path, balls, drafter):
-    save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "views")
-    greys = (1.0, 0.0, 0.5)
-    training = ViewsTraining(f"{balls}/canonical", f"{tmp_path}/views", backgrounds=greys, variants=20)
-    heads = [ViewsTask(training, CPU)._head(index) for index in range(20)]
-    corners = torch.stack([head[:, :3, :2, :2] for head in heads]).flatten(1)
-    assert (corners - corners[:, :1]).abs().max() < 1e-3, "the same in all views"
-    assert (corners[:, :1] - torch.tensor(greys)).abs().amin(dim=1).max() < 1e-3
-    assert (corners[:, :1] - torch.tensor(greys)).abs().amin(dim=0).max() < 1e-3, "each of them"
-    with pytest.raises(UserError, match="white alone"):
-        drafting = replace(training, autoencoder=f"{drafter}/views", reconstructor=f"{drafter}/reconstructor")
-        ViewsTask(drafting, CPU)
-
-
 def test_photos_without_a_face_are_left_out(photos, capsys):
-    wild = WildFolder(photos, 32)
-    assert len(wild) == 1 and "wall.png" in capsys.readouterr().err
-    assert torch.equal(wild.load(1), wild.load(0).flip(-1))
+    folder = UnposedPhotos(photos, 32)
+    assert len(folder) == 1 and "wall.png" in capsys.readouterr().err
+    assert torch.equal(folder.load(1), folder.load(0).flip(-1))
     (photos / "face.png").unlink()
     with pytest.raises(UserError, match="face"):
-        WildFolder(photos, 32)
+        UnposedPhotos(photos, 32)
 
 
 def test_landmarks_move_with_their_pixels(tmp_path):

@@ -14,7 +14,7 @@ from facelift.cli.options import DATA, OUTPUT, SPEED, DeviceOption, finite
 def train(
     stage: Annotated[Stage, typer.Argument(help="Which part to train.")],
     config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.", metavar="CONFIG")],
-    wild: Annotated[
+    unposed_photos: Annotated[
         Path | None,
         typer.Option(
             help="A folder of photos that join the training of views or of the reconstructor; of them only "
@@ -22,10 +22,10 @@ def train(
             rich_help_panel=DATA,
         ),
     ] = None,
-    live: Annotated[
+    streaming: Annotated[
         bool,
         typer.Option(
-            "--live",
+            "--streaming",
             help="Keep heads in memory, and take in those that `facelift synth` is still drawing.",
             rich_help_panel=DATA,
         ),
@@ -54,4 +54,4 @@ def train(
     from facelift.train import run
 
     folder = out or Path("runs", config.parent.name, stage)
-    run(stage, config, folder, max_minutes, device, wild, live)
+    run(stage, config, folder, max_minutes, device, unposed_photos, streaming)

@@ -70,7 +70,7 @@ class _Memory:
     error: str | None = None
 
 
-class LiveHeads:
+class StreamingHeads:
     """What a `HeadFolder` gives, from memory; its `heads` grow while `facelift synth` fills the folder.
 
     A head that cannot be read is tried again until it can. Once a GPU is nearly full, no more are taken in.
@@ -127,14 +127,14 @@ class LiveHeads:
             raise UserError(f"Reading {self.root} came to an end: {self._memory.error}")
 
 
-Heads = HeadFolder | LiveHeads
+Heads = HeadFolder | StreamingHeads
 
 
 def open_heads(
     root: str | Path, device: torch.device | None, depth: bool = False, held_out: bool = False
 ) -> Heads:
     """The heads of a folder, read as they are needed, or kept in a device's memory as they come."""
-    return HeadFolder(root, held_out) if device is None else LiveHeads(root, device, depth)
+    return HeadFolder(root, held_out) if device is None else StreamingHeads(root, device, depth)
 
 
 def awaited(arrived: Callable[[], bool]) -> bool:

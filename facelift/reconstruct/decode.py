@@ -51,19 +51,19 @@ class GaussianBatch:
     head: Tensor
     heads: int
 
-    def activated(self, clamp: bool = False) -> Gaussians:
-        """Gaussians ready to render; `clamp` keeps centres in [-1, 1]^3, as in training."""
+    def activated(self) -> Gaussians:
+        """Gaussians ready to render."""
         return Gaussians(
-            means=self.means.clamp(-1, 1) if clamp else self.means,
+            means=self.means,
             quats=F.normalize(self.quats, dim=-1),
             scales=self.log_scales.exp(),
             opacities=self.opacity_logits.sigmoid(),
             sh0=self.sh0,
         )
 
-    def each(self, clamp: bool = False) -> list[Gaussians]:
+    def each(self) -> list[Gaussians]:
         """The heads one by one, as `activated` has them all."""
-        together = self.activated(clamp)
+        together = self.activated()
         return [together[self.head == i] for i in range(self.heads)]
 
 

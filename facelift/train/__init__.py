@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,23 +35,24 @@ class StageParts:
         task: makes the task from the model's configuration, if there is one, the training's, and the device.
         training: the class of its `training`.
         model: the class of its `model`; None if that comes from an earlier stage.
-        old_names: what fields of `model` were once called, and what they are called now.
     """
 
     task: Callable[..., Any]
     training: type[Any]
     model: type[Any] | None = None
-    old_names: Mapping[str, str] = field(default_factory=dict)
 
 
 STAGES: dict[Stage, StageParts] = {
     "autoencoder": StageParts(AutoencoderTask, AutoencoderTraining, ViewGeneratorConfig),
     "views": StageParts(ViewsTask, ViewsTraining),
     "decoder": StageParts(DecoderTask, DecoderTraining),
-    "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig, OLD_NAMES),
+    "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig),
     "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
     "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
 }
+OLD_TRAINING_NAMES = {"wild": "unposed_photos", "wild_share": "unposed_share", "live": "streaming"}
+"""Fields of `training` in version 0.1 and what they are called now."""
+
 GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
 
 
@@ -61,17 +62,13 @@ def run(
     out: str | Path,
     max_minutes: float | None = None,
     device: str = "auto",
-    wild: str | Path | None = None,
-    live: bool = False,
+    unposed_photos: str | Path | None = None,
+    streaming: bool = False,
 ) -> None:
     """Train one stage as its YAML file says, continuing what `out` holds.
 
     The file has up to four parts: `model` (what to build), `training` (the task's own), `validation` (what
     differs in the `training` to measure on held-out heads: the folders) and `loop` (LoopConfig).
-
-    `wild`, a folder of photos, joins the training of views or of the reconstructor
-    (`facelift.train.unposed`).
-    With `live`, these two take in heads that `facelift synth` draws meanwhile (`facelift.data.streaming`).
 
     Args:
         stage: one of STAGES.
@@ -79,6 +76,10 @@ def run(
         out: folder for the checkpoint, logs, pictures and weights.
         max_minutes: the time box of the whole training, whichever runs it takes; None is no bound.
         device: a PyTorch device; "auto" is CUDA if there is any, else the CPU.
+        unposed_photos: a folder of photos, of which no other views are known, that joins the training of
+            views or of the reconstructor (`facelift.train.unposed`).
+        streaming: whether these two take in heads that `facelift synth` draws meanwhile
+            (`facelift.data.streaming`).
 
     Raises:
         UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or
@@ -86,9 +87,9 @@ def run(
     """
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
-    if wild is not None and stage not in GROWING:
+    if unposed_photos is not None and stage not in GROWING:
         raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
-    if live and stage not in GROWING:
+    if streaming and stage not in GROWING:
         raise UserError(f"Heads are taken in as they are drawn by {' and '.join(GROWING)} alone.")
     place = choose_device(device)
     path, kind = Path(config), STAGES[stage]
@@ -98,14 +99,14 @@ def run(
         raise UserError(f"{path}: unknown {', '.join(sorted(unknown))} in a configuration for {stage}.")
     model = []
     if kind.model:
-        values = {kind.old_names.get(name, name): value for name, value in parts.get("model", {}).items()}
-        model.append(structured(kind.model, values, path, "model"))
-    training = structured(kind.training, parts.get("training", {}), path, "training")
+        model.append(structured(kind.model, _renamed(parts.get("model", {}), OLD_NAMES), path, "model"))
+    values = _renamed(parts.get("training", {}), OLD_TRAINING_NAMES)
+    training = structured(kind.training, values, path, "training")
     loop = structured(LoopConfig, parts.get("loop", {}), path, "loop")
-    if wild is not None:
-        training = replace(training, wild=str(wild))
-    if live:
-        training = replace(training, live=True)
+    if unposed_photos is not None:
+        training = replace(training, unposed_photos=str(unposed_photos))
+    if streaming:
+        training = replace(training, streaming=True)
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(loop.seed)  # the first weights
         try:
@@ -117,3 +118,8 @@ def run(
         values = asdict(training) | parts["validation"]
         held_out = task.held_out(structured(kind.training, values, path, "validation"))
     train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes, held_out)
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The values, those with old names under their new ones."""
+    return {names.get(name, name): value for name, value in values.items()}

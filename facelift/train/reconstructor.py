@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, joined
 from facelift.data.reader import Views, side_by_side
@@ -17,18 +16,16 @@ from facelift.data.split import seed_of
 from facelift.data.streaming import awaited, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.gaussians import SH_C0
-from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
+from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render, render_each
 from facelift.train.augment import random_photometry
 from facelift.train.features import load_features, perceptual_loss
+from facelift.train.geometry import geometry_losses, overhead_color_loss
 from facelift.train.task import Loss
-from facelift.train.unposed import WildFolder
+from facelift.train.unposed import UnposedPhotos
 from facelift.views import ViewGenerator
 from facelift.views.warp import generate_views
 from facelift.weights import load_reconstructor, load_views, save_model, take_weights
-
-SURFACE = 0.06  # depths within a cell that differ less are one surface's (world units)
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,18 @@ class ReconstructorTraining:
     render_from: step from which rendered views are compared as well.
     rendered_inputs, rendered_others: how many of each are rendered for a sample.
     render_size: side of the rendered images in pixels.
-    clamp: keep centres in [-1, 1]^3 while training, as the paper does.
     start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
     generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
         they do at inference: the true front view and five imagined ones. The truth stays the true head.
     imagined: how often that is.
     alone: how often the front view comes alone, as for a draft (`facelift.views.warp`); what it cannot
         show is asked of nobody, so that only the direct losses remain.
-    wild: folder of photos; some samples are of them, with imagined views, and only the photo is compared.
-    wild_share: how often that is.
+    unposed_photos: folder of photos; some samples are of them, with imagined views, and only the photo is
+        compared.
+    unposed_share: how often that is.
     at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a GPU,
         which is idle with one.
-    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
+    streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
         (`facelift.data.streaming`).
     """
 
@@ -72,15 +69,14 @@ class ReconstructorTraining:
     rendered_inputs: int = 1
     rendered_others: int = 3
     render_size: int = 256
-    clamp: bool = False
     start: str | None = None
     generator: str | None = None
     imagined: float = 0.5
     alone: float = 0.0
-    wild: str | None = None
-    wild_share: float = 0.15
+    unposed_photos: str | None = None
+    unposed_share: float = 0.15
     at_once: int | None = None
-    live: bool = False
+    streaming: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,36 +115,40 @@ class ReconstructorTask:
             self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
         self.features = load_features(Path(training.features)).to(device) if training.features else None
         self.cache: dict[str, Tensor] = {}
-        self.wild: WildFolder | None = None
-        if training.wild:
+        self.photos: UnposedPhotos | None = None
+        if training.unposed_photos:
             if self.generator is None:
                 raise UserError("Photos need a `generator` in the `training`, to imagine their other views.")
-            self.wild = WildFolder(training.wild, model.image_size)
+            self.photos = UnposedPhotos(training.unposed_photos, model.image_size)
 
     def _open(self, held_out: bool) -> None:
         training = self.training
-        memory = self.device if training.live else None
+        memory = self.device if training.streaming else None
         self.inputs = open_heads(training.canonical, memory, depth=True, held_out=held_out)
         self.others = open_heads(training.orbit, memory, held_out=held_out)
         self.overhead = None
         if training.overhead:
             self.overhead = open_heads(training.overhead, memory, depth=True, held_out=held_out)
         self.common: list[str] = []
-        if not self.heads and not (training.live and awaited(lambda: len(self.heads) > 0)):
+        if not self.heads and not (training.streaming and awaited(lambda: len(self.heads) > 0)):
             raise UserError("The folders of the training have no head in common: draw the same seeds.")
 
     def held_out(self, training: ReconstructorTraining) -> ReconstructorTask:
         """The same models on the held-out heads of these folders."""
         other = copy(self)
-        other.training, other.wild, other.cache = replace(training, live=False, wild=None), None, {}
+        other.training, other.photos, other.cache = (
+            replace(training, streaming=False, unposed_photos=None),
+            None,
+            {},
+        )
         other._open(held_out=True)
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         samples: dict[int, list[_Sample]] = {}  # by the number of their views
         for _ in range(batch):
-            if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
-                yield _summed(self._wild_losses(*self.wild.draw(rng)), 1)
+            if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
+                yield _summed(self._photo_losses(*self.photos.draw(rng)), 1)
             else:
                 sample = self._sample(rng, rendered=step >= self.training.render_from)
                 samples.setdefault(len(sample.images), []).append(sample)
@@ -160,7 +160,7 @@ class ReconstructorTask:
 
     @property
     def heads(self) -> list[str]:
-        """Those that every folder has; with live heads ever more of them, the new ones last."""
+        """Those that every folder has; when streaming ever more of them, the new ones last."""
         folders = [folder for folder in (self.inputs, self.others, self.overhead) if folder is not None]
         if len(self.common) < min(map(len, folders)):
             known, complete = set(self.common), set.intersection(*(set(folder.heads) for folder in folders))
@@ -206,7 +206,7 @@ class ReconstructorTask:
             losses["color"] = training.color * loss
         targets = [sample.targets for sample in samples if sample.targets is not None]
         if targets:
-            drawn = render_each(predicted.each(training.clamp), [target.cameras for target in targets])
+            drawn = render_each(predicted.each(), [target.cameras for target in targets])
             errors = [
                 (drawing.image - target.images).square().mean()
                 for drawing, target in zip(drawn, targets, strict=True)
@@ -218,13 +218,13 @@ class ReconstructorTask:
                 losses["perceptual"] = training.perceptual * perceptual_loss(self.features, images, true)
         return losses
 
-    def _wild_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:
+    def _photo_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:
         """Of a photo's portrait (4, S, S) only the front view is known."""
         images = self._imagined(f"photo {index}", portrait, seed=index).to(self.device)
         rig = canonical_rig(images.shape[-1]).to(self.device)
         with autocast(self.device):
             predicted = self.model(images, rig)
-        (drawn,) = render_each([predicted.activated(self.training.clamp)], [rig[[0]]])
+        (drawn,) = render_each([predicted.activated()], [rig[[0]]])
         error = (torch.cat([drawn.image, drawn.alpha], dim=1) - portrait.to(self.device)).square()
         return {"photo": self.training.image * error.mean()}
 
@@ -278,59 +278,3 @@ class ReconstructorTask:
 def _summed(losses: dict[str, Tensor], samples: int) -> Loss:
     total = torch.stack([*losses.values()]).sum()
     return Loss(total, {name: loss.detach() for name, loss in losses.items()}, samples)
-
-
-def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
-    """How far each Gaussian is from the surface that its ray meets, and its opacity from the coverage there.
-
-    Of several surfaces in a cell the nearest counts. Nothing is known of the bottom padding.
-
-    Returns:
-        depth: mean smooth L1 of the distance along the ray, in world units, over covered cells, divided by
-            its knee of 0.02 so that it is a plain L1 in knees beyond it.
-        alpha: mean binary cross-entropy of the opacity.
-    """
-    assert views.depth is not None
-    side = config.cell
-    z = _pooled(views.depth, side)
-    below = (0, 0, 0, config.bottom_padding // side)
-    z = F.pad(z, below, value=float("inf"))
-    coverage = F.pad(F.avg_pool2d(views.alpha, side), below, value=float("nan")).flatten()
-    cells = replace(views.cameras.resized(z.shape[-1]), height=z.shape[-2])
-
-    index = predicted.pixel
-    truth = (z / cells.depth_along_rays()).flatten()[index]
-    covered = truth.isfinite() & (coverage[index] > 0.25)
-    depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
-    opacity = predicted.opacity_logits[predicted.learned :]
-    target = coverage[index].clamp(0.0, 0.98)
-    known = target.isfinite()
-    alpha = F.binary_cross_entropy_with_logits(opacity[known], target[known])
-    return depth, alpha
-
-
-def _pooled(depth: Tensor, side: int) -> Tensor:
-    """(V, H, W) depth, 0 where nothing is -> that of the nearest surface in each cell of `side` pixels.
-
-    Infinite where nothing is in the cell.
-    1/z is linear over the image of a plane, so that its mean is exact at the middle of the cell. The nearest
-    pixel's own would stand out in front of every surface that runs along the view.
-    """
-    inverse = (1 / depth).nan_to_num(posinf=0.0)[:, None]
-    nearest = F.max_pool2d(inverse, side)
-    margin = inverse.clamp_min(1e-6).reciprocal() - F.interpolate(nearest, scale_factor=side).reciprocal()
-    surface = ((inverse > 0) & (margin < SURFACE)).float()
-    mean = F.avg_pool2d(inverse * surface, side) / F.avg_pool2d(surface, side)
-    return mean.reciprocal().nan_to_num(nan=float("inf"))[:, 0]
-
-
-def overhead_color_loss(predicted: GaussianBatch, views: Views, heads: int, config: GSLRMConfig) -> Tensor:
-    """Mean L1 between the colours of the overhead tokens' Gaussians and those of each head's last view."""
-    side = config.cell
-    layers = F.avg_pool2d(torch.cat([views.images, views.alpha], dim=1), side)
-    layers = F.pad(layers, (0, 0, 0, config.bottom_padding // side)).unflatten(0, (heads, -1)).movedim(2, -1)
-    *colors, covered = layers.flatten(0, 3)[predicted.pixel].unbind(-1)
-    view = predicted.pixel // layers[0, 0, ..., 0].numel() % layers.shape[1]
-    chosen = (view == layers.shape[1] - 1) & (covered > 0.99)
-    error = 0.5 + SH_C0 * predicted.sh0[predicted.learned :] - torch.stack(colors, dim=-1)
-    return error[chosen].abs().mean()

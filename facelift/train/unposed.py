@@ -18,7 +18,7 @@ from facelift.results import find_photos
 from facelift.weights import find_model, load_segmenter
 
 
-class WildFolder:
+class UnposedPhotos:
     """The photos in a folder as portraits, prepared as at inference.
 
     Args:

@@ -24,7 +24,7 @@ from facelift.train.augment import varied
 from facelift.train.critic import Critic, adversarial_losses
 from facelift.train.photographs import photographed
 from facelift.train.task import Loss, channels_last, generator_for
-from facelift.train.unposed import WildFolder
+from facelift.train.unposed import UnposedPhotos
 from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -40,21 +40,17 @@ class ViewsTraining:
     reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that works
         from drafts (`facelift.views.warp`).
     drop_condition: how often the portrait is dropped whole, for guidance.
-    snr_gamma: Min-SNR weighting (Hang et al., 2023); None is the plain loss on v, whose weight does not
-        vanish where all is noise and the portrait alone decides.
     photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
         (`facelift.train.photographs`); the other views stay as they are.
-    backgrounds: greys from 0 to 1 that heads stand before, one of them by chance for each sample; drafts know
-        white alone.
     variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
         memory.
     levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
     adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull towards
         the true one. If there is one, a single step from pure noise is what is trained.
     adversary_first: steps in which the critic alone learns.
-    wild: folder of photos; some samples are of them, and only the front view counts.
-    wild_share: how often that is.
-    live: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
+    unposed_photos: folder of photos; some samples are of them, and only the front view counts.
+    unposed_share: how often that is.
+    streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
         (`facelift.data.streaming`).
     """
 
@@ -62,29 +58,23 @@ class ViewsTraining:
     autoencoder: str
     reconstructor: str | None = None
     drop_condition: float = 0.05
-    snr_gamma: float | None = None
     photographed: float = 0.0
-    backgrounds: tuple[float, ...] = (1.0,)
     variants: int = 4
     levels: int | None = None
     adversary: float = 0.0
     adversary_first: int = 120
-    wild: str | None = None
-    wild_share: float = 0.1
-    live: bool = False
+    unposed_photos: str | None = None
+    unposed_share: float = 0.1
+    streaming: bool = False
 
 
 class ViewsTask:
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.folder: Heads = open_heads(training.data, device if training.live else None)
+        self.folder: Heads = open_heads(training.data, device if training.streaming else None)
         self.generator = load_views(Path(training.autoencoder)).to(device)
         self.reconstructor = None
         if self.generator.config.drafts:
-            if set(training.backgrounds) != {1.0}:
-                raise UserError(
-                    "A view generator with drafts knows white alone: leave out the `backgrounds`."
-                )
             if training.reconstructor is None:
                 raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
@@ -96,20 +86,20 @@ class ViewsTask:
             channels = self.generator.autoencoder.latent_channels
             critic = Critic(channels, 2 * channels, VIEWS - 1)
             self.generator.config = replace(self.generator.config, steps=1)
-            if training.wild:
+            if training.unposed_photos:
                 raise UserError("Photos have no true views to set against imagined ones: no adversary there.")
         self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
         self.timesteps = self._timesteps()
         self.cache: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
         size = self.generator.config.image_size
-        self.wild = WildFolder(training.wild, size) if training.wild else None
+        self.photos = UnposedPhotos(training.unposed_photos, size) if training.unposed_photos else None
 
     def held_out(self, training: ViewsTraining) -> ViewsTask:
         """The same model on the held-out heads of this folder."""
         other = copy(self)
         other.training, other.folder = training, HeadFolder(training.data, held_out=True)
-        other.cache, other.wild = {}, None
+        other.cache, other.photos = {}, None
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
@@ -158,8 +148,8 @@ class ViewsTask:
 
     def _sample(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """One head in one of its lights and framings, or one photo: latents, condition, known views."""
-        if self.wild is not None and torch.rand((), generator=rng) < self.training.wild_share:
-            index, portrait = self.wild.draw(rng)
+        if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
+            index, portrait = self.photos.draw(rng)
             # No view sees another but the front, so that nothing need be made up for the other five.
             latents, condition = self._encoded(("photo", index), lambda: portrait[None])
             latents = torch.cat([latents, torch.zeros_like(latents).expand(VIEWS - 1, -1, -1, -1)])
@@ -168,14 +158,12 @@ class ViewsTask:
         return *self._encoded(("head", index), lambda: self._head(index)), torch.ones(VIEWS)
 
     def _head(self, index: int) -> Tensor:
-        """(6, 4, S, S) RGB before its background and coverage."""
+        """(6, 4, S, S) RGB on white and coverage."""
         views = self.folder.load(self.folder.heads[index // self.training.variants])
         layers = varied(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
         noise = np.random.default_rng(index)
         if noise.random() < self.training.photographed:
             layers[0] = photographed(layers[0], noise)
-        white = 1 - layers[:, 3:]
-        layers[:, :3] -= (1 - noise.choice(self.training.backgrounds)) * white
         return layers
 
     @torch.no_grad()
@@ -207,14 +195,10 @@ class ViewsTask:
 
     def _weights(self, timesteps: Tensor) -> Tensor:
         scheduler = self.generator.scheduler
-        signal = scheduler.alphas_cumprod[timesteps]
-        weights = torch.ones(len(timesteps))
-        if scheduler.config.prediction_type == "sample":  # an error e of the sample is one of e / sigma in v
-            weights = 1 / (1 - signal).clamp_min(LEAST_NOISE)
-        if self.training.snr_gamma is not None:
-            snr = signal / (1 - signal)
-            weights = weights * snr.clamp_max(self.training.snr_gamma) / (snr + 1)
-        return weights
+        if scheduler.config.prediction_type != "sample":
+            return torch.ones(len(timesteps))
+        noise = 1 - scheduler.alphas_cumprod[timesteps]
+        return 1 / noise.clamp_min(LEAST_NOISE)  # an error e of the sample is one of e / sigma in v
 
     def picture(self) -> Tensor:
         """Three heads: the true views above the generated ones."""

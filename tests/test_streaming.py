@@ -9,9 +9,9 @@ import pytest
 import torch
 from balls import STAND_INS
 
-from facelift.data import streaming as live
+from facelift.data import streaming
 from facelift.data.reader import HeadFolder
-from facelift.data.streaming import LiveHeads
+from facelift.data.streaming import StreamingHeads
 from facelift.errors import UserError
 from facelift.synth import dataset
 
@@ -39,7 +39,7 @@ def wait_for(heads, count):
 @pytest.mark.parametrize("form", ["folders", "shards"])
 def test_heads_are_taken_in_as_they_are_drawn(make, tmp_path, form):
     make(tmp_path, 2, form=form)
-    heads = LiveHeads(tmp_path, CPU, depth=True)
+    heads = StreamingHeads(tmp_path, CPU, depth=True)
     wait_for(heads, 2)
     make(tmp_path, 4, form=form)
     wait_for(heads, 4)
@@ -57,16 +57,16 @@ def test_heads_are_taken_in_as_they_are_drawn(make, tmp_path, form):
 def test_an_empty_folder_is_waited_for(make, tmp_path):
     drawn = threading.Thread(target=make, args=(tmp_path / "later", 1))  # sooner or later
     drawn.start()
-    heads = LiveHeads(tmp_path / "later", CPU)
+    heads = StreamingHeads(tmp_path / "later", CPU)
     drawn.join()
     assert heads.heads == ["head_001000"]
     assert heads.load("head_001000").depth is None
 
 
 def test_but_not_forever(tmp_path, monkeypatch):
-    monkeypatch.setattr(live, "PATIENCE", 1.0)
+    monkeypatch.setattr(streaming, "PATIENCE", 1.0)
     with pytest.raises(UserError, match="No head appears"):
-        LiveHeads(tmp_path / "nowhere", CPU)
+        StreamingHeads(tmp_path / "nowhere", CPU)
 
 
 def test_a_damaged_head_is_taken_in_when_it_is_mended(make, tmp_path):
@@ -75,7 +75,7 @@ def test_a_damaged_head_is_taken_in_when_it_is_mended(make, tmp_path):
     picture = tmp_path / "head_001000/cam_003.png"
     whole = picture.read_bytes()
     picture.write_bytes(whole[:50])
-    heads = LiveHeads(tmp_path, CPU)
+    heads = StreamingHeads(tmp_path, CPU)
     wait_for(heads, 1)
     assert heads.heads == ["head_001001"]
     picture.write_bytes(whole)
@@ -85,7 +85,7 @@ def test_a_damaged_head_is_taken_in_when_it_is_mended(make, tmp_path):
 
 def test_an_end_of_reading_is_told(make, tmp_path):
     make(tmp_path, 1)
-    heads = LiveHeads(tmp_path, CPU)
+    heads = StreamingHeads(tmp_path, CPU)
     heads._memory.error = "OSError('no more files')."
     with pytest.raises(UserError, match="came to an end: OSError"):
         heads.load("head_001000")
@@ -94,7 +94,7 @@ def test_an_end_of_reading_is_told(make, tmp_path):
 def test_the_reader_ends_with_what_it_reads_for(make, tmp_path):
     make(tmp_path, 1)
     before = set(multiprocessing.active_children())
-    heads = LiveHeads(tmp_path, CPU)
+    heads = StreamingHeads(tmp_path, CPU)
     (reader,) = set(multiprocessing.active_children()) - before
     del heads
     gc.collect()
