@@ -155,6 +155,15 @@ def test_long_work_is_announced_before_it_begins(pipeline, tmp_path, capsys, sec
     assert f"about {said} on this CPU" in before
 
 
+def test_more_steps_than_the_model_knows_are_refused():
+    from facelift.views import ViewGenerator
+
+    config = types.SimpleNamespace(num_train_timesteps=1000)
+    model = types.SimpleNamespace(scheduler=types.SimpleNamespace(config=config))
+    with pytest.raises(UserError, match="1000 steps"):
+        ViewGenerator.sampling(model, "ddim", 1001)
+
+
 def test_timings_are_printed(pipeline, tmp_path, capsys):
     photos(tmp_path, "a.png")
     assert run("reconstruct", "a.png", "--frames", 1, "--timings") == 0

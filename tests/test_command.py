@@ -250,6 +250,30 @@ def test_signals_that_are_to_be_ignored_are(place, number):
     assert process.returncode == 0 and whole(place / "outputs/a")
 
 
+def test_ctrl_c_ends_the_workers_of_synth_without_a_word_of_theirs(place):
+    """A terminal sends it to all of them."""
+    (place / "slow.py").write_text(
+        "import sys, time, types\n"
+        "from facelift.synth.workers import on_this_machine\n"
+        "def work(unit):\n"
+        "    print('begun', file=sys.stderr, flush=True)\n"
+        "    time.sleep(100)\n"
+        "def synthesize(*_, **__):\n"
+        "    list(on_this_machine(work, [range(1), range(1, 2)], 2))\n"
+        "if __name__ == '__main__':\n"
+        "    sys.modules['facelift.synth.dataset'] = types.ModuleType('facelift.synth.dataset')\n"
+        "    sys.modules['facelift.synth.dataset'].synthesize = synthesize\n"
+        "    from facelift.cli import main\n"
+        "    main()\n"
+    )
+    line = [sys.executable, "slow.py", "synth", "out", "--assets", "none"]
+    process = start(line, start_new_session=True)
+    notes = wait_for(process, b"begun") + wait_for(process, b"begun")
+    os.killpg(process.pid, signal.SIGINT)
+    told, more = process.communicate(timeout=60)  # until the last of them has closed its output
+    assert (process.returncode, told) == (130, b"") and b"Traceback" not in notes + more, more
+
+
 def test_a_defect_shows_where_it_is(place):
     done = run(slowly("reconstruct", "a.jpg", meanwhile="1 / 0"))
     assert done.returncode == 1 and done.stderr.rstrip().endswith(b"ZeroDivisionError: division by zero")

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from facelift.errors import UserError
-from facelift.processes import end_with_parent
+from facelift.processes import deaf_children, end_with_parent
 
 T = TypeVar("T")
 Work = Callable[[range], T]
@@ -26,15 +26,24 @@ def on_this_machine(work: Work[T], units: Sequence[range], workers: int) -> Iter
         UserError: if a process dies; what `work` raises.
     """
     pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=_begin)
+    done = True
+
+    def submit(unit: range) -> Future[T]:
+        with deaf_children():
+            return pool.submit(work, unit)
+
     try:
-        yield from _in_flight(lambda unit: pool.submit(work, unit), units, 2 * workers)
+        yield from _in_flight(submit, units, 2 * workers)
     except BrokenProcessPool:
         raise UserError(
             "A worker died, perhaps for want of memory: run the same command again, with fewer --workers if "
             "need be, and it goes on where it was."
         ) from None
+    except (KeyboardInterrupt, GeneratorExit):
+        done = False  # a head may take minutes; what is half drawn is drawn again
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=done, cancel_futures=True)
 
 
 def on_ray(work: Work[T], units: Sequence[range], address: str) -> Iterator[T]:

@@ -236,6 +236,9 @@ class ViewGenerator(nn.Module):
         if scheduler not in get_args(Scheduler):
             raise UserError(f"There is no scheduler {scheduler!r}: choose ddim or dpm++.")
         check_whole(steps, "number of steps", 1)
+        most = self.scheduler.config.num_train_timesteps
+        if steps is not None and steps > most:
+            raise UserError(f"The model was trained with {most} steps: take no more, not {steps}.")
         check_number(guidance, "guidance", 0)
         check_number(eta, "eta", 0, 1)
         guidance = self.config.guidance if guidance is None else guidance
