@@ -151,7 +151,7 @@ def load_model(folder: Path) -> LoadedModel:
 
 
 def load_views(folder: Path) -> ViewGenerator:
-    return load_weights(ViewGenerator, ViewGeneratorConfig, folder)
+    return load_weights(ViewGenerator, ViewGeneratorConfig.from_dict, folder)
 
 
 def load_reconstructor(folder: Path) -> GSLRM:

@@ -23,7 +23,7 @@ RECONSTRUCTOR = {
 }
 VIEWS = {
     "image_size": 32,
-    "fold": 2,
+    "pixel_unshuffle": 2,
     "autoencoder": {
         "block_out_channels": [32, 32],
         "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -57,7 +57,7 @@ CLEAN = VIEWS | {"scheduler": VIEWS["scheduler"] | {"prediction_type": "sample"}
 """A view generator that predicts the clean sample."""
 
 DRAFTING = CLEAN | {
-    "drafts": True,
+    "warped_views": True,
     "matte": True,
     "steps": 1,
     "unet": VIEWS["unet"] | {"out_channels": 5},

@@ -97,12 +97,12 @@ def test_the_estimate_scales_a_timed_part_to_the_whole(monkeypatch):
     model = FaceLift.from_pretrained(device="cpu", dtype="float32")
     assert model.estimate(10, 1.0, "ddim") is None, "small models are not worth it"
     monkeypatch.setattr(estimate, "LARGE", 0)
-    image, drafts = torch.ones(3, 256, 256), torch.ones(6, 3, 256, 256)
+    image, warped = torch.ones(3, 256, 256), torch.ones(6, 3, 256, 256)
     with FlopCounterMode(display=False) as counter:
         monkeypatch.setattr(estimate.time, "perf_counter", counter.get_total_flops)
         one, two, guided = (model.estimate(*x, "ddim") for x in ((2, 1.0), (4, 1.0), (2, 2.0)))
-    true = estimate.operations(lambda: model.views.generate(image, steps=2, drafts=drafts))
-    true += estimate.operations(lambda: model.reconstructor(drafts, canonical_rig(256)))
+    true = estimate.operations(lambda: model.views.generate(image, steps=2, warped=warped))
+    true += estimate.operations(lambda: model.reconstructor(warped, canonical_rig(256)))
     assert one == pytest.approx(true, rel=0.15)
     assert two == guided and one < two < 2 * one, "guidance doubles the passes, and what follows is once"
 

@@ -686,7 +686,7 @@ def tiny_model():
     blocks = {"block_out_channels": [8, 8], "layers_per_block": 1}
     views = ViewGeneratorConfig(
         image_size=SIZE,
-        fold=2,
+        pixel_unshuffle=2,
         autoencoder={
             **blocks,
             "down_block_types": ["DownEncoderBlock2D"] * 2,

@@ -3,6 +3,7 @@
 import torch
 
 from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.views import ViewGeneratorConfig
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_dim": 16}
 
@@ -26,3 +27,11 @@ def test_tensors_of_a_refinement_unet():
     assert any(name.startswith("detail.enter.") for name in old)
     model.load_state_dict(old)
     assert all((value == 0.5).all() for value in model.state_dict().values())
+
+
+def test_fields_of_a_view_generator():
+    old = ViewGeneratorConfig.from_dict(
+        image_size=32, unet={}, autoencoder={}, drafts=True, fold=4, components=True
+    )
+    assert (old.warped_views, old.pixel_unshuffle, old.patch_pca) == (True, 4, True)
+    assert ViewGeneratorConfig.from_dict(**old.to_dict()) == old

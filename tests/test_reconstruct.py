@@ -338,9 +338,9 @@ def test_warped_views_are_the_front_view_seen_from_all_six_cameras():
 
 def test_imagined_views_keep_what_is_known_and_their_own_matte():
     class Imagining:
-        config = SimpleNamespace(drafts=True, matte=True)
+        config = SimpleNamespace(warped_views=True, matte=True)
 
-        def generate(self, portrait, drafts):
+        def generate(self, portrait, warped):
             return torch.cat([torch.full((6, 3, 256, 256), 0.9), torch.full((6, 1, 256, 256), 0.6)], dim=1)
 
     portrait, matte = torch.full((3, 256, 256), 0.95), GreenBall().portrait()[1]

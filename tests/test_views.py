@@ -14,15 +14,15 @@ from torch.utils._pytree import tree_iter
 from facelift.errors import UserError
 from facelift.reconstruct.transformer import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
-from facelift.views.autoencoder import SURE, Autoencoder
+from facelift.views.autoencoder import MATTE_SHARPNESS, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
 
 
-def tiny(drafts=False, **sampling):
+def tiny(warped_views=False, **sampling):
     blocks = 2
     config = ViewGeneratorConfig(
         image_size=32,
-        fold=2,
+        pixel_unshuffle=2,
         autoencoder={
             "block_out_channels": (32, 32),
             "down_block_types": ("DownEncoderBlock2D",) * blocks,
@@ -33,7 +33,7 @@ def tiny(drafts=False, **sampling):
         unet={
             "sample_size": 8,
             "in_channels": 8,
-            "out_channels": 5 if drafts else 4,
+            "out_channels": 5 if warped_views else 4,
             "block_out_channels": (32, 32),
             "down_block_types": ("CrossAttnDownBlock2D",) * blocks,
             "up_block_types": ("CrossAttnUpBlock2D",) * blocks,
@@ -42,11 +42,11 @@ def tiny(drafts=False, **sampling):
             "attention_head_dim": 2,
         },
         scheduler={
-            "prediction_type": "sample" if drafts else "v_prediction",
+            "prediction_type": "sample" if warped_views else "v_prediction",
             "clip_sample": False,
             "timestep_spacing": "trailing",
         },
-        drafts=drafts,
+        warped_views=warped_views,
         **({"steps": 2, "guidance": 1.0, "eta": 0.0} | sampling),
     )
     torch.manual_seed(0)
@@ -102,22 +102,22 @@ def test_a_seed_decides_the_views():
     assert not torch.equal(first, other)
 
 
-def test_each_view_is_conditioned_on_its_draft(monkeypatch):
-    model, drafts = tiny(drafts=True), torch.rand(6, 3, 32, 32)
+def test_each_view_is_conditioned_on_its_warped_view(monkeypatch):
+    model, warped = tiny(warped_views=True), torch.rand(6, 3, 32, 32)
     seen = []
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda *a: seen.append(a[2]) or predict(*a))
-    model.generate(drafts[0], steps=1, guidance=1.0, drafts=drafts)
-    latents = model.autoencoder.encode(drafts)
+    model.generate(warped[0], steps=1, guidance=1.0, warped=warped)
+    latents = model.autoencoder.encode(warped)
     torch.testing.assert_close(seen[0][0], latents)
     model.unet.conv_out.bias.data = torch.tensor([0.0, 0.0, 0.0, 0.0, 50.0])
-    copied = model.generate(drafts[0], guidance=1.0, drafts=drafts)
+    copied = model.generate(warped[0], guidance=1.0, warped=warped)
     expected = model.autoencoder.decode(latents).clamp(0, 1)
-    torch.testing.assert_close(copied, expected, atol=1e-4, rtol=0)  # a draft may be kept as it is
-    with pytest.raises(UserError, match="Drafts"):
-        model.generate(drafts[0])
-    with pytest.raises(UserError, match="Drafts"):
-        tiny().generate(drafts[0], drafts=drafts)
+    torch.testing.assert_close(copied, expected, atol=1e-4, rtol=0)  # a condition may be kept as it is
+    with pytest.raises(UserError, match="Warped views"):
+        model.generate(warped[0])
+    with pytest.raises(UserError, match="Warped views"):
+        tiny().generate(warped[0], warped=warped)
 
 
 def test_guidance_of_one_is_the_conditional_prediction_in_one_pass(monkeypatch):
@@ -203,7 +203,7 @@ def test_attention_never_writes_its_weights_out():
 
 def test_autoencoder_folds_pixels_into_channels():
     config = tiny().config
-    model = Autoencoder(config.autoencoder, fold=2, scaling_factor=2.0).eval()
+    model = Autoencoder(config.autoencoder, pixel_unshuffle=2, scaling_factor=2.0).eval()
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         latents = model.encode(images)
@@ -214,21 +214,21 @@ def test_autoencoder_folds_pixels_into_channels():
 
 
 def test_a_matte_puts_an_outline_where_a_person_is_as_likely_as_not(monkeypatch):
-    model = Autoencoder(tiny().config.autoencoder, fold=2, matte=True)
+    model = Autoencoder(tiny().config.autoencoder, pixel_unshuffle=2, matte=True)
     color, chance = torch.rand(1, 3, 32, 32), torch.linspace(0.02, 0.98, 32).expand(1, 1, 32, 32)
     layers = torch.cat([color * 2 - 1, chance.logit()], dim=1)
     folded = nn.functional.pixel_unshuffle(layers, 2)
     monkeypatch.setattr(model.kl, "decode", lambda latents: type("Out", (), {"sample": folded}))
     decoded, logits = model.decode_layers(torch.zeros(1))
     torch.testing.assert_close((decoded, logits), (color, chance.logit()))
-    odds = (chance / (1 - chance)) ** SURE
+    odds = (chance / (1 - chance)) ** MATTE_SHARPNESS
     matte = odds / (1 + odds)
     expected = torch.cat([1 + matte * (color - 1), matte], dim=1)
     torch.testing.assert_close(model.decode(torch.zeros(1)), expected)
 
 
 def test_fold_is_undone_exactly(monkeypatch):
-    model = Autoencoder(tiny().config.autoencoder, fold=2)
+    model = Autoencoder(tiny().config.autoencoder, pixel_unshuffle=2)
     images = torch.rand(1, 3, 32, 32)
     folded = nn.functional.pixel_unshuffle(images * 2 - 1, 2)
     monkeypatch.setattr(model.kl, "decode", lambda latents: type("Out", (), {"sample": folded}))

@@ -15,7 +15,7 @@ from facelift.devices import choose_device
 from facelift.errors import UserError
 from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
-from facelift.reconstruct.config import OLD_NAMES
+from facelift.reconstruct.config import OLD_NAMES as OLD_RECONSTRUCTOR_NAMES
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.config import LoopConfig, read_yaml, structured
 from facelift.train.decoder import DecoderTask, DecoderTraining
@@ -25,6 +25,7 @@ from facelift.train.portrait import PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
+from facelift.views.generator import OLD_NAMES as OLD_VIEW_NAMES
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def run(
         raise UserError(f"{path}: unknown {', '.join(sorted(unknown))} in a configuration for {stage}.")
     model = []
     if kind.model:
-        model.append(structured(kind.model, _renamed(parts.get("model", {}), OLD_NAMES), path, "model"))
+        values = _renamed(parts.get("model", {}), OLD_VIEW_NAMES | OLD_RECONSTRUCTOR_NAMES)
+        model.append(structured(kind.model, values, path, "model"))
     values = _renamed(parts.get("training", {}), OLD_TRAINING_NAMES)
     training = structured(kind.training, values, path, "training")
     loop = structured(LoopConfig, parts.get("loop", {}), path, "loop")

@@ -18,7 +18,7 @@ from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.train.augment import random_photometry
 from facelift.train.task import Loss, channels_last, generator_for
-from facelift.views.autoencoder import Autoencoder, on_white, sample_posterior
+from facelift.views.autoencoder import Autoencoder, composite_on_white, sample_posterior
 from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
 
@@ -50,7 +50,7 @@ class AutoencoderTask:
         self.device, self.training, self.config = device, training, model
         self.folders = [HeadFolder(root) for root in training.data]
         self.model = Autoencoder(
-            model.autoencoder, model.fold, components=model.components, matte=model.matte
+            model.autoencoder, model.pixel_unshuffle, patch_pca=model.patch_pca, matte=model.matte
         )
         with torch.no_grad():
             # Almost no noise at first: channels that start as noise are ignored, and never come back.
@@ -75,7 +75,7 @@ class AutoencoderTask:
             mean, logvar = (x.float() for x in self.model.posterior(images))
             latents = sample_posterior(mean, logvar) * self.model.scaling_factor
             color, logits = self.model.decode_layers(latents)
-        decoded, matted = on_white(color.float(), logits)[:, :3], matte_loss(logits, coverage)
+        decoded, matted = composite_on_white(color.float(), logits)[:, :3], matte_loss(logits, coverage)
         pixels = (decoded - images).abs().mean()
         squared = (decoded - images).square()
         edges = sum(

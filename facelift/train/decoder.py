@@ -25,7 +25,7 @@ from facelift.train.augment import varied
 from facelift.train.autoencoder import matte_loss
 from facelift.train.critic import Critic, adversarial_losses
 from facelift.train.task import Loss, channels_last, generator_for
-from facelift.views.autoencoder import Autoencoder, on_white
+from facelift.views.autoencoder import Autoencoder, composite_on_white
 from facelift.views.generator import VIEWS
 from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
@@ -81,7 +81,7 @@ class DecoderTask:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
         self.generator = load_views(Path(training.generator)).to(device)
-        if not self.generator.config.drafts or self.generator.config.steps != 1:
+        if not self.generator.config.warped_views or self.generator.config.steps != 1:
             raise UserError("A decoder is trained for a view generator with drafts that takes one step.")
         self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
@@ -109,7 +109,7 @@ class DecoderTask:
         learns = step >= self.training.adversary_first and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
             color, logits = self.generator.autoencoder.decode_layers(latents)
-        imagined = torch.lerp(on_white(color.float(), logits)[:, :3], drafts, known)
+        imagined = torch.lerp(composite_on_white(color.float(), logits)[:, :3], drafts, known)
         true, coverage = true.split([3, 1], dim=1)
         beside = {"matte": matte_loss(logits, coverage)}
         true, imagined, drafts = (F.pixel_unshuffle(4 * x - 2, FOLD) for x in (true, imagined, drafts))

@@ -74,7 +74,7 @@ class ViewsTask:
         self.folder: Heads = open_heads(training.data, device if training.streaming else None)
         self.generator = load_views(Path(training.autoencoder)).to(device)
         self.reconstructor = None
-        if self.generator.config.drafts:
+        if self.generator.config.warped_views:
             if training.reconstructor is None:
                 raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
@@ -208,7 +208,7 @@ class ViewsTask:
             with autocast(self.device):
                 portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
                 drafts = self._drafts(portrait, coverage)
-                views = self.generator.generate(portrait, drafts=drafts).float().cpu()
+                views = self.generator.generate(portrait, warped=drafts).float().cpu()
             rows += [torch.cat([*truth.images.cpu()], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 

@@ -9,15 +9,16 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SURE = 5.0  # how much surer than it is a matte is taken: what is one or the other, nothing between
+MATTE_SHARPNESS = 5.0  # factor on the matte's logits: coverage is to be nearly 0 or 1
 
 
 class Autoencoder(nn.Module):
     """diffusers' AutoencoderKL between images in [0, 1] and latents of about unit variance.
 
-    `fold` moves blocks of fold x fold pixels into channels before the first convolution (and back after the
-    last), so that a small model never works at full resolution; 1, as in Stable Diffusion, does nothing.
-    With `components`, a fixed linear code of each cell's pixels stands beside the network, which only learns
+    `pixel_unshuffle` r moves blocks of r x r pixels into channels before the first convolution (and back
+    after the last), so that a small model never works at full resolution; 1, as in Stable Diffusion, does
+    nothing.
+    With `patch_pca`, a fixed linear code of each cell's pixels stands beside the network, which only learns
     what that misses (the shortcuts of Chen et al., "Deep Compression Autoencoder", but fitted beforehand).
 
     With `matte`, the decoder says of each pixel what colour a person has there, and, as a logit, how sure it
@@ -28,17 +29,19 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         config: dict[str, Any],
-        fold: int = 1,
+        pixel_unshuffle: int = 1,
         scaling_factor: float = 0.18215,
-        components: bool = False,
+        patch_pca: bool = False,
         matte: bool = False,
     ) -> None:
         super().__init__()
-        self.fold = fold
+        self.pixel_unshuffle = pixel_unshuffle
         layers = 4 if matte else 3
-        self.kl = AutoencoderKL(in_channels=3 * fold**2, out_channels=layers * fold**2, **config)
+        self.kl = AutoencoderKL(
+            in_channels=3 * pixel_unshuffle**2, out_channels=layers * pixel_unshuffle**2, **config
+        )
         self.scaling_factor = scaling_factor
-        self.linear = PatchComponents(self.latent_channels, self.downsampling) if components else None
+        self.linear = PatchPCA(self.latent_channels, self.downsampling) if patch_pca else None
 
     @property
     def latent_channels(self) -> int:
@@ -47,7 +50,7 @@ class Autoencoder(nn.Module):
     @property
     def downsampling(self) -> int:
         """Pixels along one side of a latent cell."""
-        return self.fold * 2 ** (len(self.kl.config.block_out_channels) - 1)
+        return self.pixel_unshuffle * 2 ** (len(self.kl.config.block_out_channels) - 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, C, h, w): the posterior's mode, scaled."""
@@ -55,7 +58,7 @@ class Autoencoder(nn.Module):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the latents, unscaled, each (B, C, h, w)."""
-        distribution = self.kl.encode(F.pixel_unshuffle(images * 2 - 1, self.fold)).latent_dist
+        distribution = self.kl.encode(F.pixel_unshuffle(images * 2 - 1, self.pixel_unshuffle)).latent_dist
         mean = distribution.mean if self.linear is None else distribution.mean + self.linear.encode(images)
         return mean, distribution.logvar
 
@@ -64,17 +67,17 @@ class Autoencoder(nn.Module):
 
         With a matte (B, 4, H, W): coverage comes after the colours.
         """
-        return on_white(*self.decode_layers(latents))
+        return composite_on_white(*self.decode_layers(latents))
 
     def decode_layers(self, latents: Tensor) -> tuple[Tensor, Tensor | None]:
         """(B, C, h, w) scaled latents -> (B, 3, H, W) RGB, and a matte's (B, 1, H, W) logits or None."""
         latents = latents / self.scaling_factor
         base = 0.5 if self.linear is None else self.linear.decode(latents)
-        layers = F.pixel_shuffle(self.kl.decode(latents).sample, self.fold)
+        layers = F.pixel_shuffle(self.kl.decode(latents).sample, self.pixel_unshuffle)
         return layers[:, :3] / 2 + base, layers[:, 3:] if layers.shape[1] > 3 else None
 
 
-class PatchComponents(nn.Module):
+class PatchPCA(nn.Module):
     """Principal components of the pixels of a cell: (B, 3, H, W) in [0, 1] <-> (B, C, H / side, W / side).
 
     Coefficients are divided by the root of their standard deviation: closer to equal than they are, so that
@@ -115,11 +118,11 @@ class PatchComponents(nn.Module):
         return F.pixel_unshuffle(images, self.side).movedim(1, -1)
 
 
-def on_white(color: Tensor, logits: Tensor | None) -> Tensor:
+def composite_on_white(color: Tensor, logits: Tensor | None) -> Tensor:
     """What `Autoencoder.decode_layers` gave, as `Autoencoder.decode` gives it."""
     if logits is None:
         return color
-    coverage = (SURE * logits).sigmoid()
+    coverage = (MATTE_SHARPNESS * logits).sigmoid()
     return torch.cat([1 + coverage * (color - 1), coverage], dim=1)
 
 

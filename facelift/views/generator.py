@@ -23,6 +23,9 @@ VIEWS = len(VIEW_NAMES)
 DPM_STEPS = 20
 MAX_SEED = 2**63 - 1
 
+OLD_NAMES = {"drafts": "warped_views", "fold": "pixel_unshuffle", "components": "patch_pca"}
+"""Fields of version 0.1 and what they are called now."""
+
 
 @dataclass(frozen=True)
 class ViewGeneratorConfig:
@@ -30,14 +33,14 @@ class ViewGeneratorConfig:
 
     Attributes:
         image_size: side of the square views in pixels.
-        drafts: the condition of each view is a draft of it (`facelift.views.warp`), not the portrait.
-            The U-Net predicts the clean sample, and has one more output channel than the latents: how much of
-            the draft stays, in each cell. What it has right need not pass through a narrow network. The front
-            view, which is known, is its own draft.
+        warped_views: the condition of each view is its warped view (`facelift.views.warp`), not the portrait.
+            The U-Net predicts the clean sample, and has one more output channel than the latents: the share
+            of the condition that is kept in each cell, so that what it has right need not pass through a
+            narrow network. The front view's condition is the portrait itself.
         any_size: a finished portrait of another side is taken as it is, and the views follow it.
         unet: arguments of UNet2DConditionModel; in_channels is twice the latent's.
         autoencoder: arguments of AutoencoderKL.
-        fold, components, matte: see `Autoencoder`.
+        pixel_unshuffle, patch_pca, matte: see `Autoencoder`.
         scaling_factor: see `Autoencoder`.
         prompt_tokens: tokens that name a view to the U-Net: learned ones, or an encoded sentence.
         image_encoder: arguments of transformers' CLIPVisionConfig; None has the U-Net see the portrait
@@ -50,8 +53,8 @@ class ViewGeneratorConfig:
     image_size: int
     unet: dict[str, Any]
     autoencoder: dict[str, Any]
-    fold: int = 1
-    components: bool = False
+    pixel_unshuffle: int = 1
+    patch_pca: bool = False
     matte: bool = False
     scaling_factor: float = 0.18215
     prompt_tokens: int = 1
@@ -59,12 +62,18 @@ class ViewGeneratorConfig:
     steps: int = 50
     guidance: float = 3.0
     eta: float = 1.0
-    drafts: bool = False
+    warped_views: bool = False
     any_size: bool = False
     image_encoder: dict[str, Any] | None = None
     image_noise: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_dict(cls, **values: Any) -> ViewGeneratorConfig:
+        """A configuration as `config.json` holds it; the names of version 0.1 are still read."""
+        return cls(**{OLD_NAMES.get(name, name): value for name, value in values.items()})
+
     def to_dict(self) -> dict[str, object]:
+        """Plain values, as JSON holds them."""
         return asdict(self)
 
 
@@ -74,14 +83,14 @@ class ViewGenerator(nn.Module):
     def __init__(self, config: ViewGeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        if config.drafts and config.scheduler.get("prediction_type") != "sample":
-            raise ValueError("a view generator with drafts predicts the clean sample")
+        if config.warped_views and config.scheduler.get("prediction_type") != "sample":
+            raise ValueError("a view generator with warped views predicts the clean sample")
         self.autoencoder = Autoencoder(
-            config.autoencoder, config.fold, config.scaling_factor, config.components, config.matte
+            config.autoencoder, config.pixel_unshuffle, config.scaling_factor, config.patch_pca, config.matte
         )
         self.unet = build_unet(config.unet, VIEWS)
-        if config.drafts:
-            with torch.no_grad():  # at first the drafts, nearly as they are
+        if config.warped_views:
+            with torch.no_grad():  # the first prediction is nearly the condition
                 nn.init.zeros_(self.unet.conv_out.weight)
                 nn.init.zeros_(self.unet.conv_out.bias)[-1] = 2.0
         self.prompts = nn.Parameter(
@@ -102,7 +111,7 @@ class ViewGenerator(nn.Module):
             noisy: (B, 6, C, h, w) noisy latents of the six views.
             timesteps: (B,) of the diffusion.
             condition: (B, 1, C, h, w) latent of the portrait, the same for all six views, or (B, 6, C, h, w)
-                latents of their drafts; zeros drop it.
+                latents of the warped views; zeros drop it.
             label: (B, 6, D) embedding of the portrait, for a model that has one; zeros drop it.
 
         Returns:
@@ -116,9 +125,9 @@ class ViewGenerator(nn.Module):
             encoder_hidden_states=self.prompts.to(inputs).repeat(batch, 1, 1),
             class_labels=None if label is None else label.flatten(0, 1),
         ).sample.unflatten(0, (batch, VIEWS))
-        if self.config.drafts:
-            drawn, kept = output.split([noisy.shape[2], 1], dim=2)
-            output = drawn + kept.sigmoid() * condition
+        if self.config.warped_views:
+            generated, kept = output.split([noisy.shape[2], 1], dim=2)
+            output = generated + kept.sigmoid() * condition
             output = torch.cat([condition[:, :1], output[:, 1:]], dim=1)
         return output
 
@@ -137,7 +146,7 @@ class ViewGenerator(nn.Module):
         eta: float | None = None,
         scheduler: Scheduler = "ddim",
         sliced: bool = True,
-        drafts: Tensor | None = None,
+        warped: Tensor | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
         """Imagine the six canonical views of a prepared portrait.
@@ -153,7 +162,7 @@ class ViewGenerator(nn.Module):
                 2022), which needs fewer steps, by default 20, and adds no noise between them.
             sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise
                 each all at once, which takes more memory.
-            drafts: (6, 3, S, S) of the views, for a model that was made for them.
+            warped: (6, 3, S, S) the warped views, for a model that is conditioned on them.
             progress: wraps the steps, to show them.
 
         Returns:
@@ -161,15 +170,15 @@ class ViewGenerator(nn.Module):
             a matte (6, 4, S, S): coverage comes after the colours.
 
         Raises:
-            UserError: the portrait or the drafts are not as they must be, drafts are missing or the model
-                knows none, or there is no such sampling.
+            UserError: the portrait or the warped views are not as they must be, they are missing or
+                the model takes none, or there is no such sampling.
         """
         size = "S" if self.config.any_size else self.config.image_size
         check_images(portrait, "portrait", (3, size, size))
-        if (drafts is not None) != self.config.drafts:
-            raise UserError("Drafts belong to a view generator that was trained with them, and only to that.")
-        if drafts is not None:
-            check_images(drafts, "drafts", (VIEWS, *portrait.shape), portrait.device)
+        if (warped is not None) != self.config.warped_views:
+            raise UserError("Warped views belong to a view generator that was trained with them, no other.")
+        if warped is not None:
+            check_images(warped, "warped views", (VIEWS, *portrait.shape), portrait.device)
         check_whole(seed, "seed", 0, MAX_SEED)
         sampler, steps, guidance, eta = self.sampling(scheduler, steps, guidance, eta)
         device = portrait.device
@@ -183,7 +192,7 @@ class ViewGenerator(nn.Module):
             with resident(self.image_embedding, device):
                 label = self.image_embedding(portrait, draw(VIEWS, self.image_embedding.dim))[None]
         with resident(self.autoencoder, device):
-            condition = self.autoencoder.encode(portrait[None] if drafts is None else drafts)[None]
+            condition = self.autoencoder.encode(portrait[None] if warped is None else warped)[None]
         latents = draw(1, VIEWS, *condition.shape[2:])
 
         sampler.set_timesteps(steps)

@@ -89,9 +89,9 @@ def generate_views(
         coverage: (1, S, S) its matte in [0, 1].
         sampling: as `ViewGenerator.generate` takes it.
     """
-    warped = warp_views(distances, portrait, coverage) if generator.config.drafts else None
+    warped = warp_views(distances, portrait, coverage) if generator.config.warped_views else None
     layers = generator.generate(
-        portrait, drafts=None if warped is None else warped.images, **sampling
+        portrait, warped=None if warped is None else warped.images, **sampling
     ).float()
     images, matte = layers[:, :3], layers[:, 3:] if generator.config.matte else not_white(layers)
     if warped is None:
