@@ -19,4 +19,11 @@ def main() -> None:
         from facelift.cli.process import run_and_leave
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    run_and_leave()
+    run_and_leave(_run)
+
+
+def _run() -> int:
+    """What the arguments of the process say."""
+    from facelift.cli.app import run  # takes a moment, in which it can be stopped already
+
+    return run()

@@ -151,22 +151,20 @@ def _forgiving(stream: Any, descriptor: int, kind: type[_Results]) -> Any:
     )
 
 
-def run_and_leave() -> NoReturn:
-    """Do what the arguments of the process say, and end it."""
+def run_and_leave(work: Callable[[], int]) -> NoReturn:
+    """Do the work, whose result is the exit code, and end the process."""
     try:
-        _leave(_outcome())
+        _leave(_outcome(work))
     except KeyboardInterrupt:
         _leave(interruption.exit_code)
 
 
-def _outcome() -> int:
+def _outcome(work: Callable[[], int]) -> int:
     """Do the work; the exit code."""
     try:
         open_streams()
         interruption.catch()
-        from facelift.cli.app import run  # takes a moment, so it can be stopped already
-
-        return run()
+        return work()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception:
