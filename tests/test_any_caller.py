@@ -456,7 +456,7 @@ def test_a_view_generator_checks_its_portrait_and_drafts(model):
         ((image, drafts[:5]), r"The drafts must be of shape \(6, 3, 32, 32\)"),
     ):
         with pytest.raises(UserError, match=sentence):
-            views.generate(given[0], drafts=given[1])
+            views.generate(given[0], warped=given[1])
 
 
 @pytest.fixture(scope="module")
