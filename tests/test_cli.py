@@ -308,6 +308,7 @@ def sentence(capsys):
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB"), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "not enough memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/lost"), "/lost: there is no such file or folder"),
         (
             PermissionError(errno.EACCES, "Permission denied", "/secret/weights"),
             "/secret/weights: permission denied",

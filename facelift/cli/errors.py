@@ -31,6 +31,8 @@ def sentence(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return "There is not enough memory; close other programs, or take a smaller model or --size."
+    if isinstance(error, FileNotFoundError) and error.filename:  # of something to read: see formats.files
+        return f"{error.filename}: there is no such file or folder."
     if isinstance(error, OSError):
         from facelift.formats.files import explain
 
