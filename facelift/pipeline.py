@@ -33,6 +33,7 @@ from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
 from facelift.isolation import Turns, exclusive, isolated
 from facelift.portrait import prepare_portrait
+from facelift.portrait.quality import PhotoWarning
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
 from facelift.refine import RefineConfig, refine
@@ -54,13 +55,15 @@ class Head:
         portrait: (3, S, S) the prepared photo, RGB in [0, 1] on white.
         views: (6, 3, S, S) the six views that the Gaussians were made from, in the order of VIEW_NAMES.
         gaussians: the head; see DESIGN's conventions in `facelift.gaussians` and `facelift.cameras`.
-        faces: how many faces the photo shows; the largest was used.
+        faces: how many faces the photo shows; one was used, mostly the largest.
+        warnings: what in the photo may spoil the head; each has a `kind`, and as a string is a sentence.
     """
 
     portrait: Tensor
     views: Tensor
     gaussians: Gaussians
     faces: int
+    warnings: tuple[PhotoWarning, ...] = ()
 
     def render(self, cameras: Cameras) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] on white."""
@@ -275,7 +278,7 @@ class FaceLift:
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             gaussians = refine(gaussians, views, self._rig(views), config, coverage, confidence)
-        return Head(image, views, gaussians, portrait.faces)
+        return Head(image, views, gaussians, portrait.faces, portrait.warnings)
 
     @exclusive
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:

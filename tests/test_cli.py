@@ -24,7 +24,7 @@ SIZE = 16
 
 
 class FakeHead:
-    faces = 1
+    warnings = ()
     portrait = torch.full((3, SIZE, SIZE), 0.5)
     views = torch.linspace(0, 1, 6).reshape(6, 1, 1, 1).expand(6, 3, SIZE, SIZE)
     gaussians = Gaussians(*[torch.ones(4, n) for n in (3, 4, 3)], torch.full((4,), 0.5), torch.ones(4, 3))
@@ -173,11 +173,15 @@ def test_timings_are_printed(pipeline, tmp_path, capsys):
     assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.05)
 
 
-def test_several_faces_are_mentioned(pipeline, tmp_path, capsys):
+def test_each_warning_is_a_line(pipeline, tmp_path, capsys):
     photos(tmp_path, "a.png")
-    pipeline.head.faces = 3
+    pipeline.head.warnings = ("The head is cut off.", "The face is blurred.")
     assert run("reconstruct", "a.png", "--no-turntable") == 0
-    assert "3 faces found; used the largest" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "a.png: The" in line] == [
+        "a.png: The head is cut off.",
+        "a.png: The face is blurred.",
+    ]
 
 
 # --- half-written results

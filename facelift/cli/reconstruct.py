@@ -164,8 +164,8 @@ def reconstruct(
                         timings=clock,
                         progress=show,
                     )
-                if head.faces > 1:
-                    say(f"{path}: {head.faces} faces found; used the largest.")
+                for warning in head.warnings:
+                    say(f"{path}: {warning}")
                 write_results(
                     aside, head, None if no_turntable else frames, size, partial(track, total=frames), clock
                 )

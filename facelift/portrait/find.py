@@ -57,7 +57,11 @@ def find_faces(rgb: np.ndarray) -> list[Face]:
 
     Any number of threads may call this at once.
     """
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    return find_in_grey(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
+
+
+def find_in_grey(grey: np.ndarray) -> list[Face]:
+    """As `find_faces`, in `grey` `(H, W)` uint8."""
     for side in SEARCH_SIDES:
         # A face that fills the photo is missed at the edge, so the photo gets a margin in the first search.
         margin = max(grey.shape) // 8 if side == SEARCH_SIDES[0] else 0

@@ -57,6 +57,17 @@ class Sight:
         return torch.stack([(likely.sum(2) * x).sum(-1), (likely.sum(3) * y).sum(-1)], dim=-1)
 
 
+@dataclass(frozen=True)
+class Landmarks:
+    """Attributes:
+    points: (68, 2) x and y in pixels.
+    doubt: (68,) entropy of where each may be, nats; about 2 where it is seen, 4 and more where it is not.
+    """
+
+    points: Tensor
+    doubt: Tensor
+
+
 class Segmenter(nn.Module):
     """Colours and prior log odds of a person, (B, 4, H, W), become a `Sight`."""
 
@@ -110,6 +121,16 @@ class Segmenter(nn.Module):
         if self.framing is None:
             return None
         return self.framing(self._look(rgb, prior).points[0])
+
+    @torch.no_grad()
+    def landmarks(self, rgb: Tensor, prior: Tensor) -> Landmarks | None:
+        """The landmarks of a face; None if it finds none. Args: as `odds` takes them."""
+        if self.framing is None:
+            return None
+        sight = self._look(rgb, prior)
+        assert sight.maps is not None
+        likely = sight.maps[0].flatten(1).log_softmax(-1)
+        return Landmarks(sight.points[0], -(likely.exp() * likely).sum(-1))
 
     def _look(self, rgb: Tensor, prior: Tensor) -> Sight:
         h, w = prior.shape

@@ -1,0 +1,152 @@
+"""A patient search for the face of a photo: turned, small, dark, tilted or half covered.
+
+The search of `find.py` is quick, and draws the boxes that portraits are framed by. Where it finds nothing, or
+something doubtful, the photo is turned a quarter at a time; then the detector looks in more pixels and with a
+lower threshold, and what it sees must hold in the mean of many looks. The network that finds landmarks has a
+say, too: above a mask the detector sees little, and that network two clear eyes. A photo that shows its face
+upright at once costs no more than the quick search.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import cv2
+import numpy as np
+
+from facelift.portrait.find import Face, detect, distinct, find_in_grey, look_again
+from facelift.portrait.segment import Segmenter
+from facelift.portrait.square import LOOK_SIDE, as_seen, square_around
+
+SURE = 0.6  # score of the quick search above which a face is upright; one upside down gets 0.5 at most
+HINT = -0.7  # score from which a window is worth a closer look
+LIKELY, CLEAR, CERTAIN = 0.4, 0.6, 1.3  # rating of what may be a face, is one, and is one the right way up
+UPRIGHT = 0.3  # of two ways up that are as good, a photo is rarely not upright already
+HINTS = 6  # windows that are looked at again in each way up
+SIDES = (1600, 4800)  # longer side of the image that is searched closely, pixels
+MAX_ENLARGEMENT = 4  # the detector's window is 80 pixels: below 20, a face has no features to see
+MIN_RELIEF = 1.0  # standard deviation of a face's features, levels of 255; smooth walls have less
+SEEN = 3.2  # doubt about eyes and brows, in nats, below which they speak for a face
+EYES = slice(17, 27), slice(36, 48)  # of the 68 landmarks: brows and eyes
+WEARER = 1.8  # how much larger a picture of a face on someone's clothes may be than the wearer's
+
+
+@dataclass(frozen=True)
+class Search:
+    """Attributes:
+    faces: in pixels of the photo after its turns; the one to use first, then the others by size.
+    turns: quarter turns clockwise that make the photo upright.
+    """
+
+    faces: list[Face]
+    turns: int = 0
+
+    @property
+    def score(self) -> float:
+        """The best face's."""
+        return max((face.score for face in self.faces), default=-np.inf)
+
+
+def search_faces(rgb: np.ndarray, segmenter: Segmenter | None = None) -> Search:
+    """All faces of a photo, whichever way up it is. Any number of threads may call this at once.
+
+    Args:
+        rgb: `(H, W, 3)` uint8.
+        segmenter: a network that finds landmarks; without one, fewer faces behind masks are found.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    found = Search(find_in_grey(grey))
+    if found.score < SURE:
+        other = _search_all_ways(rgb, grey, segmenter)
+        if other.turns or not found.faces:
+            found = other
+    return replace(found, faces=_wearer_first(found.faces))
+
+
+def turn(image: np.ndarray, turns: int) -> np.ndarray:
+    """`(H, W, ...)` after so many quarter turns clockwise."""
+    return np.ascontiguousarray(np.rot90(image, -turns))
+
+
+def _search_all_ways(rgb: np.ndarray, grey: np.ndarray, segmenter: Segmenter | None) -> Search:
+    ways = [Search([], turns) for turns in range(4)]
+    closely, more_closely = (partial(_look_closely, side=side) for side in SIDES)
+    for look, enough in ((_look_quickly, CERTAIN), (closely, CLEAR), (more_closely, CLEAR)):
+        for turns, way in enumerate(ways):
+            if way.score < CLEAR:
+                upright = np.rot90(rgb, -turns)
+                rated = [_with_eyes(upright, face, segmenter) for face in look(turn(grey, turns))]
+                ways[turns] = max(way, Search(_probable(rated), turns), key=_preference)
+            if ways[turns].score > CERTAIN:
+                return ways[turns]
+        best = max(ways, key=_preference)
+        if best.score > enough:
+            break
+    return best
+
+
+def _preference(search: Search) -> float:
+    return search.score + (UPRIGHT if search.turns == 0 else 0.0)
+
+
+def _look_quickly(grey: np.ndarray) -> list[Face]:
+    """The faces of the quick search, with scores that windows below its threshold lower."""
+    light = _lightened(grey)
+    found = [(face, look_again(light, face, threshold=-1.0)) for face in find_in_grey(grey)]
+    return [replace(face, score=again.score) for face, again in found if again is not None]
+
+
+def _look_closely(grey: np.ndarray, side: int) -> list[Face]:
+    """What may be a face, in a photo scaled so that its longer side has so many pixels."""
+    margin = (
+        max(grey.shape) // 8 if side == SIDES[0] else 0
+    )  # a face that fills the photo is missed at the edge
+    padded = cv2.copyMakeBorder(_lightened(grey), *(margin,) * 4, borderType=cv2.BORDER_REPLICATE)
+    scale = min(side / max(padded.shape), MAX_ENLARGEMENT)
+    hints = [hint for hint in detect(padded, scale, threshold=HINT) if _relief(padded, hint) > MIN_RELIEF]
+    best = sorted(hints, key=lambda face: -face.score)[:HINTS]
+    looks = [look_again(padded, hint, threshold=-1.0) for hint in best]
+    return distinct([face.moved(1, -margin, -margin) for face in looks if face is not None])
+
+
+def _lightened(grey: np.ndarray) -> np.ndarray:
+    """The square root: what is dark gets more levels, and scaled down, the mean of pixels is finer still."""
+    return cv2.LUT(grey, np.rint(np.sqrt(np.arange(256) * 255.0)).astype(np.uint8))
+
+
+def _relief(grey: np.ndarray, face: Face) -> float:
+    """How much a face's box differs from itself without features."""
+    x0, y0, x1, y1 = (max(int(v), 0) for v in (face.x0, face.y0, face.x1, face.y1))
+    part = grey[y0:y1, x0:x1].astype(np.float32)
+    return float((part - cv2.GaussianBlur(part, (0, 0), face.side / 10)).std())
+
+
+def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Face:
+    """The face with a score that its eyes and brows add to, as far as the network sees them clearly."""
+    if segmenter is None:
+        return face
+    seen = segmenter.landmarks(*as_seen(image, face, square_around(face, LOOK_SIDE)))
+    if seen is None:
+        return face
+    doubt = float(np.mean([seen.doubt[part].mean() for part in EYES]))
+    return replace(face, score=face.score + max(SEEN - doubt, 0.0))
+
+
+def _probable(faces: list[Face]) -> list[Face]:
+    """The largest first; where some are beyond doubt, no others."""
+    clear = [face for face in faces if face.score > CLEAR]
+    return sorted(clear or [f for f in faces if f.score > LIKELY], key=lambda face: -face.side)
+
+
+def _wearer_first(faces: list[Face]) -> list[Face]:
+    """The largest face first, unless it is a picture on the clothes of someone whose face is above it."""
+    first = next((face for face in faces[1:] if _wears(face, faces[0])), None)
+    return faces if first is None else [first, *(face for face in faces if face is not first)]
+
+
+def _wears(face: Face, picture: Face) -> bool:
+    """Whether a picture of a face, on clothes, lies where the breast below `face` is."""
+    aside = abs(picture.centre[0] - face.centre[0]) / face.side
+    gap = (picture.y0 - face.y1) / face.side
+    return picture.side < WEARER * face.side and aside < 0.8 and 0 < gap < 1.5
