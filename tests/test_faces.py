@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.portrait import prepare_portrait
 from facelift.portrait.find import Face, find_faces
@@ -113,3 +114,47 @@ def test_a_face_that_is_too_small_is_refused_with_its_size(photo: np.ndarray) ->
     tiny = cv2.resize(photo, (110, 110), interpolation=cv2.INTER_AREA)
     with pytest.raises(UserError, match=r"2[0-3] pixels wide, and at least 24 are needed"):
         prepare_portrait(tiny)
+
+
+# --- warnings
+
+
+def kinds(photo: np.ndarray, segmenter: Segmenter, matting: Matting = "none") -> list[str]:
+    return [warning.kind for warning in prepare_portrait(photo, 64, matting, segmenter=segmenter).warnings]
+
+
+def test_a_good_photo_has_no_warning(photo: np.ndarray, segmenter: Segmenter) -> None:
+    assert kinds(photo, segmenter, "auto") == []
+
+
+def test_a_blurred_face_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+    assert kinds(cv2.GaussianBlur(photo, (0, 0), 3), segmenter) == ["blurred"]
+
+
+def test_a_head_that_the_photo_cuts_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+    (face,) = find_faces(photo)
+    assert kinds(photo[round(face.y0) :], segmenter, "auto") == ["cut"]
+
+
+def test_a_tilted_head_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+    (face,) = find_faces(photo)
+    move = cv2.getRotationMatrix2D(face.centre, -38, 1.0)
+    tilted = cv2.warpAffine(photo, move, photo.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    (warning,) = prepare_portrait(tilted, 64, "none", segmenter=segmenter).warnings
+    assert warning.kind == "tilted" and " anticlockwise " in str(warning)
+
+
+def test_what_covers_a_face_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+    (face,) = find_faces(photo)
+    (x, y), r = (round(c) for c in face.centre), face.side / 2
+    in_mask, in_sunglasses = photo.copy(), photo.copy()
+    in_mask[round(y + 0.1 * r) : round(y + r), round(x - 0.8 * r) : round(x + 0.8 * r)] = 220
+    for aside in (-0.38, 0.38):
+        lens = round(x + aside * r), round(y - 0.35 * r)
+        cv2.ellipse(in_sunglasses, lens, (round(0.36 * r), round(0.26 * r)), 0, 0, 360, (20, 20, 20), -1)
+    assert "covered" in kinds(in_mask, segmenter)
+    assert "covered" in kinds(in_sunglasses, segmenter)
+
+
+def test_two_faces_are_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+    assert kinds(np.hstack([photo, photo]), segmenter) == ["several"]

@@ -119,7 +119,8 @@ def prepare_portrait(
         end, hem = y1 - 1, side - (y1 - 1)
         rgb[end:], alpha[end:] = rgb[end - hem : end][::-1], alpha[end - hem : end][::-1]
     found = replace(_portrait(rgb, alpha, size), faces=len(search.faces), box=face)
-    return replace(found, warnings=photo_warnings(image, search, (scale, dx, dy), side, alpha, segmenter))
+    person = None if matting == "none" else alpha
+    return replace(found, warnings=photo_warnings(image, search, (scale, dx, dy), side, person, segmenter))
 
 
 def locate_square(

@@ -17,11 +17,11 @@ import numpy as np
 
 from facelift.portrait.find import Face, detect, distinct, find_in_grey, look_again
 from facelift.portrait.segment import Segmenter
-from facelift.portrait.square import LOOK_SIDE, as_seen, square_around
+from facelift.portrait.square import LOOK_SIDE, as_seen, brightened, square_around
 
 SURE = 0.6  # score of the quick search above which a face is upright; one upside down gets 0.5 at most
 HINT = -0.7  # score from which a window is worth a closer look
-LIKELY, CLEAR, CERTAIN = 0.4, 0.6, 1.3  # rating of what may be a face, is one, and is one the right way up
+LIKELY, CLEAR, CERTAIN = 0.2, 0.6, 1.3  # rating of what may be a face, is one, and is one the right way up
 UPRIGHT = 0.3  # of two ways up that are as good, a photo is rarely not upright already
 HINTS = 6  # windows that are looked at again in each way up
 SIDES = (1600, 4800)  # longer side of the image that is searched closely, pixels
@@ -29,6 +29,8 @@ MAX_ENLARGEMENT = 4  # the detector's window is 80 pixels: below 20, a face has 
 MIN_RELIEF = 1.0  # standard deviation of a face's features, levels of 255; smooth walls have less
 SEEN = 3.2  # doubt about eyes and brows, in nats, below which they speak for a face
 EYES = slice(17, 27), slice(36, 48)  # of the 68 landmarks: brows and eyes
+DIM = 32  # pixels; in fewer, much looks like a face
+TILT, STRAIGHTER = 30.0, 0.25  # degrees, and by how much the detector must like the straightened head better
 WEARER = 1.8  # how much larger a picture of a face on someone's clothes may be than the wearer's
 
 
@@ -126,7 +128,8 @@ def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Fa
     """The face with a score that its eyes and brows add to, as far as the network sees them clearly."""
     if segmenter is None:
         return face
-    seen = segmenter.landmarks(*as_seen(image, face, square_around(face, LOOK_SIDE)))
+    rgb, odds = as_seen(image, face, square_around(face, LOOK_SIDE))
+    seen = segmenter.landmarks(brightened(rgb), odds)
     if seen is None:
         return face
     doubt = float(np.mean([seen.doubt[part].mean() for part in EYES]))
@@ -135,8 +138,29 @@ def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Fa
 
 def _probable(faces: list[Face]) -> list[Face]:
     """The largest first; where some are beyond doubt, no others."""
+    faces = [face for face in faces if face.side > DIM or face.score > CERTAIN]
     clear = [face for face in faces if face.score > CLEAR]
     return sorted(clear or [f for f in faces if f.score > LIKELY], key=lambda face: -face.side)
+
+
+def tilt_of(grey: np.ndarray, face: Face) -> float:
+    """By how many degrees clockwise a head leans, about: -TILT, 0 or TILT, as the detector likes it best.
+
+    Args:
+        grey: `(H, W)` uint8.
+        face: in pixels of it.
+    """
+    light, (x, y), half = _lightened(grey), face.centre, round(1.5 * face.side)
+    around = face.moved(1, half - x, half - y)
+    scores = {}
+    for tilt in (0.0, TILT, -TILT):
+        move = cv2.getRotationMatrix2D((x, y), tilt, 1.0)
+        move[:, 2] += half - np.array([x, y])
+        crop = cv2.warpAffine(light, move, (2 * half, 2 * half), borderMode=cv2.BORDER_REPLICATE)
+        seen = look_again(crop, around, threshold=-1.0)
+        scores[tilt] = -1.0 if seen is None else seen.score
+    best = max(scores, key=lambda tilt: scores[tilt])
+    return best if scores[best] > scores[0.0] + STRAIGHTER else 0.0
 
 
 def _wearer_first(faces: list[Face]) -> list[Face]:

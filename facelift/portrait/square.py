@@ -59,6 +59,12 @@ def as_seen(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds)
 
 
+def brightened(rgb: Tensor) -> Tensor:
+    """Colours of a dark square, `(3, S, S)`, made so bright that networks see them; others as they are."""
+    white = float(rgb.flatten().quantile(0.98))
+    return (rgb * min(max(0.5 / max(white, 0.01), 1.0), 10.0)).clamp(0, 1)
+
+
 def shown_in(image: np.ndarray, scale: float, dx: float, dy: float, side: int) -> tuple[int, int, int, int]:
     """What a photo shows of its square: left, top, right and bottom, pixels of the square."""
     h, w = image.shape[:2]
