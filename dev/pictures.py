@@ -1,6 +1,6 @@
 """Makes the pictures of README and docs with this version of the product: python dev/pictures.py
 
-From examples/portrait.jpg and the packaged model, in a minute on two cores, into docs/images: portrait.png
+From examples/portrait.jpg and the packaged model, in two minutes on two cores, into docs/images: portrait.png
 (what `facelift reconstruct` writes as output.png), turntable.webp, and architecture.svg with its thumbnails.
 """
 
@@ -99,7 +99,7 @@ def write_architecture(
         room(558, 40, 128, 232, "reconstruct/", "stage 2: six views", "to Gaussians"),
         room(708, 40, 128, 232, "refine/", "fit them to", "the views"),
         room(858, 40, 126, 108, "render/", "Gaussians to pixels,", "differentiable"),
-        room(858, 164, 126, 108, "formats/", "PLY, meshes,", "video, pages"),
+        room(858, 164, 126, 108, "formats/", "PLY, video, PNG,", "safetensors"),
         room(16, 330, 168, 74, "synth/", "people, scenes, pictures", "from CC0 assets"),
         room(206, 330, 150, 74, "data/", "heads on disk:", "layout, reader, split"),
         room(378, 330, 158, 74, "train/", "one task for each", "network"),
