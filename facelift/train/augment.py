@@ -19,6 +19,7 @@ def varied(images: Tensor, rng: torch.Generator) -> Tensor:
 
     Args:
         images: (6, C, H, W) RGB in [0, 1] on white; channels after these, such as coverage, only move along.
+        rng: what chooses.
     """
     lit = random_photometry(rng)(images[:, :3])
     return random_mirror(rng)(random_framing(rng)(torch.cat([lit, images[:, 3:]], dim=1)))
@@ -30,6 +31,7 @@ def random_photometry(
     """One change of exposure, contrast and white balance, to apply to all views of a head; white stays white.
 
     Args:
+        rng: what chooses.
         exposure: largest change of the exponent of a power law, as a logarithm.
         balance: the same for each channel on its own.
 
@@ -50,6 +52,7 @@ def random_framing(
     About what a larger or higher head looks like from all six sides at once; a sideways shift would not be.
 
     Args:
+        rng: what chooses.
         zoom: largest, as a logarithm.
         shift: largest, as a fraction of the image.
 

@@ -28,12 +28,15 @@ FITTED = 1000  # crops that the linear components are fitted to
 
 @dataclass(frozen=True)
 class AutoencoderTraining:
-    """Attributes:
-    data: folders of heads; any rig.
-    kl: weight of the KL term.
-    edges: weight of the loss on differences between neighbouring pixels.
-    crop: side of the squares that are cut from the views, around something that is not background.
-    heads: how often a square is cut from the middle of the view instead: faces are small, and what counts.
+    """What the autoencoder learns from.
+
+    Attributes:
+        data: folders of heads; any rig.
+        kl: weight of the KL term.
+        edges: weight of the loss on differences between neighbouring pixels.
+        crop: side of the squares that are cut from the views, around something that is not background.
+        heads: how often a square is cut from the middle of the view instead: faces are small, and what
+            counts.
     """
 
     data: list[str]
@@ -44,6 +47,8 @@ class AutoencoderTraining:
 
 
 class AutoencoderTask:
+    """Training of the autoencoder, with its matte if it has one."""
+
     def __init__(
         self, model: ViewGeneratorConfig, training: AutoencoderTraining, device: torch.device
     ) -> None:
@@ -70,6 +75,7 @@ class AutoencoderTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
+        """Crops of true views against what is decoded of them."""
         images, coverage = self._images(rng, batch).to(self.device).split([3, 1], dim=1)
         with autocast(self.device):
             mean, logvar = (x.float() for x in self.model.posterior(images))
@@ -113,6 +119,7 @@ class AutoencoderTask:
 
     @torch.no_grad()
     def picture(self) -> Tensor:
+        """Four views above what is decoded of them."""
         folder = self.folders[0]
         images = torch.cat([folder.load(folder.heads[i], [i]).images for i in range(min(4, len(folder)))])
         decoded = self.model.decode(self.model.encode(images.to(self.device)))[:, :3].cpu().clamp(0, 1)

@@ -76,8 +76,11 @@ def adversarial_losses(
     """The generator's loss, towards the true views and past the critic, and then the critic's own.
 
     Args:
-        true, imagined: (N, C, h, w); without a graph behind the imagined ones the critic alone learns.
-        given, view: see `Critic.forward`.
+        critic: what is to be deceived, and learns.
+        true: (N, C, h, w).
+        imagined: (N, C, h, w); without a graph behind them the critic alone learns.
+        given: see `Critic.forward`.
+        view: see `Critic.forward`.
         strength: of the pull past the critic, as a share of the pull towards the true views.
         samples: how many the views are of.
         beside: () each, other losses of the generator, by name.

@@ -36,16 +36,18 @@ KNOWN = 128  # of 255, from which a draft stands
 
 @dataclass(frozen=True)
 class DecoderTraining:
-    """Attributes:
-    data: folder of heads, canonical rig.
-    generator: folder of a trained view generator with drafts that takes one step.
-    reconstructor: folder of the reconstructor that draws its drafts.
-    variants: how many lights, framings and mirrorings of each head there are, kept in memory.
-    crop: side of the squares that are decoded, a multiple of a latent cell.
-    crops: how many are cut from one head.
-    adversary: how strongly the critic pulls, as a share of the pull towards the true view.
-    adversary_first: steps in which the critic alone learns.
-    width: of the critic.
+    """What the decoder learns from.
+
+    Attributes:
+        data: folder of heads, canonical rig.
+        generator: folder of a trained view generator with drafts that takes one step.
+        reconstructor: folder of the reconstructor that draws its drafts.
+        variants: how many lights, framings and mirrorings of each head there are, kept in memory.
+        crop: side of the squares that are decoded, a multiple of a latent cell.
+        crops: how many are cut from one head.
+        adversary: how strongly the critic pulls, as a share of the pull towards the true view.
+        adversary_first: steps in which the critic alone learns.
+        width: of the critic.
     """
 
     data: str
@@ -77,6 +79,8 @@ class _Imagined:
 
 
 class DecoderTask:
+    """Training of the decoder and of the critic that judges it."""
+
     def __init__(self, training: DecoderTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder = HeadFolder(training.data)
@@ -100,6 +104,7 @@ class DecoderTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
+        """Crops of what the U-Net imagines against the true views; then the critic's own loss."""
         heads = -(-batch // self.training.crops)
         indices = torch.randint(len(self.folder) * self.training.variants, (heads,), generator=rng).tolist()
         crops = [self._crop(self._imagined(indices[i % heads]), rng) for i in range(batch)]

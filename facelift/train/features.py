@@ -40,11 +40,13 @@ STRONG = 0.15  # weight of an expression's unit from which a face shows it
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """Attributes:
-    widths: channels at each resolution, the finest first, which is half that of the picture; two at least,
-        multiples of GROUP.
-    identity: numbers that say who it is.
-    expressions: units of expression, by name; a training takes those of its heads.
+    """The size of the network.
+
+    Attributes:
+        widths: channels at each resolution, the finest first, which is half that of the picture; two at
+            least, multiples of GROUP.
+        identity: numbers that say who it is.
+        expressions: units of expression, by name; a training takes those of its heads.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128)
@@ -56,14 +58,17 @@ class FeaturesConfig:
             raise ValueError(f"widths are two or more multiples of {GROUP}, not {self.widths}")
 
     def to_dict(self) -> dict[str, object]:
+        """Plain values, as JSON holds them."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class FeaturesTraining:
-    """Attributes:
-    data: folder of heads, canonical rig, with all truth (`facelift synth --truth all`).
-    segmentation, identity, expression: weights of the three losses.
+    """What the network of features learns from.
+
+    Attributes:
+        data: folder of heads, canonical rig, with all truth (`facelift synth --truth all`).
+        segmentation, identity, expression: weights of the three losses.
     """
 
     data: str
@@ -109,6 +114,7 @@ class Features(nn.Module):
         return features
 
     def understand(self, images: Tensor) -> Understanding:
+        """Pictures (N, 3, H, W) in [0, 1] on white become what they mean."""
         features = self(images)
         fine = features[1].shape[-2:]
         parts = [
@@ -147,6 +153,8 @@ def load_features(folder: Path) -> Features:
 
 
 class FeaturesTask:
+    """Training of a network that knows faces."""
+
     def __init__(self, model: FeaturesConfig, training: FeaturesTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self._open(training, held_out=False)
@@ -226,6 +234,7 @@ class FeaturesTask:
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1)
 
     def export(self, folder: Path) -> None:
+        """Write the network that `load_features` reads."""
         save_model(self.model, folder / "features")
 
 

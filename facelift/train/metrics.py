@@ -28,11 +28,13 @@ class Means:
         self._counts: dict[str, int] = {}
 
     def add(self, loss: Loss) -> None:
+        """Take in the parts of a loss."""
         for name, value in loss.parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + loss.samples * float(value)
             self._counts[name] = self._counts.get(name, 0) + loss.samples
 
     def values(self) -> dict[str, float]:
+        """The means so far."""
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 

@@ -20,6 +20,7 @@ def photographed(portrait: Tensor, noise: np.random.Generator) -> Tensor:
 
     Args:
         portrait: (4, S, S) RGB in [0, 1] on white, and coverage.
+        noise: what chooses.
 
     Returns:
         The same; what is before the face belongs to the person, and around both it is white.
@@ -51,6 +52,7 @@ def hand(layers: np.ndarray, noise: np.random.Generator) -> np.ndarray:
 
     Args:
         layers: (S, S, 4) a portrait, RGB on white and coverage.
+        noise: what chooses.
     """
     centre, side = _face(layers)
     tip = centre + side * noise.uniform([-0.5, 0.0], [0.5, 0.5])
@@ -76,6 +78,7 @@ def strands(layers: np.ndarray, noise: np.random.Generator) -> np.ndarray:
 
     Args:
         layers: (S, S, 4) a portrait, RGB on white and coverage.
+        noise: what chooses.
     """
     centre, side = _face(layers)
     mask = np.zeros(layers.shape[:2], np.uint8)

@@ -32,16 +32,18 @@ WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its pla
 
 @dataclass(frozen=True)
 class PortraitTraining:
-    """Attributes:
-    data: folder of heads, canonical rig; for a model that finds landmarks drawn with all truth.
-    start: folder of a trained network, `OUT/portrait` of its training, whose weights are the first ones; what
-        it lacks begins anew.
-    points: weight of the landmarks' loss.
-    size: side of the portraits, pixels.
-    turned: how often the head is seen from half aside.
-    company: how often others stand behind.
-    shadow: how often the person's lies on what is behind.
-    cut: how often the photo ends within the portrait's square.
+    """What the portrait's network learns from.
+
+    Attributes:
+        data: folder of heads, canonical rig; for a model that finds landmarks drawn with all truth.
+        start: folder of a trained network, `OUT/portrait` of its training, whose weights are the first ones;
+            what it lacks begins anew.
+        points: weight of the landmarks' loss.
+        size: side of the portraits, pixels.
+        turned: how often the head is seen from half aside.
+        company: how often others stand behind.
+        shadow: how often the person's lies on what is behind.
+        cut: how often the photo ends within the portrait's square.
     """
 
     data: str
@@ -55,6 +57,8 @@ class PortraitTraining:
 
 
 class PortraitTask:
+    """Training of the matte and, if the model finds them, of the landmarks."""
+
     def __init__(self, model: SegmenterConfig, training: PortraitTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.scenes = Scenes(HeadFolder(training.data), training)
@@ -77,6 +81,7 @@ class PortraitTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
+        """Mattes, and landmarks where they lie within the photo."""
         scenes = [self.scenes.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
         photos, alpha = (
             torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in scenes), strict=True)
@@ -118,15 +123,18 @@ class PortraitTask:
         return marked
 
     def export(self, folder: Path) -> None:
+        """Write the network that `facelift.weights.load_segmenter` reads."""
         save_model(self.model, folder / "portrait")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Attributes:
-    photo: (4, S, S) RGB in [0, 1] and the prior log odds.
-    alpha: (1, S, S) the person's coverage.
-    points: (68, 2) x and y of the landmarks, pixels, within the picture or not; None if not asked for.
+    """A photo drawn by chance, and what is true of it.
+
+    Attributes:
+        photo: (4, S, S) RGB in [0, 1] and the prior log odds.
+        alpha: (1, S, S) the person's coverage.
+        points: (68, 2) x and y of the landmarks, pixels, within the picture or not; None if not asked for.
     """
 
     photo: Tensor
@@ -144,6 +152,7 @@ class Scenes:
         """One photo and what is true of it.
 
         Args:
+            rng: what chooses.
             moved: scaled, shifted, turned and perhaps cut off, and its face found only about where it is;
                 otherwise framed as a portrait.
             points: whether to tell where the landmarks are.

@@ -30,31 +30,34 @@ from facelift.weights import load_reconstructor, load_views, save_model, take_we
 
 @dataclass(frozen=True)
 class ReconstructorTraining:
-    """Attributes:
-    canonical: folder of heads with the six input views and their depth.
-    orbit: folder of the same heads from other cameras, for supervision.
-    overhead: folder of the same heads from above, for a model with overhead tokens.
-    geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
-        overhead tokens, and of the squared error of renders.
-    perceptual: weight of how the features of renders differ from those of the truth.
-    features: folder of the network whose features they are, `OUT/features` of its training
-        (`facelift.train.features`); None leaves this out.
-    render_from: step from which rendered views are compared as well.
-    rendered_inputs, rendered_others: how many of each are rendered for a sample.
-    render_size: side of the rendered images in pixels.
-    start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
-    generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come as
-        they do at inference: the true front view and five imagined ones. The truth stays the true head.
-    imagined: how often that is.
-    alone: how often the front view comes alone, as for a draft (`facelift.views.warp`); what it cannot
-        show is asked of nobody, so that only the direct losses remain.
-    unposed_photos: folder of photos; some samples are of them, with imagined views, and only the photo is
-        compared.
-    unposed_share: how often that is.
-    at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a GPU,
-        which is idle with one.
-    streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
-        (`facelift.data.streaming`).
+    """What the reconstructor learns from.
+
+    Attributes:
+        canonical: folder of heads with the six input views and their depth.
+        orbit: folder of the same heads from other cameras, for supervision.
+        overhead: folder of the same heads from above, for a model with overhead tokens.
+        geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
+            overhead tokens, and of the squared error of renders.
+        perceptual: weight of how the features of renders differ from those of the truth.
+        features: folder of the network whose features they are, `OUT/features` of its training
+            (`facelift.train.features`); None leaves this out.
+        render_from: step from which rendered views are compared as well.
+        rendered_inputs, rendered_others: how many of each are rendered for a sample.
+        render_size: side of the rendered images in pixels.
+        start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
+        generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come
+            as they do at inference: the true front view and five imagined ones. The truth stays the true
+            head.
+        imagined: how often that is.
+        alone: how often the front view comes alone, as for a draft (`facelift.views.warp`); what it cannot
+            show is asked of nobody, so that only the direct losses remain.
+        unposed_photos: folder of photos; some samples are of them, with imagined views, and only the photo is
+            compared.
+        unposed_share: how often that is.
+        at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a
+            GPU, which is idle with one.
+        streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
+            meanwhile (`facelift.data.streaming`).
     """
 
     canonical: str
@@ -96,6 +99,8 @@ class _Sample:
 
 
 class ReconstructorTask:
+    """Training of the reconstructor."""
+
     def __init__(self, model: GSLRMConfig, training: ReconstructorTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         if (training.overhead is None) != (model.overhead_tokens is None):
@@ -145,6 +150,7 @@ class ReconstructorTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
+        """Direct losses on each head's rays, and those of its renders once they are compared."""
         samples: dict[int, list[_Sample]] = {}  # by the number of their views
         for _ in range(batch):
             if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
@@ -272,6 +278,7 @@ class ReconstructorTask:
         return torch.cat(rows, dim=1)
 
     def export(self, folder: Path) -> None:
+        """Write what `facelift.weights.load_reconstructor` reads."""
         save_model(self.model, folder / "reconstructor")
 
 

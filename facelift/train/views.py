@@ -34,24 +34,26 @@ LEAST_NOISE = 0.1  # variance below which the sample's weight does not rise
 
 @dataclass(frozen=True)
 class ViewsTraining:
-    """Attributes:
-    data: folder of heads, canonical rig.
-    autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
-    reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that works
-        from drafts (`facelift.views.warp`).
-    drop_condition: how often the portrait is dropped whole, for guidance.
-    photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
-        (`facelift.train.photographs`); the other views stay as they are.
-    variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
-        memory.
-    levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
-    adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull towards
-        the true one. If there is one, a single step from pure noise is what is trained.
-    adversary_first: steps in which the critic alone learns.
-    unposed_photos: folder of photos; some samples are of them, and only the front view counts.
-    unposed_share: how often that is.
-    streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws meanwhile
-        (`facelift.data.streaming`).
+    """What the view generator learns from.
+
+    Attributes:
+        data: folder of heads, canonical rig.
+        autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
+        reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that
+            works from drafts (`facelift.views.warp`).
+        drop_condition: how often the portrait is dropped whole, for guidance.
+        photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
+            (`facelift.train.photographs`); the other views stay as they are.
+        variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
+            memory.
+        levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
+        adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull
+            towards the true one. If there is one, a single step from pure noise is what is trained.
+        adversary_first: steps in which the critic alone learns.
+        unposed_photos: folder of photos; some samples are of them, and only the front view counts.
+        unposed_share: how often that is.
+        streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
+            meanwhile (`facelift.data.streaming`).
     """
 
     data: str
@@ -69,6 +71,8 @@ class ViewsTraining:
 
 
 class ViewsTask:
+    """Training of the view generator's U-Net and prompts."""
+
     def __init__(self, training: ViewsTraining, device: torch.device) -> None:
         self.device, self.training = device, training
         self.folder: Heads = open_heads(training.data, device if training.streaming else None)
@@ -103,6 +107,7 @@ class ViewsTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
+        """Denoising, or with an adversary one step from pure noise."""
         if self.model.critic is not None:
             yield from self._adversarial_losses(self.model.critic, step, batch, rng)
             return
@@ -139,8 +144,11 @@ class ViewsTask:
         yield from adversarial_losses(critic, true, imagined, given, view, self.training.adversary, batch)
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (B, 6, C, h, w), their condition (B, 1 or 6, C, h, w), dropped for some, and (B, 6) which
-        views are known, as 1 and 0."""
+        """Latents of a batch, what conditions them, and which of them are known.
+
+        Returns:
+            (B, 6, C, h, w); (B, 1 or 6, C, h, w), dropped for some; (B, 6), 1 for the known views and else 0.
+        """
         parts = zip(*(self._sample(rng) for _ in range(batch)), strict=True)
         latents, condition, known = (torch.stack(part).to(self.device, torch.float32) for part in parts)
         kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
@@ -213,6 +221,7 @@ class ViewsTask:
         return torch.cat(rows, dim=1)
 
     def export(self, folder: Path) -> None:
+        """Write what `facelift.weights.load_views` reads."""
         save_model(self.generator, folder / "views")
 
 
