@@ -446,14 +446,14 @@ def test_views_are_checked(model, views, sentence):
         model.reconstruct(views)
 
 
-def test_a_view_generator_checks_its_portrait_and_drafts(model):
+def test_a_view_generator_checks_its_portrait_and_warped_views(model):
     views = model.views
     image, drafts = torch.ones(3, 32, 32), torch.ones(6, 3, 32, 32)
     for given, sentence in (
         ((torch.ones(3, 64, 64), drafts), r"The portrait must be of shape \(3, 32, 32\)"),
         ((image * 255, drafts), r"The portrait must lie in \[0, 1\]"),
-        ((image, None), "Drafts belong to"),
-        ((image, drafts[:5]), r"The drafts must be of shape \(6, 3, 32, 32\)"),
+        ((image, None), "Warped views belong to"),
+        ((image, drafts[:5]), r"The warped views must be of shape \(6, 3, 32, 32\)"),
     ):
         with pytest.raises(UserError, match=sentence):
             views.generate(given[0], warped=given[1])
