@@ -1,25 +1,25 @@
-"""MakeHuman's assets for tests: a small copy of some, and the names of all.
-
-`golden/make_assets.py` says how both were made. With FACELIFT_TEST_ASSETS, MakeHuman's own data folder, the
-tests run on the real ones.
-"""
+"""MakeHuman's assets for tests, which are not part of this repository: a small copy of a folder of them."""
 
 import os
-import tarfile
 from pathlib import Path
 
+import pytest
+from small_assets import write_small
+
 GOLDEN = Path(__file__).parent / "golden"
+BESIDE = Path(__file__).parents[2] / "shared/assets/makehuman/data"
+MISSING = (
+    "MakeHuman's assets are not there: set FACELIFT_TEST_ASSETS to its data folder, which is CC0 "
+    "(github.com/makehumancommunity/makehuman and makehuman-assets, with git-lfs)"
+)
 
 
 def write_assets(folder: Path) -> Path:
     """A data folder in MakeHuman's layout, of real people, hair and clothes, with tiny pictures."""
-    if real := os.environ.get("FACELIFT_TEST_ASSETS"):
-        return Path(real)
-    with tarfile.open(GOLDEN / "makehuman.tar.xz") as tar:
-        for entry in tar:
-            path = folder / entry.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(tar.extractfile(entry).read())
+    data = Path(os.environ.get("FACELIFT_TEST_ASSETS") or BESIDE)
+    if not (data / "3dobjs/base.obj").is_file():
+        pytest.skip(MISSING)
+    write_small(data, folder)
     return folder
 
 

@@ -1,13 +1,10 @@
-"""How makehuman.tar.xz and makehuman_names.txt were made: python tests/golden/make_assets.py DATA
+"""A small copy of a MakeHuman data folder, so that tests draw people in seconds.
 
-DATA is MakeHuman's data folder, which is CC0 (makehumancommunity.org). The tests' copy has its layout and its
-base mesh, and of all else what a few people need: shorter numbers, smaller pictures, no body below the chest.
+It has the layout and the base mesh of the whole, and of all else what a few people need: shorter numbers,
+smaller pictures, no body below the chest.
 """
 
 import io
-import lzma
-import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +12,6 @@ from PIL import Image
 
 from facelift.synth.makehuman import read_obj, read_target
 
-OUT = Path(__file__).parent / "makehuman.tar.xz"
-NAMES = Path(__file__).parent / "makehuman_names.txt"
 KEPT = [
     "hair/afro01",
     "hair/bob01",
@@ -41,9 +36,10 @@ BELOW = 4.5  # decimetres: no picture of a head shows what is lower
 SIDE, QUALITY = 64, 32  # of pictures: pixels, colours
 
 
-def main(data: Path) -> None:
+def write_small(data: Path, folder: Path) -> None:
+    """Copy the data folder `data` into `folder`, made small."""
     base = read_obj(data / "3dobjs/base.obj")
-    files = {"3dobjs/base.obj": wavefront((data / "3dobjs/base.obj").read_text())}
+    files: dict[str, str | bytes] = {"3dobjs/base.obj": wavefront(text_of(data / "3dobjs/base.obj"))}
     low = base.vertices[:, 1] < BELOW
     for path in sorted(data.glob("targets/**/*.target")):
         name = path.relative_to(data).as_posix()
@@ -58,20 +54,23 @@ def main(data: Path) -> None:
     for path in dict.fromkeys(paths):
         name = path.resolve().relative_to(data.resolve()).as_posix()
         if path.suffix == ".obj":
-            files[name] = wavefront(path.read_text())
+            files[name] = wavefront(text_of(path))
         elif path.suffix == ".mhclo":
-            files[name] = shorter(path.read_text(), 4)
+            files[name] = shorter(text_of(path), 4)
         elif path.suffix == ".mhmat":
-            files[name] = "".join(
-                line + "\n" for line in path.read_text().splitlines() if line.startswith("diffuseTexture")
-            )
+            lines = text_of(path).splitlines()
+            files[name] = "".join(line + "\n" for line in lines if line.startswith("diffuseTexture"))
         elif path.suffix in (".png", ".jpg") and path in map(texture, paths):
             files[name] = picture(path)
-    pack(files)
-    listed = [p for kind in ("target", "mhclo", "mhmat") for p in data.rglob(f"*.{kind}")]
-    names = {p.relative_to(data).as_posix() + (" textured" if texture(p) else "") for p in listed}
-    NAMES.write_text("\n".join(["3dobjs/base.obj", *sorted(names)]) + "\n")
-    print(f"{len(files)} files, {OUT.stat().st_size:,} bytes")
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def text_of(path: Path) -> str:
+    """What a text file says, whatever its comments are encoded in."""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def texture(path: Path) -> Path | None:
@@ -121,16 +120,3 @@ def picture(path: Path) -> bytes:
     buffer = io.BytesIO()
     small.quantize(QUALITY, method=Image.Quantize.FASTOCTREE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def pack(files: dict[str, str | bytes]) -> None:
-    with tarfile.open(OUT, "w:xz", preset=9 | lzma.PRESET_EXTREME) as tar:
-        for name, content in sorted(files.items(), key=lambda item: (item[0].rsplit(".")[-1], item[0])):
-            data = content.encode() if isinstance(content, str) else content
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
