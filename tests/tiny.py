@@ -18,8 +18,8 @@ SIZE = 32
 BLOCKS = {"block_out_channels": [8, 16], "layers_per_block": 1}
 VIEWS = {
     "image_size": SIZE,
-    "fold": 2,
-    "drafts": True,
+    "pixel_unshuffle": 2,
+    "warped_views": True,
     "matte": True,
     "components": True,
     "steps": 2,
