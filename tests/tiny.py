@@ -21,7 +21,7 @@ VIEWS = {
     "pixel_unshuffle": 2,
     "warped_views": True,
     "matte": True,
-    "components": True,
+    "patch_pca": True,
     "steps": 2,
     "guidance": 1.5,
     "eta": 0.5,
