@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from facelift.pipeline import FaceLift, Head
+    from facelift.head import Head
+    from facelift.pipeline import FaceLift
 
 __all__ = ["FaceLift", "Head"]
 

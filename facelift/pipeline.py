@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from facelift import hub, weights
-from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig, turntable_rig
+from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig
 from facelift.checks import check_images, check_whole
 from facelift.choices import DType, Matting, Memory, Scheduler
 from facelift.devices import (
@@ -28,59 +27,18 @@ from facelift.devices import (
 )
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
-from facelift.formats.mp4 import write_mp4
-from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
+from facelift.head import Head, Progress
 from facelift.isolation import Turns, exclusive, isolated
 from facelift.portrait import prepare_portrait
-from facelift.portrait.quality import PhotoWarning
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
 from facelift.refine import RefineConfig, refine
-from facelift.render import render
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
 from facelift.views.generator import MAX_SEED
 from facelift.views.warp import generate_views
 from facelift.weights import Settings
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-@dataclass(frozen=True)
-class Head:
-    """What one photo became.
-
-    Attributes:
-        portrait: (3, S, S) the prepared photo, RGB in [0, 1] on white.
-        views: (6, 3, S, S) the six views that the Gaussians were made from, in the order of VIEW_NAMES.
-        gaussians: the head; see DESIGN's conventions in `facelift.gaussians` and `facelift.cameras`.
-        faces: how many faces the photo shows; one was used, mostly the largest.
-        warnings: what in the photo may spoil the head; each has a `kind`, and as a string is a sentence.
-    """
-
-    portrait: Tensor
-    views: Tensor
-    gaussians: Gaussians
-    faces: int
-    warnings: tuple[PhotoWarning, ...] = ()
-
-    def render(self, cameras: Cameras) -> Tensor:
-        """(N, 3, H, W) RGB in [0, 1] on white."""
-        return render(self.gaussians, cameras).image.clamp(0, 1)
-
-    def save(self, path: str | Path) -> None:
-        """Write the Gaussians as a PLY that any splat viewer opens."""
-        write_ply(path, self.gaussians)
-
-    def turntable(
-        self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter
-    ) -> None:
-        """Write one turn around the head as MP4, 30 frames a second."""
-        rig = turntable_rig(frames, size or self.portrait.shape[-1])
-        # In NumPy, for torch's threads would spin between frames and take cores from the rasteriser's.
-        images = (render(self.gaussians, rig[i]).image[0].movedim(0, -1).cpu().numpy() for i in range(frames))
-        write_mp4(path, progress(np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in images))
 
 
 class FaceLift:

@@ -13,7 +13,7 @@ from facelift.errors import UserError
 from facelift.timings import Timings
 
 if TYPE_CHECKING:
-    from facelift.pipeline import Head, Progress
+    from facelift.head import Head, Progress
 
 RESULT_NAMES = frozenset({"input.png", "multiview.png", "gaussians.ply", "output.png", "turntable.mp4"})
 HIDDEN_NAMES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides

@@ -21,6 +21,7 @@ LAYERS = (
     ("results",),
     ("facelift",),
     ("pipeline",),
+    ("head",),
     ("weights", "estimate"),
     ("hub",),
     ("portrait", "views", "reconstruct", "refine"),

@@ -114,3 +114,11 @@ def test_operations_are_counted():
 
 def test_levels_are_in_the_order_of_what_they_take():
     assert devices.WORK["fast"] > devices.WORK["sliced"]
+
+
+def test_on_apples_gpu_gaussians_are_placed_and_drawn_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    apple = devices.choose_device("mps")
+    assert apple == torch.device("mps")
+    assert devices.geometry_device(apple) == torch.device("cpu")
+    assert devices.geometry_device(torch.device("cpu")) == torch.device("cpu")

@@ -39,7 +39,8 @@ from facelift.evaluate.sets import TestSet
 from facelift.evaluate.statistics import estimate
 from facelift.evaluate.tables import Table, tables
 from facelift.gaussians import Gaussians
-from facelift.pipeline import FaceLift, Head
+from facelift.head import Head
+from facelift.pipeline import FaceLift
 from facelift.portrait import prepare_portrait
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig

@@ -312,3 +312,8 @@ def test_no_halo_of_the_background_is_left():
     on_white = green * alpha[edge][:, None] + 1 - alpha[edge][:, None]
     assert np.abs(on_white - truth).mean() < 0.03
     assert np.abs(picture[edge] - truth).mean() > 0.15  # what a halo would be
+
+
+def test_an_unknown_matting_is_refused():
+    with pytest.raises(UserError, match="There is no matting 'alpha': choose auto, grabcut"):
+        prepare_portrait(np.zeros((64, 64, 3), np.uint8), matting="alpha")

@@ -33,7 +33,8 @@ from facelift.evaluate.baselines import (
 from facelift.evaluate.metrics import Measure, Prediction, Target, rounded
 from facelift.evaluate.sets import Sample, TestSet, matching
 from facelift.gaussians import Gaussians
-from facelift.pipeline import FaceLift, Head, Progress
+from facelift.head import Head, Progress
+from facelift.pipeline import FaceLift
 
 DESCRIPTIONS = {
     "views": "the front view in, the five other canonical views out (stage 1)",

@@ -6,7 +6,7 @@ costs the same for every photo and knows where to look.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -73,9 +73,11 @@ def prepare_portrait(
         segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
 
     Raises:
-        UserError: no readable photo, no face or too small a one, a prepared portrait that is not square, or
-            rembg is missing.
+        UserError: no readable photo, no face or too small a one, a prepared portrait that is not square, an
+            unknown `matting`, or rembg is missing.
     """
+    if matting not in get_args(Matting):
+        raise UserError(f"There is no matting {matting!r}: choose {', '.join(get_args(Matting))}.")
     image = load_photo(photo)
     if prepared:
         h, w = image.shape[:2]

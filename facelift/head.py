@@ -1,0 +1,57 @@
+"""What one photo becomes: the portrait, six views and the Gaussians, and what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from facelift.cameras import Cameras, turntable_rig
+from facelift.formats.mp4 import write_mp4
+from facelift.formats.ply import write_ply
+from facelift.gaussians import Gaussians
+from facelift.portrait.quality import PhotoWarning
+from facelift.render import render
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+"""Wraps the steps of some work, to show how far it is, as `tqdm` does."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What one photo became.
+
+    Attributes:
+        portrait: (3, S, S) the prepared photo, RGB in [0, 1] on white.
+        views: (6, 3, S, S) the six views that the Gaussians were made from, in the order of VIEW_NAMES.
+        gaussians: the head; see `facelift.gaussians` for their fields and `facelift.cameras` for the axes.
+        faces: how many faces the photo shows; one was used, mostly the largest.
+        warnings: what in the photo may spoil the head; each has a `kind`, and as a string is a sentence.
+    """
+
+    portrait: Tensor
+    views: Tensor
+    gaussians: Gaussians
+    faces: int
+    warnings: tuple[PhotoWarning, ...] = ()
+
+    def render(self, cameras: Cameras) -> Tensor:
+        """(N, 3, H, W) RGB in [0, 1] on white."""
+        return render(self.gaussians, cameras).image.clamp(0, 1)
+
+    def save(self, path: str | Path) -> None:
+        """Write the Gaussians as a PLY that any splat viewer opens."""
+        write_ply(path, self.gaussians)
+
+    def turntable(
+        self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter
+    ) -> None:
+        """Write one turn around the head as MP4, 30 frames a second."""
+        rig = turntable_rig(frames, size or self.portrait.shape[-1])
+        # In NumPy, for torch's threads would spin between frames and take cores from the rasteriser's.
+        images = (render(self.gaussians, rig[i]).image[0].movedim(0, -1).cpu().numpy() for i in range(frames))
+        write_mp4(path, progress(np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in images))
