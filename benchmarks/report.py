@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def scripts(folder: Path) -> list[Path]:
     """Those that take part, FIRST first."""
-    found = [path for path in folder.glob("*.py") if re.search(r"^TITLE = ", path.read_text(), re.M)]
+    texts = {path: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
+    found = [path for path, text in texts.items() if re.search(r"^TITLE = ", text, re.M)]
     order = {name: i for i, name in enumerate(FIRST)}
     return sorted(found, key=lambda path: (order.get(path.stem, len(order)), path.stem))
 
