@@ -129,7 +129,7 @@ def test_heads_in_memory_train_as_those_on_disk(tmp_path, balls):
     ]
     tasks[0].model.load_state_dict(tasks[1].model.state_dict())
     until = time.monotonic() + 60
-    while len(tasks[0].heads) < 3 and time.monotonic() < until:
+    while len(tasks[0].heads.names) < 3 and time.monotonic() < until:
         time.sleep(0.1)
     losses = [losses_of(task) for task in tasks]
     assert losses[0].keys() == {"depth", "alpha", "image", "total"}
@@ -144,7 +144,7 @@ def test_several_heads_at_once_have_the_losses_of_each(balls):
     losses, gradients = [], []
     for at_once in (1, 4):
         task.training = replace(training, at_once=at_once)
-        seen = [len(task._sample(generator_for(0, seed), True).images) for seed in range(9)]
+        seen = [len(task.samples.sample(generator_for(0, seed), True).images) for seed in range(9)]
         assert 1 in seen and 6 in seen
         losses.append(losses_of(task, batch=6, seed=1))
         gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None]))

@@ -11,20 +11,29 @@ import torch
 from torch import Tensor
 
 from facelift.cameras import canonical_rig, joined
-from facelift.data.reader import Views, side_by_side
-from facelift.data.split import seed_of
-from facelift.data.streaming import awaited, open_heads
+from facelift.data.reader import side_by_side
+from facelift.data.streaming import open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render, render_each
-from facelift.train.augment import random_photometry
 from facelift.train.features import load_features, perceptual_loss
 from facelift.train.geometry import geometry_losses, overhead_color_loss
+from facelift.train.samplers import (
+    CachedGenerator,
+    CommonHeads,
+    FrontView,
+    GeneratedViews,
+    HeadSampler,
+    PhotoViews,
+    RenderTargets,
+    Sample,
+    SampleMix,
+    TrueViews,
+    WithOverheadView,
+)
 from facelift.train.task import Loss
 from facelift.train.unposed import UnposedPhotos
-from facelift.views import ViewGenerator
-from facelift.views.warp import generate_views
 from facelift.weights import load_reconstructor, load_views, save_model, take_weights
 
 
@@ -82,22 +91,6 @@ class ReconstructorTraining:
     streaming: bool = False
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """One head as the model is to see it, and what is compared; on the device.
-
-    Attributes:
-        images: (V, 3, S, S) its input views.
-        truth: these views of the true head; after them that from above, in the light of `images`, if there is
-            one.
-        targets: views to be rendered, if any.
-    """
-
-    images: Tensor
-    truth: Views
-    targets: Views | None
-
-
 class ReconstructorTask:
     """Training of the reconstructor."""
 
@@ -107,56 +100,44 @@ class ReconstructorTask:
             raise UserError(
                 "`overhead_tokens` in the `model` and `overhead` in the `training` belong together."
             )
-        self._open(held_out=False)
+        self.heads = _open(training, device)
         self.model = GSLRM(model)
         self.model.init_weights()
         if training.start:
             start = Path(training.start)
             take_weights(self.model, load_reconstructor(start), start)
         self.model.to(device)
-        self.generator: ViewGenerator | None = None
+        self.generator: CachedGenerator | None = None
         if training.generator:
-            self.generator = load_views(Path(training.generator)).to(device)
-            self.first = deepcopy(self.model).requires_grad_(False)  # draws the drafts, always the same ones
+            first = deepcopy(self.model).requires_grad_(False)  # warps as at the start, whatever is learnt
+            views = load_views(Path(training.generator)).to(device)
+            self.generator = CachedGenerator(views, first.distances, device)
         self.features = load_features(Path(training.features)).to(device) if training.features else None
-        self.cache: dict[str, Tensor] = {}
-        self.photos: UnposedPhotos | None = None
+        photos = None
         if training.unposed_photos:
             if self.generator is None:
-                raise UserError("Photos need a `generator` in the `training`, to imagine their other views.")
-            self.photos = UnposedPhotos(training.unposed_photos, model.image_size)
-
-    def _open(self, held_out: bool) -> None:
-        training = self.training
-        memory = self.device if training.streaming else None
-        self.inputs = open_heads(training.canonical, memory, depth=True, held_out=held_out)
-        self.others = open_heads(training.orbit, memory, held_out=held_out)
-        self.overhead = None
-        if training.overhead:
-            self.overhead = open_heads(training.overhead, memory, depth=True, held_out=held_out)
-        self.common: list[str] = []
-        if not self.heads and not (training.streaming and awaited(lambda: len(self.heads) > 0)):
-            raise UserError("The folders of the training have no head in common: draw the same seeds.")
+                raise UserError("Photos need a `generator` in the `training`, to generate their other views.")
+            photos = PhotoViews(UnposedPhotos(training.unposed_photos, model.image_size), self.generator)
+        self.samples = _mixed(training, self.heads, self.generator, photos)
 
     def held_out(self, training: ReconstructorTraining) -> ReconstructorTask:
         """The same models on the held-out heads of these folders."""
         other = copy(self)
-        other.training, other.photos, other.cache = (
-            replace(training, streaming=False, unposed_photos=None),
-            None,
-            {},
-        )
-        other._open(held_out=True)
+        other.training = replace(training, streaming=False, unposed_photos=None)
+        other.heads = _open(other.training, self.device, held_out=True)
+        if self.generator is not None:
+            other.generator = self.generator.with_empty_cache()
+        other.samples = _mixed(other.training, other.heads, other.generator)
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """Direct losses on each head's rays, and those of its renders once they are compared."""
-        samples: dict[int, list[_Sample]] = {}  # by the number of their views
+        samples: dict[int, list[Sample]] = {}  # by the number of their views
         for _ in range(batch):
-            if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
-                yield _summed(self._photo_losses(*self.photos.draw(rng)), 1)
+            sample = self.samples.sample(rng, rendered=step >= self.training.render_from).to(self.device)
+            if sample.of_photo:
+                yield _summed(self._photo_losses(sample), 1)
             else:
-                sample = self._sample(rng, rendered=step >= self.training.render_from)
                 samples.setdefault(len(sample.images), []).append(sample)
         at_once = self.training.at_once or (batch if self.device.type == "cuda" else 1)
         for alike in samples.values():
@@ -164,41 +145,7 @@ class ReconstructorTask:
                 chunk = alike[i : i + at_once]
                 yield _summed(self._losses(chunk), len(chunk))
 
-    @property
-    def heads(self) -> list[str]:
-        """Those that every folder has; when streaming ever more of them, the new ones last."""
-        folders = [folder for folder in (self.inputs, self.others, self.overhead) if folder is not None]
-        if len(self.common) < min(map(len, folders)):
-            known, complete = set(self.common), set.intersection(*(set(folder.heads) for folder in folders))
-            self.common += sorted(complete - known)
-        return self.common
-
-    def _sample(self, rng: torch.Generator, rendered: bool) -> _Sample:
-        heads = self.heads
-        head = heads[int(torch.randint(len(heads), (), generator=rng))]
-        light = random_photometry(rng)
-        alone = bool(torch.rand((), generator=rng) < self.training.alone)
-        views = self.inputs.load(head, [0] if alone else None, depth=True)
-        if alone and torch.rand((), generator=rng) < 0.5:
-            views = views.mirrored()
-        imagined = (
-            self.generator is not None
-            and not alone
-            and bool(torch.rand((), generator=rng) < self.training.imagined)
-        )
-        images = views.images
-        if imagined:
-            images = self._imagined(head, torch.cat([images[0], views.alpha[0]]), seed_of(head) or 0)
-        targets = None
-        if rendered and not alone:
-            targets = self._targets(head, rng, front=imagined)
-            targets = replace(targets, images=light(targets.images)).to(self.device)
-        if self.overhead is not None and not alone:
-            above = self.overhead.load(head, depth=True)
-            views = side_by_side([views, replace(above, images=light(above.images))])
-        return _Sample(light(images).to(self.device), views.to(self.device), targets)
-
-    def _losses(self, samples: list[_Sample]) -> dict[str, Tensor]:
+    def _losses(self, samples: list[Sample]) -> dict[str, Tensor]:
         """Mean losses of some heads that have as many views each."""
         rigs = [sample.truth.cameras[: len(sample.images)] for sample in samples]
         images = torch.cat([sample.images for sample in samples])
@@ -224,51 +171,23 @@ class ReconstructorTask:
                 losses["perceptual"] = training.perceptual * perceptual_loss(self.features, images, true)
         return losses
 
-    def _photo_losses(self, index: int, portrait: Tensor) -> dict[str, Tensor]:
-        """Of a photo's portrait (4, S, S) only the front view is known."""
-        images = self._imagined(f"photo {index}", portrait, seed=index).to(self.device)
-        rig = canonical_rig(images.shape[-1]).to(self.device)
+    def _photo_losses(self, sample: Sample) -> dict[str, Tensor]:
+        """The front view's squared error; nothing is true of a photo's other views."""
+        rig = canonical_rig(sample.images.shape[-1]).to(self.device)
         with autocast(self.device):
-            predicted = self.model(images, rig)
-        (drawn,) = render_each([predicted.activated()], [rig[[0]]])
-        error = (torch.cat([drawn.image, drawn.alpha], dim=1) - portrait.to(self.device)).square()
+            predicted = self.model(sample.images, rig)
+        (drawn,) = render_each([predicted.activated()], [sample.truth.cameras])
+        truth = torch.cat([sample.truth.images, sample.truth.alpha], dim=1)
+        error = (torch.cat([drawn.image, drawn.alpha], dim=1) - truth).square()
         return {"photo": self.training.image * error.mean()}
-
-    @torch.no_grad()
-    def _imagined(self, name: str, front: Tensor, seed: int) -> Tensor:
-        """(6, 3, H, W): a front view (4, H, W) and what the generator makes of it, once for each name."""
-        assert self.generator is not None
-        if name not in self.cache:
-            portrait, coverage = front.to(self.device).split([3, 1])
-            with autocast(self.device):
-                distances = self.first.distances
-                views = generate_views(self.generator, distances, portrait, coverage, seed=seed).images
-            self.cache[name] = views.half().cpu()
-        return torch.cat([front[None, :3], self.cache[name][1:].to(front)])
-
-    def _targets(self, head: str, rng: torch.Generator, front: bool) -> Views:
-        """Some inputs, the front view among them if it must be, and some other views, to be rendered."""
-        parts = []
-        for folder, count in (
-            (self.inputs, self.training.rendered_inputs),
-            (self.others, self.training.rendered_others),
-        ):
-            if count:
-                chosen = torch.randperm(folder.count(head), generator=rng)[:count].tolist()
-                if front and folder is self.inputs:
-                    chosen[0] = 0
-                parts.append(folder.load(head, chosen).resized(self.training.render_size))
-        return side_by_side(parts)
 
     @torch.no_grad()
     def picture(self) -> Tensor:
         """Three heads: other views, true above rendered; the PSNR of each is in no picture but in the log."""
-        rows = []
-        for head in self.heads[:: max(1, len(self.heads) // 3)][:3]:
-            inputs, others = (
-                self.inputs.load(head),
-                self.others.load(head, [*range(min(6, self.others.count(head)))]),
-            )
+        rows, names = [], self.heads.names
+        for head in names[:: max(1, len(names) // 3)][:3]:
+            inputs = self.heads.inputs.load(head)
+            others = self.heads.others.load(head, [*range(min(6, self.heads.others.count(head)))])
             with autocast(self.device):
                 gaussians = self.model.reconstruct(
                     inputs.images.to(self.device), inputs.cameras.to(self.device)
@@ -280,6 +199,36 @@ class ReconstructorTask:
     def export(self, folder: Path) -> None:
         """Write what `facelift.weights.load_reconstructor` reads."""
         save_model(self.model, folder / "reconstructor")
+
+
+def _open(training: ReconstructorTraining, device: torch.device, held_out: bool = False) -> CommonHeads:
+    memory = device if training.streaming else None
+    heads = CommonHeads(
+        open_heads(training.canonical, memory, depth=True, held_out=held_out),
+        open_heads(training.orbit, memory, held_out=held_out),
+        open_heads(training.overhead, memory, depth=True, held_out=held_out) if training.overhead else None,
+    )
+    heads.require_some(training.streaming)
+    return heads
+
+
+def _mixed(
+    training: ReconstructorTraining,
+    heads: CommonHeads,
+    generator: CachedGenerator | None,
+    photos: PhotoViews | None = None,
+) -> SampleMix:
+    """Samples in the shares that the training asks for."""
+    targets = RenderTargets(heads, training.rendered_inputs, training.rendered_others, training.render_size)
+    kinds: list[tuple[float, HeadSampler]] = [(training.alone, FrontView(heads))]
+    if generator is not None:
+        kinds.append((training.imagined, _with_overhead(GeneratedViews(targets, generator), heads)))
+    rest = _with_overhead(TrueViews(targets), heads)
+    return SampleMix(heads, kinds, rest, photos, training.unposed_share)
+
+
+def _with_overhead(sampler: HeadSampler, heads: CommonHeads) -> HeadSampler:
+    return sampler if heads.overhead is None else WithOverheadView(sampler, heads.overhead)
 
 
 def _summed(losses: dict[str, Tensor], samples: int) -> Loss:
