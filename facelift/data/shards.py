@@ -4,7 +4,8 @@
 `head_001001` and so on: one sample a head, its files called as in a folder but for the folders in their
 names. A shard grows aside, head by head, and is renamed when it is complete. Since a head's check sums are
 its last file, it is plain after any accident which heads are whole: those stay, and the shard goes on from
-there.
+there. The webdataset package reads these files as a stream; it neither finds what is whole in one nor seeks
+one picture in it, so that it would replace `_append` alone.
 """
 
 from __future__ import annotations

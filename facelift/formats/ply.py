@@ -60,8 +60,7 @@ def write_ply(path: PathLike, gaussians: Gaussians) -> None:
     vertices["rot"] = quats / np.linalg.norm(quats, axis=-1, keepdims=True)
     data = PlyData([PlyElement.describe(vertices.view(_PROPERTIES), "vertex")], byte_order="<")
     with atomic_path(path) as aside, open(aside, "wb") as file:
-        file.write(f"{data.header}\n".encode("ascii"))
-        file.write(vertices.data)  # unlike ndarray.tofile, says why when the disk is full
+        data.write(file)
 
 
 def read_ply(path: PathLike) -> Gaussians:

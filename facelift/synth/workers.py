@@ -1,6 +1,7 @@
 """Who does the work: this process, several on this machine, or a Ray cluster. All go through the same units.
 
-Each takes a function and units of work and yields what the function returns, in whatever order it comes.
+Each takes a function and units of work and yields what the function returns, in whatever order it comes. The
+pool is the standard library's; its `map` would submit all units at once, and yield in their order.
 """
 
 from __future__ import annotations
