@@ -136,6 +136,8 @@ def choose_memory(
     - "offload": as sliced, and only the part of the models that works is on the device.
 
     Args:
+        memory: "auto", or one of these levels, which is taken as it is.
+        device: where the work is done.
         models: both stages, their weights as they are held.
         pixels: of all views together.
         dtype: what is computed in.

@@ -35,7 +35,8 @@ def seconds_per_photo(
     Args:
         generator: stage 1, with its weights.
         reconstructor: the size of stage 2.
-        steps, guidance: of the sampling.
+        steps: of the sampling.
+        guidance: of the sampling; 1 needs one pass a step instead of two.
         precision: the autocast context in which the photo will be computed.
     """
     if sum(p.numel() for p in generator.parameters()) < LARGE:

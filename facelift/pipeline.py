@@ -189,10 +189,13 @@ class FaceLift:
             photo: a path, bytes, a file object, a PIL image, an array (H, W, 3 or 4) or a tensor (3, H, W),
                 RGB and not BGR; see `facelift.portrait.load_photo`.
             seed: of all noise; it means the same on every device.
-            steps, guidance, eta: of the sampling; None is what the model was made for.
+            steps: of the sampling; None is what the model was made for.
+            guidance: of the sampling; None is what the model was made for.
+            eta: of the sampling; None is what the model was made for.
             scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.
-            matting, prepared: see `facelift.portrait.prepare_portrait`. The views of a prepared portrait have
-                its size if the model can work at any.
+            matting: how the background is removed, see `facelift.portrait.prepare_portrait`.
+            prepared: whether the photo is a portrait already, see `facelift.portrait.prepare_portrait`. Its
+                views have its size if the model can work at any.
             refinement: the settings of the fit to the views, or only its steps, 0 for none; None is the
                 model's own.
             timings: gathers the time of each stage.

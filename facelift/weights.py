@@ -151,10 +151,12 @@ def load_model(folder: Path) -> LoadedModel:
 
 
 def load_views(folder: Path) -> ViewGenerator:
+    """The view generator in a folder that `save_model` wrote."""
     return load_weights(ViewGenerator, ViewGeneratorConfig.from_dict, folder)
 
 
 def load_reconstructor(folder: Path) -> GSLRM:
+    """The reconstructor in a folder that `save_model` wrote."""
     return load_weights(GSLRM, GSLRMConfig.from_dict, folder)
 
 
@@ -234,6 +236,7 @@ def save_settings(settings: Settings, folder: Path, documents: Mapping[str, byte
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write values as JSON, aside first, so that no half of a file is ever there."""
     with atomic_path(path) as aside:
         aside.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 

@@ -27,6 +27,7 @@ class Framing(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3), requires_grad=False)
 
     def forward(self, points: Tensor) -> Tensor:
+        """The squares (..., 3) of faces with these points (..., 68, 2)."""
         shape, centre, size = _shape(points)
         x, y, side = (shape @ self.weight + self.bias).unbind(-1)
         offset = torch.stack([x, y], dim=-1) * size[..., None]

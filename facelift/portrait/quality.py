@@ -38,9 +38,11 @@ NOSE, MOUTH, LEFT_EYE, RIGHT_EYE = slice(27, 36), slice(48, 68), slice(36, 42), 
 
 @dataclass(frozen=True)
 class PhotoWarning:
-    """Attributes:
-    kind: one word, for programs.
-    text: a sentence, for people.
+    """What may keep a photo from becoming a good head.
+
+    Attributes:
+        kind: one word, for programs.
+        text: a sentence, for people.
     """
 
     kind: Kind

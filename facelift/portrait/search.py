@@ -36,9 +36,11 @@ WEARER = 1.8  # how much larger a picture of a face on someone's clothes may be 
 
 @dataclass(frozen=True)
 class Search:
-    """Attributes:
-    faces: in pixels of the photo after its turns; the one to use first, then the others by size.
-    turns: quarter turns clockwise that make the photo upright.
+    """The faces found in a photo.
+
+    Attributes:
+        faces: in pixels of the photo after its turns; the one to use first, then the others by size.
+        turns: quarter turns clockwise that make the photo upright.
     """
 
     faces: list[Face]

@@ -23,15 +23,18 @@ GROUP = 16  # channels that are normalised together
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """Attributes:
-    widths: channels at each resolution, the finest first; multiples of GROUP.
-    landmarks: whether it finds these, too.
+    """The size of a `Segmenter`.
+
+    Attributes:
+        widths: channels at each resolution, the finest first; multiples of GROUP.
+        landmarks: whether it finds these, too.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128, 96)
     landmarks: bool = False
 
     def to_dict(self) -> dict[str, object]:
+        """What its JSON file holds."""
         return asdict(self)
 
 
@@ -59,9 +62,11 @@ class Sight:
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Attributes:
-    points: (68, 2) x and y in pixels.
-    doubt: (68,) entropy of where each may be, nats; about 2 where it is seen, 4 and more where it is not.
+    """The landmarks of one face.
+
+    Attributes:
+        points: (68, 2) x and y in pixels.
+        doubt: (68,) entropy of where each may be, nats; about 2 where it is seen, 4 and more where it is not.
     """
 
     points: Tensor

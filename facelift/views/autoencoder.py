@@ -45,6 +45,7 @@ class Autoencoder(nn.Module):
 
     @property
     def latent_channels(self) -> int:
+        """Channels of a latent."""
         return self.kl.config.latent_channels
 
     @property
@@ -107,9 +108,11 @@ class PatchPCA(nn.Module):
         self.spread.copy_(variances[order].clamp_min(1e-8) ** 0.25)
 
     def encode(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) become coefficients (B, C, H / side, W / side)."""
         return (((self._pixels(images) - self.mean) @ self.basis) / self.spread).movedim(-1, 1)
 
     def decode(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (B, C, h, w) become images (B, 3, h side, w side)."""
         pixels = (coefficients.movedim(1, -1) * self.spread) @ self.basis.T + self.mean
         return F.pixel_shuffle(pixels.movedim(-1, 1), self.side)
 
@@ -127,4 +130,5 @@ def composite_on_white(color: Tensor, logits: Tensor | None) -> Tensor:
 
 
 def sample_posterior(mean: Tensor, logvar: Tensor) -> Tensor:
+    """A latent drawn from the normal distribution of that mean and logarithm of the variance."""
     return mean + torch.randn_like(mean) * (0.5 * logvar).exp()

@@ -156,8 +156,10 @@ class ViewGenerator(nn.Module):
                 multiple of `downsampling`. Its device is where the work is done; parts of the model that are
                 elsewhere come for as long as they are needed, one after the other.
             seed: of the noise, drawn on the CPU so that it means the same on every device.
-            steps, guidance, eta: override the model's own sampling. With guidance g the prediction is
-                unconditional + g (conditional - unconditional); 1 needs one pass a step instead of two.
+            steps: of denoising; None is the model's own number.
+            guidance: g of the prediction unconditional + g (conditional - unconditional); 1 needs one pass a
+                step instead of two, and None is the model's own.
+            eta: share of DDPM's noise that each step adds, in [0, 1]; None is the model's own.
             scheduler: "ddim" (Song et al., 2021), the model's own; or "dpm++", DPM-Solver++ (Lu et al.,
                 2022), which needs fewer steps, by default 20, and adds no noise between them.
             sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise

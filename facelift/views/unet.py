@@ -40,6 +40,7 @@ class FrontViewAttention:
         attention_mask: Tensor | None = None,
         **_: Any,
     ) -> Tensor:
+        """Hidden states after attention; the signature is what diffusers calls."""
         query, key, value = (
             project(hidden_states)
             .unflatten(0, (-1, self.views))

@@ -1,8 +1,8 @@
-"""The free space that one view proves: space carving (Kutulakos and Seitz, 2000, "A theory of shape by space
-carving").
+"""The free space that one view proves.
 
-Space between a camera and the surface that it sees is empty, and so is all space behind a background pixel.
-What other cameras see through such space is the surface behind it, or the background.
+Source: Kutulakos and Seitz, "A theory of shape by space carving", 2000. Space between a camera and the
+surface that it sees is empty, and so is all space behind a background pixel. What other cameras see through
+such space is the surface behind it, or the background.
 """
 
 from __future__ import annotations
