@@ -491,3 +491,10 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy: set()\n")
+
+
+def test_a_setting_of_the_fit_is_changed_by_name(monkeypatch, capsys):
+    code = "facelift reconstruct examples/portrait.jpg --fit flat=0"
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert run(*code.split()[1:]) == 1
+    assert "The fit has no setting 'flat'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from facelift.errors import UserError
 from facelift.refine import RefineConfig
 from facelift.weights import Settings, save_settings
 
@@ -25,3 +26,23 @@ def test_version_0_1_wrote_the_steps_alone():
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError):
         RefineConfig(**wrong)
+
+
+def test_settings_are_changed_by_name():
+    changed = RefineConfig(steps=7).changed(["flatness=0", "recolor=false", "smoothness_neighbors=3"])
+    assert changed == RefineConfig(steps=7, flatness=0.0, recolor=False, smoothness_neighbors=3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("flat=0", "The fit has no setting 'flat'"),
+        ("flatness", "The fit's flatness is a number, not ''"),
+        ("recolor=maybe", "The fit's recolor is true or false, not 'maybe'"),
+        ("steps=1.5", "The fit's steps is a whole number, not '1.5'"),
+        ("boundary=4", "The fit cannot be set so: boundary must be an odd number"),
+    ],
+)
+def test_a_setting_that_cannot_be_changed_so_is_one_sentence(setting, sentence):
+    with pytest.raises(UserError, match=sentence):
+        RefineConfig().changed([setting])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -82,6 +82,16 @@ def reconstruct(
             show_default=OWN,
         ),
     ] = None,
+    fit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A setting of that fit, see facelift/refine/config.py; flatness=0 switches one loss off. "
+            "May be given several times.",
+            rich_help_panel=MODEL,
+            show_default=OWN,
+        ),
+    ] = None,
     out: Annotated[
         Path,
         typer.Option(
@@ -144,6 +154,11 @@ def reconstruct(
     if seconds is not None:
         say(f"A photo takes about {duration(seconds)} on this CPU, as far as a small part of the work tells.")
 
+    fitting: Any = refinement
+    if fit:
+        steps_of_fit = [] if refinement is None else [f"steps={refinement}"]
+        fitting = pipeline.settings.refinement.changed([*fit, *steps_of_fit])
+
     failures = 0
     for path, name in zip(photos, folder_names(photos), strict=True):
         folder = out / name
@@ -160,7 +175,7 @@ def reconstruct(
                         scheduler=scheduler,
                         matting=matting,
                         prepared=prepared,
-                        refinement=refinement,
+                        refinement=fitting,
                         timings=clock,
                         progress=show,
                     )

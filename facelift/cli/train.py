@@ -35,7 +35,7 @@ def train(
         typer.Option(
             help="Folder for checkpoints and logs.",
             rich_help_panel=OUTPUT,
-            show_default="runs/mini/STAGE for a config in configs/mini",
+            show_default="runs/mini/views for configs/mini/views.yaml",
         ),
     ] = None,
     max_minutes: Annotated[
@@ -53,5 +53,5 @@ def train(
     """Train one part of the model; a run that was stopped goes on where it was."""
     from facelift.train import run
 
-    folder = out or Path("runs", config.parent.name, stage)
+    folder = out or Path("runs", config.parent.name, config.stem)
     run(stage, config, folder, max_minutes, device, unposed_photos, streaming)

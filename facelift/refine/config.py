@@ -1,8 +1,11 @@
-"""The settings of the fit; a model's folder saves them, and every part of the fit can be switched off."""
+"""The settings of the fit to the views; a model's folder saves them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from facelift.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,33 @@ class RefineConfig:
             raise ValueError("smoothness_neighbors must be from 1 to flatness_neighbors")
         if self.boundary % 2 != 1:
             raise ValueError("boundary must be an odd number of pixels")
-        if self.steps < 0:
-            raise ValueError("steps must not be negative")
+        if any(value < 0 for value in asdict(self).values()):
+            raise ValueError("no setting of the fit may be negative")
+
+    def changed(self, settings: Sequence[str]) -> RefineConfig:
+        """These settings with some others in their place.
+
+        Args:
+            settings: of the form NAME=VALUE, as in "flatness=0".
+
+        Raises:
+            UserError: there is no such setting, or it cannot have that value.
+        """
+        values: dict[str, bool | int | float] = {}
+        for setting in settings:
+            name, _, text = setting.partition("=")
+            if name not in self.to_dict():
+                raise UserError(f"The fit has no setting {name!r}: it has {', '.join(self.to_dict())}.")
+            kind = type(getattr(self, name))
+            try:
+                values[name] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+            except (KeyError, ValueError):
+                kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+                raise UserError(f"The fit's {name} is {kinds[kind]}, not {text!r}.") from None
+        try:
+            return replace(self, **values)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise UserError(f"The fit cannot be set so: {error}.") from None
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON holds them."""
