@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facelift.portrait.alpha import on_white
+from facelift.portrait.alpha import composite_rgba_on_white
 from facelift.portrait.find import find_faces
 from facelift.portrait.load import load_photo
 
@@ -19,7 +19,7 @@ from facelift.portrait.load import load_photo
 def main(folder: Path) -> None:
     boxes, missed = [], 0
     for path in sorted(folder.glob("head_*/cam_000.png")):
-        view = on_white(load_photo(path))
+        view = composite_rgba_on_white(load_photo(path))
         faces = find_faces(view)
         if faces:
             boxes.append(np.array([faces[0].side, *faces[0].centre]) / view.shape[1])

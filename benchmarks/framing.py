@@ -18,7 +18,7 @@ import numpy as np
 from facelift.data.reader import HeadFolder
 from facelift.portrait.align import locate_square
 from facelift.portrait.find import find_faces
-from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.portrait import PortraitSampler, PortraitTraining
 from facelift.train.task import generator_for
 from facelift.weights import find_model, load_segmenter
 
@@ -35,11 +35,11 @@ def main() -> None:
     if segmenter is None or not segmenter.config.landmarks:
         raise SystemExit("That model has no network that finds landmarks.")
     training = PortraitTraining(str(args.heads), size=SIDE, turned=0.0, company=0.0)
-    scenes = Scenes(HeadFolder(args.heads, held_out=True), training)
+    sampler = PortraitSampler(HeadFolder(args.heads, held_out=True), training)
     missed: dict[str, list[tuple[float, float]]] = {"the box alone": [], "and landmarks": []}
     found = 0
     for i in range(args.photos):
-        photo = scenes.photo(generator_for(3, i), moved=False).photo[:3].movedim(0, -1).numpy()
+        photo = sampler.photo(generator_for(3, i), moved=False).photo[:3].movedim(0, -1).numpy()
         image = np.ascontiguousarray((photo * 255).round().astype(np.uint8))
         faces = find_faces(image)
         found += bool(faces)

@@ -23,7 +23,7 @@ from facelift.formats.png import write_png
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
 from facelift.portrait.matte import remove_background
-from facelift.train.portrait import PortraitTraining, Scenes
+from facelift.train.portrait import PortraitSampler, PortraitTraining
 from facelift.train.task import generator_for
 from facelift.weights import find_model, load_segmenter
 
@@ -40,14 +40,16 @@ def main() -> None:
     segmenter = load_segmenter(find_model(args.model))
     if segmenter is None:
         raise SystemExit("That model has no network to compare.")
-    scenes = Scenes(HeadFolder(args.heads, held_out=True), PortraitTraining(str(args.heads), size=512))
+    sampler = PortraitSampler(
+        HeadFolder(args.heads, held_out=True), PortraitTraining(str(args.heads), size=512)
+    )
     side = 512 * FACE_SIDE / 2
     x, y = (512 * c for c in FACE_CENTRE)
     face = Face(x - side, y - side, x + side, y + side)
     scores: dict[str, list[tuple[float, float, float]]] = {"with the network": [], "colours alone": []}
     rows = []
     for i in range(args.photos):
-        scene = scenes.photo(generator_for(2, i), moved=False)
+        scene = sampler.photo(generator_for(2, i), moved=False)
         photo, truth = scene.photo, scene.alpha
         rgb = np.ascontiguousarray(photo[:3].movedim(0, -1).numpy())
         columns = [photo[:3]]

@@ -17,7 +17,7 @@ from facelift.data.reader import HeadFolder
 from facelift.errors import UserError
 from facelift.train import run
 from facelift.train.features import (
-    KINDS,
+    PART_CLASSES,
     Features,
     FeaturesConfig,
     FeaturesTask,
@@ -62,7 +62,7 @@ def test_parts_are_read_as_numbers_not_as_colours(people):
     head = folder.heads[0]
     parts, views = folder.parts(head, [0, 3]), folder.load(head, [0, 3])
     assert torch.equal(parts > 0, views.alpha[:, 0] > 0.5) and parts.max() == 1
-    assert PARTS[1] == "skin" and OTHER >= KINDS - 1
+    assert PARTS[1] == "skin" and OTHER >= PART_CLASSES - 1
 
 
 def test_heads_without_parts_are_refused_in_one_sentence(people):
@@ -89,10 +89,10 @@ def test_it_learns_parts_people_and_expressions(people):
 def test_its_losses_are_least_for_who_sees_everything(people):
     """Two pictures each of three people: where each part is, who is like whom, and who smiles."""
     task = learning(people)
-    parts = torch.arange(6 * 8 * 8).view(6, 8, 8) % KINDS
+    parts = torch.arange(6 * 8 * 8).view(6, 8, 8) % PART_CLASSES
     shown = torch.tensor([1.0, torch.nan, 0.0, 1.0, 0.0, 0.0])[:, None]
     right = Understanding(
-        parts=20.0 * F.one_hot(parts[:, 2::4, 2::4], KINDS).movedim(-1, 1),
+        parts=20.0 * F.one_hot(parts[:, 2::4, 2::4], PART_CLASSES).movedim(-1, 1),
         identity=torch.eye(3).repeat_interleave(2, dim=0),
         expression=20.0 * (2 * shown.nan_to_num(0.0) - 1),
     )

@@ -27,7 +27,7 @@ from facelift.train.critic import Critic, adversarial_losses, critic_loss, gener
 from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.features import Features, FeaturesConfig
 from facelift.train.geometry import overhead_color_loss
-from facelift.train.portrait import PortraitTask, PortraitTraining, Scenes
+from facelift.train.portrait import PortraitSampler, PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
 from facelift.train.views import ViewsTask, ViewsTraining
@@ -62,7 +62,7 @@ def test_a_reconstructor_learns_through_the_rasteriser_alone(balls):
 
 
 def test_a_reconstructor_learns_from_the_front_view_alone(balls):
-    task = reconstructing(balls, alone=1.0)
+    task = reconstructing(balls, front_only_share=1.0)
     assert losses_of(task).keys() == {"depth", "alpha", "total"}, "what the front cannot show is not asked"
     assert_learns(task)
 
@@ -170,8 +170,8 @@ def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
     folder = str(save_views(tmp_path / "views", **CLEAN))
     training = ViewsTraining(f"{balls}/canonical", folder, drop_condition=0.0, levels=1)
     task = ViewsTask(replace(training, unposed_photos=str(photos), unposed_share=1.0), CPU)
-    latents, _, known = task._batch(generator_for(0, 0), 3)
-    assert known.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
+    latents, _, has_truth = task._batch(generator_for(0, 0), 3)
+    assert has_truth.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
     assert_learns(task)
 
 
@@ -222,20 +222,20 @@ def shown():
 
 
 def test_a_critic_learns_what_is_true_and_points_there(shown):
-    """By one step from nothing it scores the truth higher; along its slope lies what deceives it."""
+    """By one step from nothing it scores the truth higher; along its slope lies what it takes for true."""
     true, given, view = shown
-    imagined = (0.3 * true).requires_grad_(True)  # an average: all of it is there, but weaker
+    generated = (0.3 * true).requires_grad_(True)  # an average: all of it is there, but weaker
     true = true + 0.5
     critic = Plane()
-    critic_loss(critic, true, imagined, given, view).backward()
-    assert imagined.grad is None, "the critic's lesson is not the generator's"
+    critic_loss(critic, true, generated, given, view).backward()
+    assert generated.grad is None, "the critic's lesson is not the generator's"
     with torch.no_grad():
         critic.direction.sub_(critic.direction.grad)
-        assert critic(true, given, view).mean() > critic(imagined, given, view).mean()
+        assert critic(true, given, view).mean() > critic(generated, given, view).mean()
     critic.zero_grad()
-    generator_loss(critic, true, imagined, given, view).backward()
+    generator_loss(critic, true, generated, given, view).backward()
     assert critic.direction.grad is None, "nor the other way round"
-    slope = -imagined.grad
+    slope = -generated.grad
     assert (slope * critic.direction > 0).sum() >= (slope != 0).sum() > 0, "every place goes up the score"
 
 
@@ -245,11 +245,11 @@ def test_the_losses_of_an_adversary_fall_as_their_gradients_promise(shown):
     critic = Critic(channels=4, given=2, views=5, width=16)
     for p in critic.blocks.parameters():
         torch.nn.init.normal_(p, std=0.1)
-    imagined = (0.3 * true).requires_grad_(True)
-    loss = generator_loss(critic, true, imagined, given, view)
+    generated = (0.3 * true).requires_grad_(True)
+    loss = generator_loss(critic, true, generated, given, view)
     loss.backward()
-    rate = 0.002 * loss.detach() / imagined.grad.square().sum()
-    moved = generator_loss(critic, true, imagined.detach() - rate * imagined.grad, given, view)
+    rate = 0.002 * loss.detach() / generated.grad.square().sum()
+    moved = generator_loss(critic, true, generated.detach() - rate * generated.grad, given, view)
     assert (loss - moved).item() == pytest.approx(0.002 * loss.item(), rel=0.2)
 
 
@@ -259,12 +259,12 @@ def test_an_adversary_pulls_towards_the_truth_and_past_the_critic_by_its_share(s
     critic = Critic(channels=4, given=2, views=5, width=16)
     for p in critic.blocks.parameters():
         torch.nn.init.normal_(p, std=0.1)
-    imagined = torch.zeros_like(true).requires_grad_(True)
-    first, second = adversarial_losses(critic, true, imagined, given, view, strength=0.5, samples=1)
+    generated = torch.zeros_like(true).requires_grad_(True)
+    first, second = adversarial_losses(critic, true, generated, given, view, strength=0.5, samples=1)
     first.total.backward()
     assert all(p.grad is None for p in critic.parameters())
     towards = 2 * -true / true.numel()
-    past = imagined.grad - towards
+    past = generated.grad - towards
     torch.testing.assert_close(past.norm(), 0.5 * towards.norm())
     second.total.backward()
     assert all(p.grad is not None for p in critic.parameters()), "the critic learns beside it"
@@ -277,7 +277,7 @@ def test_a_segmenter_learns_to_tell_balls_from_backgrounds(balls):
     torch.manual_seed(0)
     task = PortraitTask(SegmenterConfig(widths=(16, 32)), training, CPU)
     assert_learns(task, batch=4)
-    scene, again = (task.scenes.photo(generator_for(7, 0)) for _ in range(2))
+    scene, again = (task.sampler.photo(generator_for(7, 0)) for _ in range(2))
     assert torch.equal(scene.photo, again.photo), "a seed draws the same photo"
 
 
@@ -308,9 +308,9 @@ def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
     before = load_segmenter(tmp_path / "matte")
     start = replace(training, start=str(tmp_path / "matte/portrait"), points=0.3)
     task = PortraitTask(SegmenterConfig(widths=(16, 32), landmarks=True), start, CPU)
-    scene = Scenes(HeadFolder(training.data), training).photo(generator_for(7, 0))
-    rgb, odds = scene.photo.split([3, 1])
-    torch.testing.assert_close(task.model.odds(rgb, odds[0]), before.odds(rgb, odds[0]))
+    scene = PortraitSampler(HeadFolder(training.data), training).photo(generator_for(7, 0))
+    rgb, prior = scene.photo.split([3, 1])
+    torch.testing.assert_close(task.model.logits(rgb, prior[0]), before.logits(rgb, prior[0]))
     assert losses_of(task).keys() == {"matte", "wrong", "points", "pixels", "total"}
     assert_learns(task, batch=4)
     assert_learns(task, batch=4, objective=lambda losses: losses["matte"] + 0.3 * losses["points"])

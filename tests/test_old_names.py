@@ -1,7 +1,12 @@
 """Models and configurations of version 0.1 have other names; they are still read."""
 
-import torch
+from dataclasses import asdict
 
+import torch
+from heads import write_balls, write_config
+from small import RECONSTRUCTOR
+
+import facelift.train
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGeneratorConfig
 
@@ -35,3 +40,27 @@ def test_fields_of_a_view_generator():
     )
     assert (old.warped_views, old.pixel_unshuffle, old.patch_pca) == (True, 4, True)
     assert ViewGeneratorConfig.from_dict(**old.to_dict()) == old
+
+
+def test_fields_of_a_training_and_of_its_validation(tmp_path, monkeypatch):
+    """Each old name, wherever a configuration may have it, sets the field that it is now."""
+    balls, seen = write_balls(tmp_path / "balls"), {}
+    write_balls(tmp_path / "held", 1, first_seed=900)
+    folders = {"canonical": f"{balls}/canonical", "orbit": f"{balls}/orbit"}
+    held = {name: path.replace("balls", "held") for name, path in folders.items()}
+
+    def train(task, loop, out, minutes, held_out):
+        seen["training"], seen["validation"] = task.training, held_out.training
+
+    monkeypatch.setattr(facelift.train, "train", train)
+    config = write_config(
+        tmp_path / "old.yaml",
+        model=RECONSTRUCTOR,
+        training=folders | {"imagined": 0.4, "alone": 0.2, "wild_share": 0.3},
+        validation=held | {"alone": 0.1},
+    )
+    facelift.train.run("reconstructor", config, tmp_path / "run", device="cpu")
+    found = asdict(seen["training"])
+    assert (found["generated_share"], found["front_only_share"], found["unposed_share"]) == (0.4, 0.2, 0.3)
+    assert seen["validation"].front_only_share == 0.1
+    assert seen["validation"].generated_share == 0.4

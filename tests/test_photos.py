@@ -21,7 +21,7 @@ from PIL import Image, ImageCms, ImageFile, ImageSequence, PngImagePlugin, TiffI
 from facelift.errors import UserError
 from facelift.portrait import decode as decoding
 from facelift.portrait import load_photo, prepare_portrait
-from facelift.portrait.alpha import filled, is_matte, on_white
+from facelift.portrait.alpha import composite_rgba_on_white, filled, is_matte
 from facelift.portrait.color import to_eight_bits
 from facelift.portrait.load import is_photo
 
@@ -786,7 +786,7 @@ def test_white_shows_through_in_every_row():
     image = np.random.default_rng(0).integers(0, 256, (600, 70, 4), np.uint8)
     alpha = image[..., 3:] / 255
     expected = image[..., :3] * alpha + 255 * (1 - alpha)
-    assert np.abs(on_white(image) - expected).max() <= 0.51
+    assert np.abs(composite_rgba_on_white(image) - expected).max() <= 0.51
 
 
 def disc_rgba(side: int = 128) -> np.ndarray:

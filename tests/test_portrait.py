@@ -176,9 +176,9 @@ def a_segmenter(bias: float = 0.0) -> Segmenter:
 
 def test_a_segmenter_takes_any_size_and_says_what_its_network_does():
     segmenter, rgb, prior = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
-    whole = segmenter.odds(rgb, prior)
-    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).odds[0, 0])
-    assert segmenter.odds(rgb[:, :51, :37], prior[:51, :37]).shape == (51, 37)
+    whole = segmenter.logits(rgb, prior)
+    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).logits[0, 0])
+    assert segmenter.logits(rgb[:, :51, :37], prior[:51, :37]).shape == (51, 37)
 
 
 def test_the_network_is_asked_unless_colours_alone_are_wanted(photo, portrait):

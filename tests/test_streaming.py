@@ -64,7 +64,7 @@ def test_an_empty_folder_is_waited_for(make, tmp_path):
 
 
 def test_but_not_forever(tmp_path, monkeypatch):
-    monkeypatch.setattr(streaming, "PATIENCE", 1.0)
+    monkeypatch.setattr(streaming, "FIRST_HEAD_TIMEOUT", 1.0)
     with pytest.raises(UserError, match="No head appears"):
         StreamingHeads(tmp_path / "nowhere", CPU)
 

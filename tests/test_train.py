@@ -18,14 +18,14 @@ from facelift.cameras import canonical_rig, orbit_rig
 from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
-from facelift.portrait.segment import Sight
+from facelift.portrait.segment import SegmenterOutput
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.train import run
 from facelift.train.augment import random_mirror
 from facelift.train.backgrounds import random_background
 from facelift.train.geometry import geometry_losses
 from facelift.train.optimizers import Muon, orthogonalized
-from facelift.train.portrait import PortraitTraining, Scenes, maps_loss
+from facelift.train.portrait import PortraitSampler, PortraitTraining, maps_loss
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
 from facelift.train.unposed import UnposedPhotos
@@ -138,7 +138,9 @@ def test_heads_in_memory_train_as_those_on_disk(tmp_path, balls):
 
 
 def test_several_heads_at_once_have_the_losses_of_each(balls):
-    training = ReconstructorTraining(f"{balls}/canonical", f"{balls}/orbit", alone=0.4, render_size=32)
+    training = ReconstructorTraining(
+        f"{balls}/canonical", f"{balls}/orbit", front_only_share=0.4, render_size=32
+    )
     torch.manual_seed(0)
     task = ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), training, torch.device("cpu"))
     losses, gradients = [], []
@@ -156,13 +158,13 @@ def test_several_heads_at_once_have_the_losses_of_each(balls):
 
 
 @pytest.mark.training
-def test_reconstructor_sees_imagined_views_with_the_true_front(tmp_path, balls, monkeypatch):
+def test_reconstructor_sees_generated_views_with_the_true_front(tmp_path, balls, monkeypatch):
     torch.manual_seed(0)
     save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "views")
     seen = []
     forward = GSLRM.forward
     monkeypatch.setattr(GSLRM, "forward", lambda self, *given: seen.append(given[0]) or forward(self, *given))
-    config = reconstructor_config(tmp_path, balls, 2, generator=str(tmp_path / "views"), imagined=1.0)
+    config = reconstructor_config(tmp_path, balls, 2, generator=str(tmp_path / "views"), generated_share=1.0)
     run("reconstructor", config, tmp_path / "run", device="cpu")
     trained = seen[:8]  # four steps of two heads, of which two are measured alone; pictures follow
     white = torch.tensor([images[0, :, 0, 0].min() for images in trained])
@@ -243,7 +245,7 @@ def test_landmarks_move_with_their_pixels(tmp_path):
     marks = [[41.5, 19.5, 1] if i in (36, 45) else [32.0, 32.0, 1] for i in range(68)]
     (head / "landmarks.json").write_text(json.dumps({"views": [marks] * 6}))
     plain = {"turned": 0.0, "company": 0.0, "shadow": 0.0, "cut": 0.0}
-    scenes = Scenes(HeadFolder(tmp_path), PortraitTraining(str(tmp_path), size=64, **plain))
+    scenes = PortraitSampler(HeadFolder(tmp_path), PortraitTraining(str(tmp_path), size=64, **plain))
     sides = set()
     for i in range(12):
         scene = scenes.photo(generator_for(5, i), points=True)
@@ -269,11 +271,11 @@ def test_maps_that_are_as_they_should_be_tell_the_point():
         optimizer.zero_grad()
         maps_loss(maps, points).backward()
         optimizer.step()
-    found = Sight(torch.zeros(1), maps[None].detach()).points[0]
+    found = SegmenterOutput(torch.zeros(1), maps[None].detach()).points[0]
     torch.testing.assert_close(found, points, atol=0.1, rtol=0)
     peak = torch.zeros(1, 1, 4, 8)
     peak[0, 0, 1, 5] = 100
-    assert Sight(torch.zeros(1), peak).points.tolist() == [[[22.0, 6.0]]]
+    assert SegmenterOutput(torch.zeros(1), peak).points.tolist() == [[[22.0, 6.0]]]
 
 
 def test_backgrounds_are_pictures_and_differ():
@@ -285,7 +287,7 @@ def test_backgrounds_are_pictures_and_differ():
     assert min(np.abs(a - b).mean() for a, b in itertools.pairwise(images)) > 0.01
 
 
-def test_a_decoder_is_for_drafts_in_one_step(tmp_path, balls, drafter):
+def test_a_decoder_is_for_warped_views_in_one_step(tmp_path, balls, drafter):
     save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "plain")
     training = {
         "data": f"{balls}/canonical",

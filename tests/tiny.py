@@ -64,7 +64,7 @@ def tiny_parts() -> tuple[ViewGenerator, GSLRM]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         views = ViewGenerator(ViewGeneratorConfig(**VIEWS))
-        torch.nn.init.normal_(views.unet.conv_out.weight, std=0.1)  # else the views are the drafts
+        torch.nn.init.normal_(views.unet.conv_out.weight, std=0.1)  # else the views are the warped ones
         reconstructor = GSLRM(GSLRMConfig(**RECONSTRUCTOR))
         reconstructor.init_weights()
     return views.requires_grad_(False), reconstructor.requires_grad_(False)

@@ -30,9 +30,9 @@ from facelift.data.schema import DEPTH_SCALE
 from facelift.errors import UserError
 from facelift.processes import end_with_parent
 
-PATIENCE = 120.0  # seconds to wait for the first head
-AHEAD = 8  # heads that are read before the training takes them in
-ROOM = 0.3  # of a GPU's memory, which is left to the training
+FIRST_HEAD_TIMEOUT = 120.0  # seconds
+PREFETCH = 8  # heads that are read before the training takes them in
+RESERVED_MEMORY = 0.3  # share of a GPU's memory that is left to the training
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class StreamingHeads:
     def __init__(self, root: str | Path, device: torch.device, depth: bool = False) -> None:
         self.root, self._memory = Path(root), _Memory()
         context = get_context("spawn")  # a thread would keep Python from the training
-        queue: Queue[_Read | str] = context.Queue(AHEAD)
+        queue: Queue[_Read | str] = context.Queue(PREFETCH)
         reader = context.Process(target=_read, args=(self.root, depth, queue), daemon=True)
         reader.start()
         weakref.finalize(self, reader.terminate)
@@ -141,7 +141,7 @@ def awaited(arrived: Callable[[], bool]) -> bool:
     """Whether it is so within two minutes."""
     since = time.monotonic()
     while not arrived():
-        if time.monotonic() - since > PATIENCE:
+        if time.monotonic() - since > FIRST_HEAD_TIMEOUT:
             return False
         time.sleep(0.1)
     return True
@@ -169,7 +169,7 @@ def _has_room(device: torch.device) -> bool:
     if device.type != "cuda":
         return True
     free, total = torch.cuda.mem_get_info(device)
-    return free > ROOM * total
+    return free > RESERVED_MEMORY * total
 
 
 def _read(root: Path, depth: bool, queue: Queue[_Read | str]) -> None:
@@ -177,25 +177,25 @@ def _read(root: Path, depth: bool, queue: Queue[_Read | str]) -> None:
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training's to answer
     torch.set_num_threads(1)
-    known: set[str] = set()
+    read: set[str] = set()
     try:
         while True:
-            for head, views in _readable(root, depth, known):
+            for head, views in _readable(root, depth, read):
                 queue.put(_packed(head, views))
-                known.add(head)
+                read.add(head)
             time.sleep(1)
     except Exception as error:
         queue.put(f"{error!r}.")
 
 
-def _readable(root: Path, depth: bool, known: set[str]) -> Iterator[tuple[str, Views]]:
-    """The heads in a folder that are not yet known, all but those that are being mended."""
+def _readable(root: Path, depth: bool, read: set[str]) -> Iterator[tuple[str, Views]]:
+    """The heads in a folder that are not read yet, all but those that are being mended."""
     try:
         folder = HeadFolder(root)
     except UserError:  # no head yet
         return
     for head in folder.heads:
-        if head not in known:
+        if head not in read:
             with suppress(UserError):
                 yield head, folder.load(head, depth=depth)
 

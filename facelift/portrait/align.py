@@ -16,7 +16,7 @@ from torch import Tensor
 from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.images import WHITE
-from facelift.portrait.alpha import filled, is_matte, on_white
+from facelift.portrait.alpha import composite_rgba_on_white, filled, is_matte
 from facelift.portrait.find import Face
 from facelift.portrait.load import Photo, load_photo, photo_name
 from facelift.portrait.matte import remove_background, unmix
@@ -92,7 +92,7 @@ def prepare_portrait(
 
     if size is None:
         raise ValueError("only a prepared portrait has a size of its own")
-    search = search_faces(on_white(image), segmenter)
+    search = search_faces(composite_rgba_on_white(image), segmenter)
     if not search.faces:
         raise UserError(
             f"No face was found in {photo_name(photo)}: use a photo that shows a large one from the front."

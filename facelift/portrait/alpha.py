@@ -34,7 +34,7 @@ def is_matte(alpha: np.ndarray) -> bool:
     return bool(seen.sum() < FILLED * filled.sum())
 
 
-def on_white(image: np.ndarray) -> np.ndarray:
+def composite_rgba_on_white(image: np.ndarray) -> np.ndarray:
     """`(H, W, 3 or 4)` uint8 to `(H, W, 3)` uint8, composited on white."""
     if image.shape[2] == 3:
         return image

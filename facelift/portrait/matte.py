@@ -103,23 +103,23 @@ def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
 
 def _segment(rgb: np.ndarray, face: Face, segmenter: Segmenter | None) -> np.ndarray:
     """The probability `(H, W)` float32 that a pixel is the person's."""
-    odds = prior(rgb.shape, face)
-    core = odds > 4
+    logits = prior(rgb.shape, face)
+    core = logits > 4
     if segmenter is not None:
-        advice = segmenter.odds(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds)).numpy()
-        odds = odds + (ADVICE * advice).clip(RULED_OUT, FOUND)
-    likely = _sigmoid(odds)
-    outside = _sigmoid(-4 * odds - 10)  # at first, only what is far from any head is surely background
+        advice = segmenter.logits(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(logits)).numpy()
+        logits = logits + (ADVICE * advice).clip(RULED_OUT, FOUND)
+    likely = _sigmoid(logits)
+    outside = _sigmoid(-4 * logits - 10)  # at first, only what is far from any head is surely background
     smooth = _neighbours(rgb)
     for _ in range(ROUNDS):
         fore = _density(rgb, likely**2, face.side, other=0.1)
         back = _density(rgb, outside, face.side, other=0.01)
         evidence = 0.7 * (np.log(fore) - np.log(back))
-        vote = _sigmoid(odds + evidence.clip(-6, 6))
+        vote = _sigmoid(logits + evidence.clip(-6, 6))
         vote[core] = 1
         weight = np.where(core, 1.0, 0.01 * (2 * vote - 1) ** 2 + 0.001).astype(np.float32)
         likely = _solve(smooth, vote, weight, likely, 120)
-        outside = np.where(odds > 0, 0, _sigmoid(-1.5 * odds - 1.5) * (1 - likely).clip(0, 1) ** 4)
+        outside = np.where(logits > 0, 0, _sigmoid(-1.5 * logits - 1.5) * (1 - likely).clip(0, 1) ** 4)
     return likely
 
 
@@ -165,10 +165,10 @@ def _grid(shape: tuple[int, ...], face: Face) -> tuple[np.ndarray, np.ndarray]:
 
 def prior(shape: tuple[int, ...], face: Face) -> np.ndarray:
     """Log odds `(H, W)` float32 that a person covers a pixel of an image in which that face was found."""
-    return _odds(*_grid(shape, face)).astype(np.float32)
+    return _prior_logits(*_grid(shape, face)).astype(np.float32)
 
 
-def _odds(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _prior_logits(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Log odds that a person covers the place `u, v` of `_grid`, before any colour is seen.
 
     Set by hand: ovals for face and hair, a strip for the throat, and shoulders below a line that slopes away.
@@ -221,7 +221,7 @@ def _neighbours(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 def _matte(rgb: np.ndarray, likely: np.ndarray, face: Face) -> np.ndarray:
     """Alpha `(H, W)` from the segmentation, by closed-form matting in a band around its outline."""
     u, v = _grid(rgb.shape, face)
-    prior = _odds(u, v)
+    prior = _prior_logits(u, v)
     inside = _one_piece(likely > 0.5, prior > 5)
     to_edge = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / face.side
     to_edge = to_edge - cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / face.side

@@ -74,9 +74,9 @@ def photo_warnings(
     if alpha is not None and _is_cut(alpha, shown_in(image, *move, side)):
         text = "the head is cut by the end of the photo: use one that shows it whole."
         warnings.append(PhotoWarning("cut", text))
-    rgb, odds = as_seen(image, search.faces[0], resized(move, side, LOOK_SIDE))
+    rgb, prior_logits = as_seen(image, search.faces[0], resized(move, side, LOOK_SIDE))
     rgb = brightened(rgb)
-    landmarks = segmenter and segmenter.landmarks(rgb, odds)
+    landmarks = segmenter and segmenter.landmarks(rgb, prior_logits)
     if landmarks:
         grey = cv2.cvtColor(rgb.movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY)
         tilted = float(landmarks.doubt[EYES_AND_BROWS].mean()) > CLEAR_EYES and _of_tilt(

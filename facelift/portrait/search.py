@@ -130,8 +130,8 @@ def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Fa
     """The face with a score that its eyes and brows add to, as far as the network sees them clearly."""
     if segmenter is None:
         return face
-    rgb, odds = as_seen(image, face, square_around(face, LOOK_SIDE))
-    seen = segmenter.landmarks(brightened(rgb), odds)
+    rgb, prior_logits = as_seen(image, face, square_around(face, LOOK_SIDE))
+    seen = segmenter.landmarks(brightened(rgb), prior_logits)
     if seen is None:
         return face
     doubt = float(np.mean([seen.doubt[part].mean() for part in EYES]))

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from facelift.portrait.landmarks import POINTS, Framing
 
-FOLD = 2  # pixels of a block that become channels
-MAP = 2 * FOLD  # pixels along a cell of a landmark's map
-GROUP = 16  # channels that are normalised together
+PIXEL_UNSHUFFLE = 2  # side of the blocks whose pixels become channels
+MAP_STRIDE = 2 * PIXEL_UNSHUFFLE  # pixels along a cell of a landmark's map
+GROUP_SIZE = 16  # channels that are normalised together
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SegmenterConfig:
     """The size of a `Segmenter`.
 
     Attributes:
-        widths: channels at each resolution, the finest first; multiples of GROUP.
+        widths: channels at each resolution, the finest first; multiples of GROUP_SIZE.
         landmarks: whether it finds these, too.
     """
 
@@ -39,15 +39,15 @@ class SegmenterConfig:
 
 
 @dataclass(frozen=True)
-class Sight:
+class SegmenterOutput:
     """What the network sees in B pictures.
 
     Attributes:
-        odds: (B, 1, H, W) log odds that a pixel is the person's.
-        maps: (B, 68, H / MAP, W / MAP) logits of where each landmark is; None if it finds none.
+        logits: (B, 1, H, W) log odds that a pixel is the person's.
+        maps: (B, 68, H / MAP_STRIDE, W / MAP_STRIDE) logits of where each landmark is; None if it finds none.
     """
 
-    odds: Tensor
+    logits: Tensor
     maps: Tensor | None
 
     @property
@@ -56,7 +56,7 @@ class Sight:
         assert self.maps is not None
         likely = self.maps.flatten(2).softmax(-1).view_as(self.maps)
         axes = (torch.arange(n, device=likely.device, dtype=likely.dtype) + 0.5 for n in likely.shape[-2:])
-        y, x = (axis * MAP for axis in axes)
+        y, x = (axis * MAP_STRIDE for axis in axes)
         return torch.stack([(likely.sum(2) * x).sum(-1), (likely.sum(3) * y).sum(-1)], dim=-1)
 
 
@@ -74,21 +74,21 @@ class Landmarks:
 
 
 class Segmenter(nn.Module):
-    """Colours and prior log odds of a person, (B, 4, H, W), become a `Sight`."""
+    """Colours and the prior logits of a person, (B, 4, H, W), become a `SegmenterOutput`."""
 
     def __init__(self, config: SegmenterConfig) -> None:
         super().__init__()
         self.config = config
         widths = config.widths
-        self.down_blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([4 * FOLD**2, *widths]))
+        self.down_blocks = nn.ModuleList(_block(a, b) for a, b in pairwise([4 * PIXEL_UNSHUFFLE**2, *widths]))
         self.up_blocks = nn.ModuleList(_block(a + b, a) for a, b in pairwise(widths))
-        self.leave = nn.Conv2d(widths[0], FOLD**2, 1)
+        self.leave = nn.Conv2d(widths[0], PIXEL_UNSHUFFLE**2, 1)
         self.map_head = nn.Conv2d(widths[1], POINTS, 1) if config.landmarks else None
         self.framing = Framing() if config.landmarks else None
 
-    def forward(self, layers: Tensor) -> Sight:
+    def forward(self, layers: Tensor) -> SegmenterOutput:
         """H and W are multiples of `cell`."""
-        x = F.pixel_unshuffle(layers, FOLD)
+        x = F.pixel_unshuffle(layers, PIXEL_UNSHUFFLE)
         skips: list[Tensor] = []
         for block in self.down_blocks:
             x = block(F.avg_pool2d(x, 2) if skips else x)
@@ -99,29 +99,29 @@ class Segmenter(nn.Module):
                 maps = self.map_head(x)
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = block(torch.cat([skip, x], dim=1))
-        return Sight(F.pixel_shuffle(self.leave(x), FOLD), maps)
+        return SegmenterOutput(F.pixel_shuffle(self.leave(x), PIXEL_UNSHUFFLE), maps)
 
     @property
     def cell(self) -> int:
         """Pixels along one side of the coarsest cell."""
-        return FOLD * 2 ** (len(self.config.widths) - 1)
+        return PIXEL_UNSHUFFLE * 2 ** (len(self.config.widths) - 1)
 
     @torch.no_grad()
-    def odds(self, rgb: Tensor, prior: Tensor) -> Tensor:
-        """Log odds (H, W) that a pixel is the person's.
+    def logits(self, rgb: Tensor, prior: Tensor) -> Tensor:
+        """Logits (H, W), log odds that a pixel is the person's.
 
         Args:
             rgb: (3, H, W) in [0, 1], of any size; about 256 pixels a portrait is what it was trained at.
-            prior: (H, W) log odds, see `facelift.portrait.matte.prior`.
+            prior: (H, W) logits, see `facelift.portrait.matte.prior`.
         """
         h, w = prior.shape
-        return self._look(rgb, prior).odds[0, 0, :h, :w]
+        return self._look(rgb, prior).logits[0, 0, :h, :w]
 
     @torch.no_grad()
     def square(self, rgb: Tensor, prior: Tensor) -> Tensor | None:
         """(3,) centre x and y and side, in pixels, of the square in which a face is framed as a portrait's.
 
-        None if it finds no landmarks. Args: as `odds` takes them.
+        None if it finds no landmarks. Args: as `logits` takes them.
         """
         if self.framing is None:
             return None
@@ -129,22 +129,22 @@ class Segmenter(nn.Module):
 
     @torch.no_grad()
     def landmarks(self, rgb: Tensor, prior: Tensor) -> Landmarks | None:
-        """The landmarks of a face; None if it finds none. Args: as `odds` takes them."""
+        """The landmarks of a face; None if it finds none. Args: as `logits` takes them."""
         if self.framing is None:
             return None
-        sight = self._look(rgb, prior)
-        assert sight.maps is not None
-        likely = sight.maps[0].flatten(1).log_softmax(-1)
-        return Landmarks(sight.points[0], -(likely.exp() * likely).sum(-1))
+        output = self._look(rgb, prior)
+        assert output.maps is not None
+        likely = output.maps[0].flatten(1).log_softmax(-1)
+        return Landmarks(output.points[0], -(likely.exp() * likely).sum(-1))
 
-    def _look(self, rgb: Tensor, prior: Tensor) -> Sight:
+    def _look(self, rgb: Tensor, prior: Tensor) -> SegmenterOutput:
         h, w = prior.shape
         layers = as_input(rgb[None], prior[None, None])
         return self(F.pad(layers, (0, -w % self.cell, 0, -h % self.cell), mode="replicate"))
 
 
 def as_input(rgb: Tensor, prior: Tensor) -> Tensor:
-    """(B, 3, H, W) colours in [0, 1] and (B, 1, H, W) log odds, as a `Segmenter` takes them."""
+    """(B, 3, H, W) colours in [0, 1] and (B, 1, H, W) logits of the prior, as a `Segmenter` takes them."""
     return torch.cat([rgb * 2 - 1, prior / 6], dim=1)
 
 
@@ -153,7 +153,7 @@ def _block(inputs: int, width: int) -> nn.Sequential:
     for channels in (inputs, width):
         layers += [
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.GroupNorm(width // GROUP, width),
+            nn.GroupNorm(width // GROUP_SIZE, width),
             nn.SiLU(),
         ]
     return nn.Sequential(*layers)

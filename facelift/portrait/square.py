@@ -55,8 +55,8 @@ def as_seen(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
     x0, y0, x1, y1 = shown_in(image, *move, LOOK_SIDE)
     part = (rgb * alpha[..., None] + (1 - alpha[..., None]))[y0:y1, x0:x1]
     rgb = cv2.copyMakeBorder(part, y0, LOOK_SIDE - y1, x0, LOOK_SIDE - x1, cv2.BORDER_REPLICATE)
-    odds = prior((LOOK_SIDE, LOOK_SIDE), face.moved(*move))
-    return torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(odds)
+    prior_logits = prior((LOOK_SIDE, LOOK_SIDE), face.moved(*move))
+    return torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(prior_logits)
 
 
 def brightened(rgb: Tensor) -> Tensor:

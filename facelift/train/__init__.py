@@ -51,10 +51,17 @@ STAGES: dict[Stage, StageParts] = {
     "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
     "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
 }
-OLD_TRAINING_NAMES = {"wild": "unposed_photos", "wild_share": "unposed_share", "live": "streaming"}
+OLD_TRAINING_NAMES = {
+    "wild": "unposed_photos",
+    "wild_share": "unposed_share",
+    "live": "streaming",
+    "imagined": "generated_share",
+    "alone": "front_only_share",
+}
 """Fields of `training` in version 0.1 and what they are called now."""
 
-GROWING = ("views", "reconstructor")  # they can take in photos, and heads as they are drawn
+EXTENSIBLE: tuple[Stage, ...] = ("views", "reconstructor")
+"""Stages whose training can take in photos, and heads as they are drawn."""
 
 
 def run(
@@ -88,10 +95,10 @@ def run(
     """
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
-    if unposed_photos is not None and stage not in GROWING:
-        raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(GROWING)}.")
-    if streaming and stage not in GROWING:
-        raise UserError(f"Heads are taken in as they are drawn by {' and '.join(GROWING)} alone.")
+    if unposed_photos is not None and stage not in EXTENSIBLE:
+        raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(EXTENSIBLE)}.")
+    if streaming and stage not in EXTENSIBLE:
+        raise UserError(f"Heads are taken in as they are drawn by {' and '.join(EXTENSIBLE)} alone.")
     place = choose_device(device)
     path, kind = Path(config), STAGES[stage]
     parts = read_yaml(path)
@@ -117,7 +124,7 @@ def run(
             raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
     held_out = None
     if "validation" in parts:
-        values = asdict(training) | parts["validation"]
+        values = asdict(training) | _renamed(parts["validation"], OLD_TRAINING_NAMES)
         held_out = task.held_out(structured(kind.training, values, path, "validation"))
     train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes, held_out)
 

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from facelift.cameras import VIEW_NAMES
 
-THE_OTHER_WAY_ROUND = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]  # the views go round the head from the front
+# The views go around the head from the front: a mirror image has them in the other order.
+MIRRORED_VIEWS = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]
 
 
 def varied(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -81,4 +82,4 @@ def random_mirror(rng: torch.Generator) -> Callable[[Tensor], Tensor]:
     """
     if torch.rand(1, generator=rng) < 0.5:
         return lambda images: images
-    return lambda images: images[THE_OTHER_WAY_ROUND].flip(-1)
+    return lambda images: images[MIRRORED_VIEWS].flip(-1)

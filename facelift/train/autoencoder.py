@@ -23,7 +23,7 @@ from facelift.views.generator import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
 
 SQUARED_WEIGHT = 8.0  # L1 alone gives up rare, strong colours
-FITTED = 1000  # crops that the linear components are fitted to
+PCA_CROPS = 1000  # crops to which the linear components are fitted
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class AutoencoderTask:
             # Almost no noise at first: channels that start as noise are ignored, and never come back.
             self.model.kl.quant_conv.bias[self.model.latent_channels :] = -6.0
             if self.model.linear is not None:  # the network starts as silent beside the linear code
-                self.model.linear.fit(self._images(generator_for(0, 1), FITTED)[:, :3])
+                self.model.linear.fit(self._images(generator_for(0, 1), PCA_CROPS)[:, :3])
                 self.model.kl.quant_conv.weight[: self.model.latent_channels] = 0
                 self.model.kl.decoder.conv_out.weight.zero_()
                 self.model.kl.decoder.conv_out.bias.zero_()

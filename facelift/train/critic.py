@@ -1,7 +1,7 @@
 """An adversary: it makes a generator of few steps commit itself to one of all possible heads.
 
 What a portrait does not show, a regression blurs: the mean of all that could be there. The critic is shown
-true and imagined views, latents or pixels, with what both were made from, and learns to tell them apart; the
+true and generated views, latents or pixels, with what both were made from, and learns to tell them apart; the
 generator learns that it cannot. Sources: distillation by an adversary on latents, Sauer et al., "Fast
 High-Resolution Image Synthesis with Latent Adversarial Diffusion Distillation" (2024); the relativistic loss
 and its penalty on both sides, Huang et al., "The GAN is dead; long live the GAN!" (2024); the penalty by
@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from facelift.train.task import Loss
 
-NUDGE = 0.05  # of views, whose standard deviation is about 1
-STIFFNESS = 0.5
+PENALTY_NOISE = 0.05  # standard deviation of the noise that measures a gradient; that of views is about 1
+PENALTY_WEIGHT = 0.5  # of the squared gradient, in the critic's loss
 
 
 class Critic(nn.Module):
@@ -66,7 +66,7 @@ class _Residual(nn.Module):
 def adversarial_losses(
     critic: Critic,
     true: Tensor,
-    imagined: Tensor,
+    generated: Tensor,
     given: Tensor,
     view: Tensor,
     strength: float,
@@ -76,49 +76,49 @@ def adversarial_losses(
     """The generator's loss, towards the true views and past the critic, and then the critic's own.
 
     Args:
-        critic: what is to be deceived, and learns.
+        critic: judges the views, and learns.
         true: (N, C, h, w).
-        imagined: (N, C, h, w); without a graph behind them the critic alone learns.
+        generated: (N, C, h, w); without a graph behind them the critic alone learns.
         given: see `Critic.forward`.
         view: see `Critic.forward`.
         strength: of the pull past the critic, as a share of the pull towards the true views.
         samples: how many the views are of.
         beside: () each, other losses of the generator, by name.
     """
-    error, others = (imagined - true).detach(), dict(beside or {})
-    if imagined.requires_grad:
-        seen = imagined.detach().requires_grad_(True)
-        deceived = generator_loss(critic, true, seen, given, view)
-        deceived.backward(inputs=[seen])
-        past = seen.grad
+    error, others = (generated - true).detach(), dict(beside or {})
+    if generated.requires_grad:
+        leaf = generated.detach().requires_grad_(True)
+        adversarial = generator_loss(critic, true, leaf, given, view)
+        adversarial.backward(inputs=[leaf])
+        past = leaf.grad
         assert past is not None
         towards = 2 * error / error.numel()
         pull = towards + strength * towards.norm() / past.norm().clamp_min(1e-12) * past
-        pulled = (imagined * pull).sum()  # whose gradient is the pull
+        pulled = (generated * pull).sum()  # whose gradient is the pull
         total = torch.stack([pulled, *others.values()]).sum()
-        yield Loss(total, {"generator": deceived.detach()}, samples)
-    judged = critic_loss(critic, true, imagined, given, view)
+        yield Loss(total, {"generator": adversarial.detach()}, samples)
+    judged = critic_loss(critic, true, generated, given, view)
     parts = {"error": error.square().mean(), "critic": judged, **others}
     yield Loss(judged, {name: part.detach() for name, part in parts.items()}, samples)
 
 
-def critic_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
-    """What the critic learns from: the true view is to score above the imagined one, and neither steeply."""
-    imagined = imagined.detach()
-    scores = critic(true, given, view), critic(imagined, given, view)
+def critic_loss(critic: Critic, true: Tensor, generated: Tensor, given: Tensor, view: Tensor) -> Tensor:
+    """What the critic learns from: the true view is to score above the generated one, and neither steeply."""
+    generated = generated.detach()
+    scores = critic(true, given, view), critic(generated, given, view)
     loss = F.softplus(scores[1] - scores[0]).mean()
-    for shown, score in zip((true, imagined), scores, strict=True):
-        nudged = critic(shown + NUDGE * torch.randn_like(shown), given, view)
-        loss = loss + STIFFNESS / (2 * NUDGE**2) * (nudged - score).square().mean()
+    for shown, score in zip((true, generated), scores, strict=True):
+        noisy = critic(shown + PENALTY_NOISE * torch.randn_like(shown), given, view)
+        loss = loss + PENALTY_WEIGHT / (2 * PENALTY_NOISE**2) * (noisy - score).square().mean()
     return loss
 
 
-def generator_loss(critic: Critic, true: Tensor, imagined: Tensor, given: Tensor, view: Tensor) -> Tensor:
-    """What the generator learns from: the imagined view is to score above the true one.
+def generator_loss(critic: Critic, true: Tensor, generated: Tensor, given: Tensor, view: Tensor) -> Tensor:
+    """What the generator learns from: the generated view is to score above the true one.
 
     The critic itself gets no gradient.
     """
     weights = {name: p.detach() for name, p in critic.named_parameters()}
-    scores = (torch.func.functional_call(critic, weights, (x, given, view)) for x in (true, imagined))
-    true_score, imagined_score = scores
-    return F.softplus(true_score - imagined_score).mean()
+    scores = (torch.func.functional_call(critic, weights, (x, given, view)) for x in (true, generated))
+    true_score, generated_score = scores
+    return F.softplus(true_score - generated_score).mean()

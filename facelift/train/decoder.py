@@ -1,9 +1,9 @@
-"""Training the decoder on what the U-Net imagines: pixels that look like a person's, not like an average.
+"""Training the decoder on what the U-Net generates: pixels that look like a person's, not like an average.
 
-Ours, not in the paper. The autoencoder learned to decode true latents. Imagined ones are blurred where the
+Ours, not in the paper. The autoencoder learned to decode true latents. Generated ones are blurred where the
 portrait does not settle what they show: an outline between two places, hair without strands. Here the decoder
 alone is trained against a critic of pixels (Isola et al., "Image-to-Image Translation with Conditional
-Adversarial Networks", 2017, judge patches so), the views put together with their drafts as at inference.
+Adversarial Networks", 2017, judge patches so), the views blended with the warped views as at inference.
 Its matte learns by cross-entropy where people most likely end. The latents and the U-Net stay what they are.
 """
 
@@ -30,8 +30,8 @@ from facelift.views.generator import VIEWS
 from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
 
-FOLD = 4  # pixels of a block that the critic sees as one place
-KNOWN = 128  # of 255, from which a draft stands
+PIXEL_UNSHUFFLE = 4  # side of the blocks of pixels that the critic sees as one place
+MIN_CONFIDENCE = 128  # of 255; crops are cut around warped pixels with less
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class DecoderTraining:
 
     Attributes:
         data: folder of heads, canonical rig.
-        generator: folder of a trained view generator with drafts that takes one step.
-        reconstructor: folder of the reconstructor that draws its drafts.
+        generator: folder of a trained view generator with warped views that takes one step.
+        reconstructor: folder of the reconstructor whose depth warps the photo.
         variants: how many lights, framings and mirrorings of each head there are, kept in memory.
         crop: side of the squares that are decoded, a multiple of a latent cell.
         crops: how many are cut from one head.
@@ -62,19 +62,19 @@ class DecoderTraining:
 
 
 @dataclass(frozen=True)
-class _Imagined:
+class _GeneratedViews:
     """A head's five other views, half precision and bytes.
 
     Attributes:
-        true: and their coverage (5, 4, S, S).
-        drafts: (5, 3, S, S), and where these stand:
-        known: (5, 1, S, S).
+        true: (5, 4, S, S) RGB and coverage.
+        warped: (5, 3, S, S).
+        confidence: (5, 1, S, S) of `warped`, see `facelift.views.warp`.
         latents: (5, C, h, w).
     """
 
     true: Tensor
-    drafts: Tensor
-    known: Tensor
+    warped: Tensor
+    confidence: Tensor
     latents: Tensor
 
 
@@ -86,15 +86,15 @@ class DecoderTask:
         self.folder = HeadFolder(training.data)
         self.generator = load_views(Path(training.generator)).to(device)
         if not self.generator.config.warped_views or self.generator.config.steps != 1:
-            raise UserError("A decoder is trained for a view generator with drafts that takes one step.")
+            raise UserError("A decoder needs a view generator with warped views that takes one step.")
         self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         self.first = deepcopy(self.generator.autoencoder)
-        channels = 3 * FOLD**2
+        channels = 3 * PIXEL_UNSHUFFLE**2
         critic = Critic(channels, channels, VIEWS - 1, training.width)
         self.model = _Trained(self.generator.autoencoder, critic)
         self.model.to(device).requires_grad_(True)
-        self.cache: dict[int, _Imagined] = {}
+        self.cache: dict[int, _GeneratedViews] = {}
 
     def held_out(self, training: DecoderTraining) -> DecoderTask:
         """The same models on the held-out heads of this folder."""
@@ -104,71 +104,73 @@ class DecoderTask:
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
-        """Crops of what the U-Net imagines against the true views; then the critic's own loss."""
+        """Crops of what the U-Net generates against the true views; then the critic's own loss."""
         heads = -(-batch // self.training.crops)
         indices = torch.randint(len(self.folder) * self.training.variants, (heads,), generator=rng).tolist()
-        crops = [self._crop(self._imagined(indices[i % heads]), rng) for i in range(batch)]
-        true, drafts, known, latents, view = (
+        crops = [self._crop(self._generated(indices[i % heads]), rng) for i in range(batch)]
+        true, warped, confidence, latents, view = (
             torch.stack(x).to(self.device) for x in zip(*crops, strict=True)
         )
         learns = step >= self.training.adversary_first and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
             color, logits = self.generator.autoencoder.decode_layers(latents)
-        imagined = torch.lerp(composite_on_white(color.float(), logits)[:, :3], drafts, known)
+        generated = torch.lerp(composite_on_white(color.float(), logits)[:, :3], warped, confidence)
         true, coverage = true.split([3, 1], dim=1)
         beside = {"matte": matte_loss(logits, coverage)}
-        true, imagined, drafts = (F.pixel_unshuffle(4 * x - 2, FOLD) for x in (true, imagined, drafts))
+        true, generated, warped = (
+            F.pixel_unshuffle(4 * x - 2, PIXEL_UNSHUFFLE) for x in (true, generated, warped)
+        )
         yield from adversarial_losses(
-            self.model.critic, true, imagined, drafts, view, self.training.adversary, batch, beside
+            self.model.critic, true, generated, warped, view, self.training.adversary, batch, beside
         )
 
-    def _crop(self, head: _Imagined, rng: torch.Generator) -> tuple[Tensor, ...]:
+    def _crop(self, head: _GeneratedViews, rng: torch.Generator) -> tuple[Tensor, ...]:
         """A square of one view, around something that the portrait does not tell, and which view it is."""
         cell, size = self.generator.autoencoder.downsampling, self.training.crop
         view = torch.randint(VIEWS - 1, (), generator=rng)
-        places = ((head.known[view, 0] < KNOWN) & (head.true[view, 3] > 0)).nonzero()
+        places = ((head.confidence[view, 0] < MIN_CONFIDENCE) & (head.true[view, 3] > 0)).nonzero()
         places = places if len(places) else torch.zeros(1, 2)
         place = places[torch.randint(len(places), (), generator=rng)]
         place = (place + torch.randint(-size // 4, size // 4, (2,), generator=rng) - size // 2) // cell
         room = (head.true.shape[-1] - size) // cell
         top, left = place.long().clamp(0, room).tolist()
         y, x = slice(top * cell, top * cell + size), slice(left * cell, left * cell + size)
-        images = (part[view, :, y, x].float() / 255 for part in (head.true, head.drafts, head.known))
+        images = (part[view, :, y, x].float() / 255 for part in (head.true, head.warped, head.confidence))
         cells = slice(top, top + size // cell), slice(left, left + size // cell)
         return *images, head.latents[view, :, *cells].float(), view
 
     @torch.no_grad()
-    def _imagined(self, index: int) -> _Imagined:
-        """One head in one of its lights and framings, imagined once."""
+    def _generated(self, index: int) -> _GeneratedViews:
+        """One head in one of its lights and framings, its views generated once."""
         if index not in self.cache:
             rng = generator_for(0, index)
             views = self.folder.load(self.folder.heads[index // self.training.variants])
             layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
-            drafts, known, latents = self._sample(layers[0].to(self.device), rng)
-            true, drafts, known = ((255 * x).round().byte() for x in (layers[1:], drafts, known))
-            self.cache[index] = _Imagined(true, drafts, known, latents.half())
+            warped, confidence, latents = self._sample(layers[0].to(self.device), rng)
+            true, warped, confidence = ((255 * x).round().byte() for x in (layers[1:], warped, confidence))
+            self.cache[index] = _GeneratedViews(true, warped, confidence, latents.half())
         return self.cache[index]
 
     def _sample(self, portrait: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Drafts, where they stand and latents of a portrait's (4, S, S) five other views, on the CPU."""
+        """A portrait's (4, S, S) five other views: warped, their confidence, and latents; on the CPU."""
         with autocast(self.device):
-            drafts = warp_views(self.reconstructor.distances, *portrait.split([3, 1]))
-            condition = self.generator.autoencoder.encode(drafts.images)[None]
+            warped = warp_views(self.reconstructor.distances, *portrait.split([3, 1]))
+            condition = self.generator.autoencoder.encode(warped.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
             latents = self.generator.predict_at_once(noise, condition)[0]
-        return drafts.images[1:].cpu(), drafts.confidence[1:].cpu(), latents[1:].float().cpu()
+        return warped.images[1:].cpu(), warped.confidence[1:].cpu(), latents[1:].float().cpu()
 
     @torch.no_grad()
     def picture(self) -> Tensor:
         """Three heads: the true views, those of the first decoder, and those of this one."""
         rows = []
         for index in range(0, len(self.folder), max(1, len(self.folder) // 3))[:3]:
-            head = self._imagined(index * self.training.variants)
-            true, drafts, known = (x.float() / 255 for x in (head.true, head.drafts, head.known))
+            head = self._generated(index * self.training.variants)
+            true, warped, confidence = (x.float() / 255 for x in (head.true, head.warped, head.confidence))
             rows.append(true[:, :3])
             for decoder in (self.first, self.generator.autoencoder):
                 views = decoder.decode(head.latents.float().to(self.device))[:, :3].float().cpu()
-                rows.append(torch.lerp(views, drafts, known))
+                rows.append(torch.lerp(views, warped, confidence))
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1).clamp(0, 1)
 
     def export(self, folder: Path) -> None:

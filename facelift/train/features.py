@@ -29,13 +29,13 @@ from facelift.train.augment import random_photometry
 from facelift.train.task import Loss, channels_last
 from facelift.weights import load_weights, save_model
 
-GROUP = 8  # channels that are normalised together
-FOLD = 2  # pixels of a block that become channels
-KINDS = len(PARTS) + 1  # of places in a segmentation: the parts, and whatever is none of them
-FRONTAL = (0, 1, 5)  # the canonical views that show the face
-UNIT = re.compile(r"expression/units/[^/]+/(.+)")  # a target that moves one part of a face
+GROUP_SIZE = 8  # channels that are normalised together
+PIXEL_UNSHUFFLE = 2  # side of the blocks whose pixels become channels
+PART_CLASSES = len(PARTS) + 1  # of the segmentation: the parts, and all else as one
+FACE_VIEWS = (0, 1, 5)  # the canonical views that show the face
+EXPRESSION_UNIT = re.compile(r"expression/units/[^/]+/(.+)")  # a morph target that moves one part of a face
 TEMPERATURE = 0.1  # of likeness, when one of a batch is to be recognised
-STRONG = 0.15  # weight of an expression's unit from which a face shows it
+MIN_EXPRESSION_WEIGHT = 0.15  # of an expression unit, in [0, 1], from which a face is labelled with it
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FeaturesConfig:
 
     Attributes:
         widths: channels at each resolution, the finest first, which is half that of the picture; two at
-            least, multiples of GROUP.
+            least, multiples of GROUP_SIZE.
         identity: numbers that say who it is.
         expressions: units of expression, by name; a training takes those of its heads.
     """
@@ -54,8 +54,8 @@ class FeaturesConfig:
     expressions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.widths) < 2 or any(width % GROUP for width in self.widths):
-            raise ValueError(f"widths are two or more multiples of {GROUP}, not {self.widths}")
+        if len(self.widths) < 2 or any(width % GROUP_SIZE for width in self.widths):
+            raise ValueError(f"widths are two or more multiples of {GROUP_SIZE}, not {self.widths}")
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON holds them."""
@@ -82,7 +82,7 @@ class Understanding:
     """What the network makes of N pictures.
 
     Attributes:
-        parts: (N, KINDS, H / 4, W / 4) logits of the part that each place shows.
+        parts: (N, PART_CLASSES, H / 4, W / 4) logits of the part that each place shows.
         identity: (N, D), of length one: near each other for one person.
         expression: (N, E) logits of each unit of expression.
     """
@@ -99,14 +99,14 @@ class Features(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise((3 * FOLD**2, *widths)))
-        self.part_heads = nn.ModuleList(nn.Conv2d(width, KINDS, 1) for width in widths[1:])
+        self.blocks = nn.ModuleList(_block(a, b) for a, b in pairwise((3 * PIXEL_UNSHUFFLE**2, *widths)))
+        self.part_heads = nn.ModuleList(nn.Conv2d(width, PART_CLASSES, 1) for width in widths[1:])
         self.identity_head = nn.Linear(2 * widths[-1], config.identity)
         self.expression_head = nn.Linear(2 * widths[-1], len(config.expressions))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, C, H / 2^i, W / 2^i) for each of the widths C, i from 1 on."""
-        x = F.pixel_unshuffle(images * 2 - 1, FOLD).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_unshuffle(images * 2 - 1, PIXEL_UNSHUFFLE).contiguous(memory_format=torch.channels_last)
         features: list[Tensor] = []
         for block in self.blocks:
             x = block(F.avg_pool2d(x, 2) if features else x)
@@ -183,10 +183,12 @@ class FeaturesTask:
         parts: list[Tensor] = []
         shown: list[Tensor] = []
         for head in (self.folder.heads[i] for i in chosen):
-            views = [_one(FRONTAL, rng), _one(range(6), rng)]
+            views = [_one(FACE_VIEWS, rng), _one(range(6), rng)]
             for view in views:
                 images.append(random_photometry(rng)(self.folder.load(head, [view]).images))
-                shown.append(self._shown(head) if view in FRONTAL else torch.full_like(shown[-1], torch.nan))
+                shown.append(
+                    self._shown(head) if view in FACE_VIEWS else torch.full_like(shown[-1], torch.nan)
+                )
             parts.append(self._parts(head, views))
         with autocast(self.device):
             found = self.model.understand(torch.cat(images).to(self.device))
@@ -198,7 +200,7 @@ class FeaturesTask:
         training, logits = self.training, found.parts.float()
         step = parts.shape[-1] // logits.shape[-1]
         middle = parts[:, step // 2 :: step, step // 2 :: step]
-        known = shown.isfinite()
+        labelled = shown.isfinite()
         likeness = found.identity.float() @ found.identity.float().mT / TEMPERATURE
         likeness = likeness.masked_fill(torch.eye(len(likeness), device=self.device).bool(), -torch.inf)
         other = torch.arange(len(likeness), device=self.device) ^ 1  # the same person's
@@ -206,18 +208,18 @@ class FeaturesTask:
             "parts": training.segmentation * F.cross_entropy(logits, middle),
             "identity": training.identity * F.cross_entropy(likeness, other),
             "expression": training.expression
-            * F.binary_cross_entropy_with_logits(found.expression.float()[known], shown[known]),
+            * F.binary_cross_entropy_with_logits(found.expression.float()[labelled], shown[labelled]),
         }
 
     def _parts(self, head: str, views: list[int]) -> Tensor:
-        """(V, H, W) which of the KINDS each pixel is."""
-        return self.folder.parts(head, views).long().clamp_max(KINDS - 1)
+        """(V, H, W) which of the PART_CLASSES each pixel is."""
+        return self.folder.parts(head, views).long().clamp_max(PART_CLASSES - 1)
 
     def _shown(self, head: str) -> Tensor:
         """(E,) 1 for the units of expression that a face shows."""
         weights = self.expressions[head]
         return torch.tensor(
-            [float(weights.get(name, 0.0) > STRONG) for name in self.model.config.expressions]
+            [float(weights.get(name, 0.0) > MIN_EXPRESSION_WEIGHT) for name in self.model.config.expressions]
         )
 
     @torch.no_grad()
@@ -229,7 +231,7 @@ class FeaturesTask:
         true = torch.cat([self._parts(head, [0]) for head in heads])
         rows = [images]
         for parts in (found, true):
-            grey = parts[:, None].float() / KINDS
+            grey = parts[:, None].float() / PART_CLASSES
             rows.append(F.interpolate(grey, images.shape[-2:]).expand_as(images))
         return torch.cat([torch.cat([*row], dim=2) for row in rows], dim=1)
 
@@ -242,7 +244,7 @@ def _expression(person: dict[str, Any]) -> dict[str, float]:
     """Weights of the units of expression, those of all ethnicities together."""
     weights: dict[str, float] = {}
     for target, weight in person["targets"].items():
-        if unit := UNIT.fullmatch(target):
+        if unit := EXPRESSION_UNIT.fullmatch(target):
             weights[unit[1]] = weights.get(unit[1], 0.0) + weight
     return weights
 
@@ -252,7 +254,7 @@ def _block(inputs: int, width: int) -> nn.Sequential:
         nn.Conv2d(inputs, width, 3, padding=1),
         nn.SiLU(),
         nn.Conv2d(width, width, 3, padding=1),
-        nn.GroupNorm(width // GROUP, width),
+        nn.GroupNorm(width // GROUP_SIZE, width),
         nn.SiLU(),
     )
 

@@ -12,7 +12,7 @@ from facelift.data.reader import Views
 from facelift.gaussians import SH_C0
 from facelift.reconstruct import GaussianBatch, GSLRMConfig
 
-SURFACE = 0.06  # depths within a cell that differ less are one surface's (world units)
+SAME_SURFACE = 0.06  # largest difference of depths within a cell that are of one surface, world units
 
 
 def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig) -> tuple[Tensor, Tensor]:
@@ -39,8 +39,8 @@ def geometry_losses(predicted: GaussianBatch, views: Views, config: GSLRMConfig)
     depth = F.smooth_l1_loss(predicted.distance[covered], truth[covered], beta=0.02) / 0.02
     opacity = predicted.opacity_logits[predicted.learned :]
     target = coverage[index].clamp(0.0, 0.98)
-    known = target.isfinite()
-    alpha = F.binary_cross_entropy_with_logits(opacity[known], target[known])
+    has_truth = target.isfinite()
+    alpha = F.binary_cross_entropy_with_logits(opacity[has_truth], target[has_truth])
     return depth, alpha
 
 
@@ -54,7 +54,7 @@ def _pooled(depth: Tensor, side: int) -> Tensor:
     inverse = (1 / depth).nan_to_num(posinf=0.0)[:, None]
     nearest = F.max_pool2d(inverse, side)
     margin = inverse.clamp_min(1e-6).reciprocal() - F.interpolate(nearest, scale_factor=side).reciprocal()
-    surface = ((inverse > 0) & (margin < SURFACE)).float()
+    surface = ((inverse > 0) & (margin < SAME_SURFACE)).float()
     mean = F.avg_pool2d(inverse * surface, side) / F.avg_pool2d(surface, side)
     return mean.reciprocal().nan_to_num(nan=float("inf"))[:, 0]
 

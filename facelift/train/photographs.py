@@ -12,7 +12,7 @@ from torch import Tensor
 
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 
-HIDDEN = 0.25  # how often something is before the face
+OCCLUSION_PROBABILITY = 0.25  # that a hand or hair is before the face
 
 
 def photographed(portrait: Tensor, noise: np.random.Generator) -> Tensor:
@@ -26,7 +26,7 @@ def photographed(portrait: Tensor, noise: np.random.Generator) -> Tensor:
         The same; what is before the face belongs to the person, and around both it is white.
     """
     layers = np.ascontiguousarray(portrait.movedim(0, -1).cpu().numpy())
-    if noise.random() < HIDDEN:
+    if noise.random() < OCCLUSION_PROBABILITY:
         draw = hand if noise.random() < 0.5 else strands
         layers = draw(layers, noise)
     color, alpha = layers[..., :3], layers[..., 3:]

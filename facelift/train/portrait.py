@@ -19,15 +19,15 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
 from facelift.portrait.landmarks import MIRRORED
 from facelift.portrait.matte import prior
-from facelift.portrait.segment import MAP, Segmenter, SegmenterConfig, Sight, as_input
+from facelift.portrait.segment import MAP_STRIDE, Segmenter, SegmenterConfig, SegmenterOutput, as_input
 from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
 from facelift.train.photographs import camera
 from facelift.train.task import Loss, channels_last, generator_for
 from facelift.weights import load_weights, save_model, take_weights
 
-TURNED = (1, 5)  # the canonical views that show a face from half aside
-WOBBLE = 0.02  # of the portrait's side, by which a face is found beside its place
+HALF_PROFILE_VIEWS = (1, 5)  # the canonical views that show a face from half aside
+FACE_JITTER = 0.02  # standard deviation of where a face is found, fraction of the portrait's side
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,15 @@ class PortraitTask:
 
     def __init__(self, model: SegmenterConfig, training: PortraitTraining, device: torch.device) -> None:
         self.device, self.training = device, training
-        self.scenes = Scenes(HeadFolder(training.data), training)
+        self.sampler = PortraitSampler(HeadFolder(training.data), training)
         self.model = Segmenter(model)
         if training.start:
             start = Path(training.start)
             take_weights(self.model, load_weights(Segmenter, SegmenterConfig, start), start)
         if self.model.framing is not None:
-            fronts = torch.stack([self.scenes.folder.landmarks(head)[0] for head in self.scenes.folder.heads])
-            side = float(self.scenes.folder.cameras(self.scenes.folder.heads[0]).width)
+            folder = self.sampler.folder
+            fronts = torch.stack([folder.landmarks(head)[0] for head in folder.heads])
+            side = float(folder.cameras(folder.heads[0]).width)
             self.model.framing.fit(fronts, torch.tensor([side / 2, side / 2, side]).expand(len(fronts), 3))
         self.model.to(device)
         channels_last(self.model)
@@ -77,30 +78,30 @@ class PortraitTask:
         """The same model on the held-out heads of this folder."""
         other = copy(self)
         other.training = training
-        other.scenes = Scenes(HeadFolder(training.data, held_out=True), training)
+        other.sampler = PortraitSampler(HeadFolder(training.data, held_out=True), training)
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """Mattes, and landmarks where they lie within the photo."""
-        scenes = [self.scenes.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
+        samples = [self.sampler.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
         photos, alpha = (
-            torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in scenes), strict=True)
+            torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in samples), strict=True)
         )
         layers = as_input(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
-            sight = self.model(layers)
-        logits = sight.odds.float()
+            output = self.model(layers)
+        logits = output.logits.float()
         loss = F.binary_cross_entropy_with_logits(logits, alpha)
         parts = {"matte": loss.detach(), "wrong": (logits.detach().sigmoid() - alpha).abs().mean()}
-        points = [scene.points for scene in scenes if scene.points is not None]
+        points = [sample.points for sample in samples if sample.points is not None]
         if points:
             wanted = torch.stack(points).to(self.device)
             inside = ((wanted > 0) & (wanted < self.training.size)).all(-1)
-            maps = sight.maps.float()
+            maps = output.maps.float()
             of_points = maps_loss(maps[inside], wanted[inside])
             loss = loss + self.training.points * of_points
             with torch.no_grad():
-                apart = (Sight(logits, maps).points - wanted).norm(dim=-1)[inside]
+                apart = (SegmenterOutput(logits, maps).points - wanted).norm(dim=-1)[inside]
             parts |= {"points": of_points.detach(), "pixels": apart.mean()}
         yield Loss(loss, parts, batch)
 
@@ -110,15 +111,16 @@ class PortraitTask:
         model = self.model
         rows: list[list[Tensor]] = [[], []]
         for i in range(6):
-            rgb, odds = self.scenes.photo(generator_for(1, i)).photo.to(self.device).split([3, 1])
-            rows[0].append(rgb if not model.config.landmarks else self._marked(model, rgb, odds))
-            rows[1].append(1 + model.odds(rgb, odds[0]).sigmoid() * (rgb - 1))
+            rgb, prior_logits = self.sampler.photo(generator_for(1, i)).photo.to(self.device).split([3, 1])
+            rows[0].append(rgb if not model.config.landmarks else self._marked(model, rgb, prior_logits))
+            rows[1].append(1 + model.logits(rgb, prior_logits[0]).sigmoid() * (rgb - 1))
         return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
 
     @staticmethod
-    def _marked(model: Segmenter, rgb: Tensor, odds: Tensor) -> Tensor:
+    def _marked(model: Segmenter, rgb: Tensor, prior_logits: Tensor) -> Tensor:
         marked = rgb.clone()
-        x, y = model(as_input(rgb[None], odds[None])).points[0].long().clamp(0, len(odds[0]) - 1).mT
+        points = model(as_input(rgb[None], prior_logits[None])).points[0]
+        x, y = points.long().clamp(0, rgb.shape[-1] - 1).mT
         marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
         return marked
 
@@ -128,11 +130,11 @@ class PortraitTask:
 
 
 @dataclass(frozen=True)
-class Scene:
+class PortraitSample:
     """A photo drawn by chance, and what is true of it.
 
     Attributes:
-        photo: (4, S, S) RGB in [0, 1] and the prior log odds.
+        photo: (4, S, S) RGB in [0, 1] and the prior's logits.
         alpha: (1, S, S) the person's coverage.
         points: (68, 2) x and y of the landmarks, pixels, within the picture or not; None if not asked for.
     """
@@ -142,13 +144,13 @@ class Scene:
     points: Tensor | None
 
 
-class Scenes:
-    """Photos of the people in a folder, drawn by chance."""
+class PortraitSampler:
+    """Photos of the people in a folder before some background, drawn by chance."""
 
     def __init__(self, folder: HeadFolder, training: PortraitTraining) -> None:
         self.folder, self.training = folder, training
 
-    def photo(self, rng: torch.Generator, moved: bool = True, points: bool = False) -> Scene:
+    def photo(self, rng: torch.Generator, moved: bool = True, points: bool = False) -> PortraitSample:
         """One photo and what is true of it.
 
         Args:
@@ -159,7 +161,7 @@ class Scenes:
         """
         size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
         turned = noise.random() < self.training.turned
-        view = TURNED[noise.integers(2)] if turned else 0
+        view = HALF_PROFILE_VIEWS[noise.integers(2)] if turned else 0
         person, marks = self._person(rng, view, mirrored=moved, points=points)
         behind = self._behind(rng, noise)
         face = np.array([FACE_CENTRE[0] * size, FACE_CENTRE[1] * size]), FACE_SIDE * size
@@ -174,12 +176,12 @@ class Scenes:
         if moved and noise.random() < self.training.cut:
             layers = _cut_off(layers, noise)
         (x, y), half = face[0], face[1] / 2
-        odds = prior((size, size), Face(x - half, y - half, x + half, y + half))
+        prior_logits = prior((size, size), Face(x - half, y - half, x + half, y + half))
         photo, alpha = layers[..., :3], layers[..., 3]
-        planes = [*photo.transpose(2, 0, 1), odds, alpha]
+        planes = [*photo.transpose(2, 0, 1), prior_logits, alpha]
         stacked = torch.from_numpy(np.stack(planes).astype(np.float32))
         where = None if marks is None else torch.from_numpy(marks.astype(np.float32))
-        return Scene(stacked[:4], stacked[4:], where)
+        return PortraitSample(stacked[:4], stacked[4:], where)
 
     def _person(
         self, rng: torch.Generator, view: int, mirrored: bool = True, points: bool = False
@@ -222,7 +224,7 @@ def maps_loss(maps: Tensor, points: Tensor) -> Tensor:
     points within half a cell of the border.
     """
     h, w = maps.shape[-2:]
-    place = points / MAP - 0.5
+    place = points / MAP_STRIDE - 0.5
     corner = place.floor()
     wanted = torch.zeros_like(maps)
     for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
@@ -247,7 +249,7 @@ def _moved(
     move = cv2.getRotationMatrix2D((size / 2, size / 2), noise.normal(0, 5), scale)
     move[:, 2] = move[:, 2] + noise.normal(0, 0.02 * size, 2)
     person = cv2.warpAffine(person, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    centre = move @ [*face[0], 1] + noise.normal(0, WOBBLE * size, 2)
+    centre = move @ [*face[0], 1] + noise.normal(0, FACE_JITTER * size, 2)
     return person, (centre, face[1] * scale), move
 
 

@@ -1,4 +1,4 @@
-"""Training GS-LRM: first its depth and opacity directly, which the generator knows, then what it renders."""
+"""Training GS-LRM: first its depth and opacity directly, which synthetic heads have, then what it renders."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class ReconstructorTraining:
         render_size: side of the rendered images in pixels.
         start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
         generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come
-            as they do at inference: the true front view and five imagined ones. The truth stays the true
+            as they do at inference: the true front view and five generated ones. The truth stays the true
             head.
-        imagined: how often that is.
-        alone: how often the front view comes alone, as for a draft (`facelift.views.warp`); what it cannot
-            show is asked of nobody, so that only the direct losses remain.
-        unposed_photos: folder of photos; some samples are of them, with imagined views, and only the photo is
-            compared.
+        generated_share: how often that is.
+        front_only_share: how often the front view comes alone, as for warping (`facelift.views.warp`); what
+            it cannot show is not compared, so that only the direct losses remain.
+        unposed_photos: folder of photos; some samples are of them, with generated views, and only the photo
+            is compared.
         unposed_share: how often that is.
         at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a
             GPU, which is idle with one.
@@ -83,8 +83,8 @@ class ReconstructorTraining:
     render_size: int = 256
     start: str | None = None
     generator: str | None = None
-    imagined: float = 0.5
-    alone: float = 0.0
+    generated_share: float = 0.5
+    front_only_share: float = 0.0
     unposed_photos: str | None = None
     unposed_share: float = 0.15
     at_once: int | None = None
@@ -220,9 +220,9 @@ def _mixed(
 ) -> SampleMix:
     """Samples in the shares that the training asks for."""
     targets = RenderTargets(heads, training.rendered_inputs, training.rendered_others, training.render_size)
-    kinds: list[tuple[float, HeadSampler]] = [(training.alone, FrontView(heads))]
+    kinds: list[tuple[float, HeadSampler]] = [(training.front_only_share, FrontView(heads))]
     if generator is not None:
-        kinds.append((training.imagined, _with_overhead(GeneratedViews(targets, generator), heads)))
+        kinds.append((training.generated_share, _with_overhead(GeneratedViews(targets, generator), heads)))
     rest = _with_overhead(TrueViews(targets), heads)
     return SampleMix(heads, kinds, rest, photos, training.unposed_share)
 

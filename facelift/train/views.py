@@ -29,7 +29,7 @@ from facelift.views.generator import VIEWS, ViewGenerator
 from facelift.views.warp import warp_views
 from facelift.weights import load_reconstructor, load_views, save_model
 
-LEAST_NOISE = 0.1  # variance below which the sample's weight does not rise
+MIN_NOISE_VARIANCE = 0.1  # below it the weight of the clean sample's error does not rise
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class ViewsTraining:
     Attributes:
         data: folder of heads, canonical rig.
         autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
-        reconstructor: folder of a trained reconstructor that knows the front view alone, for a model that
-            works from drafts (`facelift.views.warp`).
+        reconstructor: folder of a reconstructor that was trained on the front view alone, too, for a model
+            that works from warped views (`facelift.views.warp`).
         drop_condition: how often the portrait is dropped whole, for guidance.
         photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
             (`facelift.train.photographs`); the other views stay as they are.
@@ -80,7 +80,7 @@ class ViewsTask:
         self.reconstructor = None
         if self.generator.config.warped_views:
             if training.reconstructor is None:
-                raise UserError("A view generator with drafts needs a `reconstructor` in its `training`.")
+                raise UserError("Warped views need a `reconstructor` in the `training`.")
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         critic = None
@@ -91,7 +91,7 @@ class ViewsTask:
             critic = Critic(channels, 2 * channels, VIEWS - 1)
             self.generator.config = replace(self.generator.config, steps=1)
             if training.unposed_photos:
-                raise UserError("Photos have no true views to set against imagined ones: no adversary there.")
+                raise UserError("Photos have no true views for an adversary: leave one of them out.")
         self.model = _Trained(self.generator, critic)
         self.model.requires_grad_(True)
         self.timesteps = self._timesteps()
@@ -111,7 +111,7 @@ class ViewsTask:
         if self.model.critic is not None:
             yield from self._adversarial_losses(self.model.critic, step, batch, rng)
             return
-        latents, condition, known = self._batch(rng, batch)
+        latents, condition, has_truth = self._batch(rng, batch)
         timesteps = self.timesteps[torch.randint(len(self.timesteps), (batch,), generator=rng)]
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         scheduler = self.generator.scheduler
@@ -121,7 +121,7 @@ class ViewsTask:
         with autocast(self.device):
             predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
         errors = (predicted.float() - target).square().mean(dim=(2, 3, 4))
-        losses = (errors * known).sum(dim=1) / known.sum(dim=1)
+        losses = (errors * has_truth).sum(dim=1) / has_truth.sum(dim=1)
         parts = {"loss": losses.detach().mean()}
         early = timesteps >= 800  # nearly all noise: how well the portrait alone tells the other views
         if early.any():
@@ -136,26 +136,26 @@ class ViewsTask:
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         learns = step >= self.training.adversary_first and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
-            imagined = self.generator.predict_at_once(noise, condition)[:, 1:].float()
-        true, drafts = latents[:, 1:], condition.expand_as(latents)[:, 1:]
-        given = torch.cat([drafts, latents[:, :1].expand_as(true)], dim=2)
+            generated = self.generator.predict_at_once(noise, condition)[:, 1:].float()
+        true, warped = latents[:, 1:], condition.expand_as(latents)[:, 1:]
+        given = torch.cat([warped, latents[:, :1].expand_as(true)], dim=2)
         view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
-        true, imagined, given = (x.flatten(0, 1) for x in (true, imagined, given))
-        yield from adversarial_losses(critic, true, imagined, given, view, self.training.adversary, batch)
+        true, generated, given = (x.flatten(0, 1) for x in (true, generated, given))
+        yield from adversarial_losses(critic, true, generated, given, view, self.training.adversary, batch)
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents of a batch, what conditions them, and which of them are known.
+        """Latents of a batch, what conditions them, and which of them have a true view.
 
         Returns:
-            (B, 6, C, h, w); (B, 1 or 6, C, h, w), dropped for some; (B, 6), 1 for the known views and else 0.
+            (B, 6, C, h, w); (B, 1 or 6, C, h, w), dropped for some; (B, 6), 1 for these and else 0.
         """
         parts = zip(*(self._sample(rng) for _ in range(batch)), strict=True)
-        latents, condition, known = (torch.stack(part).to(self.device, torch.float32) for part in parts)
+        latents, condition, has_truth = (torch.stack(part).to(self.device, torch.float32) for part in parts)
         kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
-        return latents, condition * kept.to(self.device)[:, None, None, None, None], known
+        return latents, condition * kept.to(self.device)[:, None, None, None, None], has_truth
 
     def _sample(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """One head in one of its lights and framings, or one photo: latents, condition, known views."""
+        """One head in some light and framing, or one photo: latents, condition, which views are true."""
         if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
             index, portrait = self.photos.draw(rng)
             # No view sees another but the front, so that nothing need be made up for the other five.
@@ -180,9 +180,9 @@ class ViewsTask:
         if name not in self.cache:
             images, alpha = load().to(self.device).split([3, 1], dim=1)
             with autocast(self.device):
-                drafts = self._drafts(images[0], alpha[0])
-                condition = self.generator.autoencoder.encode(images[:1] if drafts is None else drafts)
-                latents = condition[:1]  # the first view is its own draft
+                warped = self._warped(images[0], alpha[0])
+                condition = self.generator.autoencoder.encode(images[:1] if warped is None else warped)
+                latents = condition[:1]  # warping leaves the first view as it is
                 if len(images) > 1:
                     latents = torch.cat([latents, self.generator.autoencoder.encode(images[1:])])
             self.cache[name] = latents.half(), condition.half()
@@ -196,7 +196,7 @@ class ViewsTask:
         sampler.set_timesteps(steps)
         return sampler.timesteps
 
-    def _drafts(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
+    def _warped(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
         if self.reconstructor is None:
             return None
         return warp_views(self.reconstructor.distances, portrait, coverage).images
@@ -206,7 +206,7 @@ class ViewsTask:
         if scheduler.config.prediction_type != "sample":
             return torch.ones(len(timesteps))
         noise = 1 - scheduler.alphas_cumprod[timesteps]
-        return 1 / noise.clamp_min(LEAST_NOISE)  # an error e of the sample is one of e / sigma in v
+        return 1 / noise.clamp_min(MIN_NOISE_VARIANCE)  # an error e of the sample is one of e / sigma in v
 
     def picture(self) -> Tensor:
         """Three heads: the true views above the generated ones."""
@@ -215,8 +215,8 @@ class ViewsTask:
             truth = self.folder.load(head)
             with autocast(self.device):
                 portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
-                drafts = self._drafts(portrait, coverage)
-                views = self.generator.generate(portrait, warped=drafts).float().cpu()
+                warped = self._warped(portrait, coverage)
+                views = self.generator.generate(portrait, warped=warped).float().cpu()
             rows += [torch.cat([*truth.images.cpu()], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
 
