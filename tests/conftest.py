@@ -10,7 +10,7 @@ import pytest
 import torch
 from heads import write_balls
 from makehuman import MISSING, write_assets
-from small import DRAFTING, save_reconstructor, save_views
+from small import WARPING, save_reconstructor, save_views
 
 from facelift.errors import UserError
 from facelift.portrait.align import Portrait
@@ -86,11 +86,11 @@ def balls(tmp_path):
 
 
 @pytest.fixture
-def drafter(tmp_path):
+def warping(tmp_path):
     """Folders of untrained models: a view generator of one step with warped views, and a reconstructor."""
-    save_views(tmp_path / "drafting/views", **DRAFTING)
-    save_reconstructor(tmp_path / "drafting/reconstructor")
-    return tmp_path / "drafting"
+    save_views(tmp_path / "warping/views", **WARPING)
+    save_reconstructor(tmp_path / "warping/reconstructor")
+    return tmp_path / "warping"
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ VIEWS = {
 CLEAN = VIEWS | {"scheduler": VIEWS["scheduler"] | {"prediction_type": "sample"}}
 """A view generator that predicts the clean sample."""
 
-DRAFTING = CLEAN | {
+WARPING = CLEAN | {
     "warped_views": True,
     "matte": True,
     "steps": 1,

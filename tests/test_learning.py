@@ -106,8 +106,8 @@ def test_colours_of_overhead_tokens_are_right_where_the_view_above_shows_them(ba
     assert overhead_color_loss(replace(predicted, sh0=colors), truth, 1, task.model.config) > 0.05
 
 
-def test_a_reconstructor_learns_to_give_photos_back(balls, drafter, photos):
-    how = {"generator": f"{drafter}/views", "unposed_photos": str(photos), "unposed_share": 1.0}
+def test_a_reconstructor_learns_to_give_photos_back(balls, warping, photos):
+    how = {"generator": f"{warping}/views", "unposed_photos": str(photos), "unposed_share": 1.0}
     task = reconstructing(balls, **how)
     assert losses_of(task).keys() == {"photo", "total"}
     assert_learns(task)
@@ -176,8 +176,8 @@ def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
 
 
 @pytest.fixture
-def decoding(balls, drafter):
-    models = {"generator": f"{drafter}/views", "reconstructor": f"{drafter}/reconstructor"}
+def decoding(balls, warping):
+    models = {"generator": f"{warping}/views", "reconstructor": f"{warping}/reconstructor"}
     return DecoderTraining(
         f"{balls}/canonical", **models, variants=1, crop=16, adversary=0.1, adversary_first=2, width=16
     )
@@ -190,8 +190,8 @@ def test_a_decoder_and_its_matte_learn_towards_the_truth(decoding):
 
 
 @pytest.mark.training
-def test_a_decoder_is_trained_after_its_critic_and_nothing_else_changes(tmp_path, decoding, drafter):
-    first = load_views(drafter / "views").state_dict()
+def test_a_decoder_is_trained_after_its_critic_and_nothing_else_changes(tmp_path, decoding, warping):
+    first = load_views(warping / "views").state_dict()
     for steps, learnt in ((2, False), (4, True)):
         loop = {"batch": 4, "lr": 3e-3, "warmup": 1, "max_steps": steps, "ema": 0.5}
         config = write_config(tmp_path / "decoder.yaml", training=vars(decoding), loop=loop)
@@ -319,15 +319,15 @@ def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
         PortraitTask(SegmenterConfig(widths=(16, 48)), misfit, CPU)
 
 
-def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, drafter, photos):
+def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, warping, photos):
     with pytest.raises(UserError, match="views and reconstructor"):
         run("decoder", tmp_path / "any.yaml", tmp_path / "run", unposed_photos=photos)
     with pytest.raises(UserError, match="generator"):
         run(
             "reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", unposed_photos=photos
         )
-    training = {"data": f"{balls}/canonical", "autoencoder": f"{drafter}/views", "adversary": 0.5}
-    training["reconstructor"] = f"{drafter}/reconstructor"
+    training = {"data": f"{balls}/canonical", "autoencoder": f"{warping}/views", "adversary": 0.5}
+    training["reconstructor"] = f"{warping}/reconstructor"
     with pytest.raises(UserError, match="adversary"):
         run(
             "views",
@@ -338,7 +338,7 @@ def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, drafter, ph
 
 
 @pytest.mark.training
-def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, drafter, features):
+def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, warping, features):
     """With the losses it is trained by, of the same samples each time, and none of the training's heads."""
     held = write_balls(tmp_path / "held", 2, first_seed=HELD_OUT_SEEDS[3])
     for head in (held / "canonical").iterdir():
@@ -354,7 +354,7 @@ def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, drafter
         person = {"targets": {"expression/units/asian/smile": 0.5}}
         (head / "person.json").write_text(json.dumps(person), encoding="utf-8")
     data, other = {"data": f"{marked}/canonical"}, {"data": f"{held}/canonical"}
-    models = {"generator": f"{drafter}/views", "reconstructor": f"{drafter}/reconstructor"}
+    models = {"generator": f"{warping}/views", "reconstructor": f"{warping}/reconstructor"}
     stages = {
         "autoencoder": (VIEWS, {"data": [data["data"]], "crop": 32}, {"data": [other["data"]]}, "psnr"),
         "views": (None, data | {"autoencoder": str(save_views(tmp_path / "views"))}, other, "loss"),

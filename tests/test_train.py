@@ -218,8 +218,8 @@ def test_views_learn_past_an_adversary(tmp_path, balls):
         assert learnt != torch.equal(first.unet.conv_in.weight, trained.unet.conv_in.weight)
 
 
-def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, drafter):
-    training = ViewsTraining(f"{balls}/canonical", f"{drafter}/views", f"{drafter}/reconstructor", variants=1)
+def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, warping):
+    training = ViewsTraining(f"{balls}/canonical", f"{warping}/views", f"{warping}/reconstructor", variants=1)
     tasks = [ViewsTask(replace(training, photographed=share), CPU) for share in (0.0, 1.0)]
     plain, photo = (task._encoded(("head", 0), lambda task=task: task._head(0)) for task in tasks)
     assert torch.equal(plain[0][1:], photo[0][1:]), "the others are what they were"
@@ -287,12 +287,12 @@ def test_backgrounds_are_pictures_and_differ():
     assert min(np.abs(a - b).mean() for a, b in itertools.pairwise(images)) > 0.01
 
 
-def test_a_decoder_is_for_warped_views_in_one_step(tmp_path, balls, drafter):
+def test_a_decoder_is_for_warped_views_in_one_step(tmp_path, balls, warping):
     save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "plain")
     training = {
         "data": f"{balls}/canonical",
         "generator": f"{tmp_path}/plain",
-        "reconstructor": f"{drafter}/reconstructor",
+        "reconstructor": f"{warping}/reconstructor",
     }
     with pytest.raises(UserError, match="one step"):
         run("decoder", write_config(tmp_path / "d.yaml", training=training), tmp_path / "run", device="cpu")

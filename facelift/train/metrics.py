@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from facelift.formats.files import atomic_path
 from facelift.train.task import Loss
 
-PEAK_SIDE = {"cpu": 1024, "cuda": 8192}
+PEAK_MATRIX_SIDE = {"cpu": 1024, "cuda": 8192}
 """Side of the square matrices whose product measures a device's peak, by the device's type."""
 
 
@@ -142,7 +142,7 @@ def count_flops(work: Callable[[], object]) -> int:
 
 def measure_peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of the device at its best: the fastest of some matrix products."""
-    side = PEAK_SIDE.get(device.type, 1024)
+    side = PEAK_MATRIX_SIDE.get(device.type, 1024)
     matrix = torch.ones(side, side, device=device, dtype=dtype)
     times = []
     for _ in range(6):
