@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -36,10 +37,13 @@ def check_images(
         raise UserError(f"The {name} must be floats in [0, 1], not {images.dtype}: divide bytes by 255.")
     if device is not None and images.device != device:
         raise UserError(f"The {name} are on {images.device}, and all else on {device}: bring them together.")
-    if images.numel():
-        low, high = (float(value) for value in torch.aminmax(images.detach()))
-        if not (low >= -SLACK and high <= 1 + SLACK):  # NaN is neither
-            raise UserError(f"The {name} must lie in [0, 1], not in [{low:.4g}, {high:.4g}].")
+    if images.device.type == "meta":
+        raise UserError(f"The {name} are on the device meta, which holds no values.")
+    if not images.numel():
+        raise UserError(f"The {name} are empty: {tuple(images.shape)}.")
+    low, high = (float(value) for value in torch.aminmax(images.detach()))
+    if not (low >= -SLACK and high <= 1 + SLACK):  # NaN is neither
+        raise UserError(f"The {name} must lie in [0, 1], not in [{low:.4g}, {high:.4g}].")
 
 
 def check_number(value: float | None, name: str, low: float, high: float = math.inf) -> None:
@@ -48,19 +52,23 @@ def check_number(value: float | None, name: str, low: float, high: float = math.
     Raises:
         UserError: it does not.
     """
-    if value is not None and not low <= value <= high:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise UserError(f"The {name} must be a number, not {value!r}.")
+    if not low <= value <= high:
         bounds = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise UserError(f"The {name} must be {bounds}, not {value}.")
 
 
 def check_whole(value: int | None, name: str, low: int, high: float = math.inf) -> None:
-    """As `check_number`, and whole.
+    """As `check_number`, and whole: an int, NumPy's as well.
 
     Raises:
         UserError: it is not.
     """
-    if value is not None and not (isinstance(value, int) or value == int(value)):
-        raise UserError(f"The {name} must be a whole number, not {value}.")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+        raise UserError(f"The {name} must be a whole number, not {value!r}.")
     check_number(value, name, low, high)
 
 

@@ -47,6 +47,7 @@ class FaceLift:
     The same photo, seed and options give the same head, bit for bit, on the same machine with the same number
     of threads (`torch.set_num_threads`), the same dtype and the same versions of the packages. Modes of torch
     and NumPy and global generators of noise that the caller has set change nothing, and stay as they are.
+    `torch.set_float32_matmul_precision` holds for the whole process, and is heeded as it is set.
 
     Threads may share one: a lock, `turns`, has them work one after the other, for each call uses all cores or
     the whole GPU as it is. Start processes with multiprocessing's "spawn": one that is forked after the first
@@ -204,7 +205,10 @@ class FaceLift:
         Raises:
             UserError: the photo cannot be used, or an option is not as it must be.
         """
+        if seed is None:
+            raise UserError("The seed must be a whole number, not None.")
         check_whole(seed, "seed", 0, MAX_SEED)
+        seed = int(seed)
         self.views.sampling(scheduler, steps, guidance, eta)  # which refuses what cannot be, before the work
         config = self._refinement(refinement)
         timings = timings or Timings()
@@ -257,6 +261,7 @@ class FaceLift:
         check_images(views, "views", (len(VIEW_NAMES), channels, "S", "S"))
         _check_size("views", views, self.reconstructor.config.patch_size)
         config = self._refinement(refinement)
+        views = views.float()
         images = views[:, :3].to(self.device)
         with self.autocast(), resident(self.reconstructor, self.device):
             gaussians = self.reconstructor.reconstruct(images, self._rig(images))

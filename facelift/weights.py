@@ -107,6 +107,8 @@ def find_model(name: str | Path | None, revision: str | None = None) -> Path:
         UserError: there is none, or it cannot be fetched.
     """
     name = DEFAULT_MODEL if name is None else name
+    if not isinstance(name, (str, Path)) or not str(name):
+        raise UserError(f"A model is named by a text or a path, not by {name!r}.")
     for folder in (PACKAGED / name, Path(name)):
         if any((folder / part.split("/")[0]).is_dir() for part in (*OURS, *RELEASED)):
             if revision is not None:

@@ -1,5 +1,6 @@
 """A head is the same whatever its caller has set, and what the caller has set stays."""
 
+import math
 import os
 import random
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import digest, lift, tiny_folder, tiny_parts
+from tiny import digest, lift, portrait, tiny_folder, tiny_parts
 
 from facelift import FaceLift, weights
 from facelift.cameras import canonical_rig
@@ -413,7 +414,7 @@ def test_options_of_a_model_are_checked(folder, options):
         ({"seed": 2**63}, "The seed must be from 0 to"),
         ({"seed": 0.5}, "The seed must be a whole number"),
         ({"steps": 0}, "The number of steps must be at least 1"),
-        ({"guidance": float("nan")}, "The guidance must be at least 0"),
+        ({"guidance": float("nan")}, "The guidance must be a number"),
         ({"eta": 2.0}, "The eta must be from 0 to 1"),
         ({"scheduler": "euler"}, "There is no scheduler 'euler'"),
         ({"refinement": -1}, "of the refinement must be at least 0"),
@@ -527,3 +528,32 @@ def test_what_is_fitted_is_checked(gaussians):
     ):
         with pytest.raises(UserError, match=sentence):
             refine(gaussians, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seed": True}, "The seed must be a whole number, not True"),
+        ({"seed": None}, "The seed must be a whole number, not None"),
+        ({"seed": "a"}, "The seed must be a whole number, not 'a'"),
+        ({"seed": math.nan}, "The seed must be a whole number, not nan"),
+        ({"guidance": "x"}, "The guidance must be a number, not 'x'"),
+        ({"guidance": math.inf}, "The guidance must be a number, not inf"),
+        ({"refinement": math.nan}, "The number of steps of the refinement must be a whole number, not nan"),
+    ],
+)
+def test_options_that_are_no_numbers_are_named(model, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        model(portrait(0), prepared=True, **options)
+
+
+def test_a_seed_of_numpy_is_a_seed(model):
+    one, other = (model(portrait(0), seed=seed, prepared=True) for seed in (3, np.int64(3)))
+    assert torch.equal(one.gaussians.means, other.gaussians.means)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_views_of_any_float_are_reconstructed(model, dtype):
+    views = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)).half()
+    expected = model.reconstruct(views.float(), refinement=0)
+    assert torch.equal(model.reconstruct(views.to(dtype), refinement=0).means, expected.means)

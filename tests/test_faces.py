@@ -81,6 +81,18 @@ def test_a_small_face_in_a_large_photo_is_found(photo: np.ndarray) -> None:
     assert found.turns == 0 and near(found.faces[0], expected.moved(0.8, 2400, 900))
 
 
+def test_a_chance_likeness_in_a_turned_photo_does_not_end_the_search(
+    photo: np.ndarray, segmenter: Segmenter
+) -> None:
+    """A portrait pasted on a large even page: turned, its collar and edges look a little like a face."""
+    small = cv2.resize(photo, (180, 180), interpolation=cv2.INTER_AREA)
+    canvas = np.full((2000, 3000, 3), 128, np.uint8)
+    canvas[900:1080, 1400:1580] = small
+    found = search_faces(canvas, segmenter)
+    x, y = found.faces[0].centre
+    assert found.turns == 0 and 1400 < x < 1580 and 900 < y < 1080
+
+
 def test_a_face_behind_a_mask_is_found_by_its_eyes(photo: np.ndarray, segmenter: Segmenter) -> None:
     (face,) = find_faces(photo)
     covered = photo.copy()

@@ -857,3 +857,9 @@ def test_a_silhouette_is_the_matte(person):
     assert (portrait.alpha - plain.alpha).abs().mean() > 0.02
     green = portrait.image[1] - portrait.image[[0, 2]].amax(0)
     assert green.max() < 0.3  # no seam of the junk
+
+
+@pytest.mark.parametrize("content", [b"x", b"MM", b"\x89PN"])
+def test_a_file_of_a_few_bytes_is_no_image(content):
+    with pytest.raises(UserError, match="not an image"):
+        load_photo(content)

@@ -81,7 +81,7 @@ def sniff(stream: IO[bytes]) -> list[str]:
     found = []
     for name in FORMATS:
         accepts = Image.OPEN[name][1] if name in Image.OPEN else None
-        if accepts is not None and accepts(start[:16]):
+        if accepts is not None and accepts(start[:16].ljust(16, b"\0")):
             found.append(name)
     # TGA alone has no mark at its start; 1, 2 and 3, and these with 8, are its kinds of picture.
     tga = len(start) > 18 and start[1] in (0, 1) and start[2] in (1, 2, 3, 9, 10, 11)

@@ -85,7 +85,8 @@ def _search_all_ways(rgb: np.ndarray, grey: np.ndarray, segmenter: Segmenter | N
             if ways[turns].score > CERTAIN:
                 return ways[turns]
         best = max(ways, key=_preference)
-        if best.score > enough:
+        # A chance likeness in a photo that is upright must not end the search for its small face.
+        if best.score > (enough if best.turns == 0 else CERTAIN):
             break
     return best
 
