@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -63,3 +64,13 @@ def test_the_workflows_and_templates_are_yaml_and_run_what_exists():
     workflow = (ROOT / ".github/workflows/ci.yml").read_text()
     assert (ROOT / ".ci/run").exists() and "run: .ci/run" in workflow
     assert all((ROOT / name).exists() for name in re.findall(r"(?:tests|examples)/\S+", workflow))
+
+
+def test_no_package_file_is_tracked():
+    """Wheels and archives belong to a release, and would stay in the history for ever."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = listed.stdout.split("\0")
+    assert "pyproject.toml" in tracked
+    assert [name for name in tracked if name.endswith((".whl", ".tar.gz", ".zip"))] == []
