@@ -33,7 +33,8 @@ def test_one_version_everywhere():
 def test_the_packaged_weights_are_those_of_the_list():
     folder = ROOT / "facelift/pretrained"
     sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
-    assert sums.keys() == {path.relative_to(folder).as_posix() for path in folder.rglob("*.safetensors")}
+    weights = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".svm")]
+    assert sums.keys() == {path.relative_to(folder).as_posix() for path in weights}
     for name, digest in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 

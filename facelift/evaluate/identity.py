@@ -10,7 +10,7 @@ whose weights are fetched where that is allowed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.evaluate.metrics import Measure, Prediction, Target
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
+from facelift.portrait.find import detector_alone
 
 SEARCH_SIDES = (256, 400)  # pixels of the square view in which faces are looked for, one after the other
 ARCFACE = ("public-data/insightface", "models/buffalo_l/w600k_r50.onnx")  # on the Hugging Face hub
@@ -106,7 +107,8 @@ def find_face(view: Pixels) -> Box | None:
     for side in SEARCH_SIDES:
         scale = side / len(view)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        boxes, scores, _ = _detector().run(cv2.resize(grey, (side, side), interpolation=method), 0, 0.0)
+        with detector_alone() as detector:
+            boxes, scores, _ = detector.run(cv2.resize(grey, (side, side), interpolation=method), 0, 0.0)
         if boxes:
             best = boxes[int(np.argmax(scores))]
             edges = best.left(), best.top(), best.right(), best.bottom()
@@ -163,11 +165,6 @@ def _distance(a: Vector, b: Vector) -> float:
 
 def _cosine(a: Vector, b: Vector) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
-
-
-@cache
-def _detector() -> Any:
-    return dlib.get_frontal_face_detector()
 
 
 def _model(name: str) -> Path:

@@ -95,7 +95,8 @@ def prepare_portrait(
     search = search_faces(composite_rgba_on_white(image), segmenter)
     if not search.faces:
         raise UserError(
-            f"No face was found in {photo_name(photo)}: use a photo that shows a large one from the front."
+            f"No face was found in {photo_name(photo)}: it may be turned aside, covered by a mask or a "
+            "hand, or too small; use a photo that shows it large, uncovered and from the front."
         )
     image, face = turn(image, search.turns), search.faces[0]
     if face.side < MIN_FACE:

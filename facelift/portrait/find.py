@@ -1,15 +1,17 @@
-"""Faces in a photo, with dlib's built-in HOG detector: nothing to download, some 0.1 s a photo.
+"""Faces in a photo, with dlib's HOG detector: nothing to download, some 0.1 s a photo.
 
 The detector (Dalal and Triggs, CVPR 2005, with Felzenszwalb's features, as dlib has it) slides a window of
 fixed size over an image pyramid. It is reliable, but its boxes jump in steps: 20% in size, one cell in
 place. Hence two passes: where the faces are, and then, for each, the mean of many slightly different looks.
-What this search misses, `facelift.portrait.search` looks for with more patience.
+What this search misses, `facelift.portrait.search` looks for with more patience, and with a second detector
+that was trained on faces half covered (benchmarks/train_masked_faces.py).
 """
 
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import dlib
@@ -22,6 +24,7 @@ SEARCH_SIDES = (
 LOOKS = 12  # looks at each face in the second pass
 LOOK_SIDE = 100.0  # side of the face in the smallest look, pixels; the detector's window is 80
 PYRAMID_STEP = 1.2  # ratio between two levels of the detector's pyramid
+MASKED_FACES = Path(__file__).parents[1] / "pretrained/masked_faces.svm"
 MIN_SEEN = 0.5  # share of the looks that must find the face again: a chance resemblance is gone in most
 
 
@@ -75,7 +78,11 @@ def find_in_grey(grey: np.ndarray) -> list[Face]:
 
 
 def detect(
-    grey: np.ndarray, scale: float, shift: tuple[float, float] = (0, 0), threshold: float = 0.0
+    grey: np.ndarray,
+    scale: float,
+    shift: tuple[float, float] = (0, 0),
+    threshold: float = 0.0,
+    masked: bool = False,
 ) -> list[Face]:
     """One run of the detector on `grey`, scaled and then shifted; boxes in pixels of `grey`.
 
@@ -84,6 +91,7 @@ def detect(
         scale: ratio of the searched image's size to that of `grey`.
         shift: x and y, pixels of the searched image.
         threshold: score from which a window counts as a face.
+        masked: whether to use the detector of faces whose lower half is covered.
     """
     h, w = (max(1, round(n * scale)) for n in grey.shape)
     if scale < 1:
@@ -94,7 +102,7 @@ def detect(
     if dx or dy:
         move = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
         small = cv2.warpAffine(small, move, (w, h), borderMode=cv2.BORDER_REPLICATE)
-    with _detector() as detector:
+    with detector_alone(masked) as detector:
         boxes, scores, _ = detector.run(small, 0, threshold)
     return [
         Face(box.left() - dx, box.top() - dy, box.right() + 1 - dx, box.bottom() + 1 - dy, score).moved(
@@ -104,13 +112,14 @@ def detect(
     ]
 
 
-def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0) -> Face | None:
+def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0, masked: bool = False) -> Face | None:
     """The mean box over `LOOKS` looks at scales within one pyramid step; None if too few find the face.
 
     Args:
         grey: `(H, W)` uint8.
         face: where a first search saw it, pixels of `grey`.
         threshold: as `detect` takes it.
+        masked: as `detect` takes it.
     """
     x, y = (int(c) for c in face.centre)
     r = int(1.1 * face.side)
@@ -123,7 +132,7 @@ def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0) -> Face | N
     for look in range(LOOKS):
         scale = LOOK_SIDE / face.side * PYRAMID_STEP ** (look / LOOKS)
         shift = (look * 3 % 8, look * 5 % 8)  # pixels of the look: all places within a cell of 8
-        seen = detect(crop, scale, shift, threshold)
+        seen = detect(crop, scale, shift, threshold, masked)
         near = [f for f in seen if overlap(f, face.moved(1, r - x, r - y)) > 0.3]
         found += sorted(near, key=lambda f: -f.score)[:1]
     if len(found) < MIN_SEEN * LOOKS:
@@ -151,17 +160,20 @@ def distinct(faces: list[Face]) -> list[Face]:
     return kept
 
 
-_idle: deque[dlib.fhog_object_detector] = deque()
+_idle: dict[bool, deque[dlib.fhog_object_detector]] = {False: deque(), True: deque()}
 
 
 @contextmanager
-def _detector() -> Iterator[dlib.fhog_object_detector]:
+def detector_alone(masked: bool = False) -> Iterator[dlib.fhog_object_detector]:
     """A detector for the caller alone: one that two threads share gives wrong boxes or crashes."""
     try:
-        detector = _idle.pop()  # atomic
+        detector = _idle[masked].pop()  # atomic
     except IndexError:
-        detector = dlib.get_frontal_face_detector()
+        if masked:
+            detector = dlib.fhog_object_detector(str(MASKED_FACES))
+        else:
+            detector = dlib.get_frontal_face_detector()
     try:
         yield detector
     finally:
-        _idle.append(detector)
+        _idle[masked].append(detector)
