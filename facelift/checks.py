@@ -61,13 +61,17 @@ def check_number(value: float | None, name: str, low: float, high: float = math.
         raise UserError(f"The {name} must be {bounds}, not {value}.")
 
 
-def check_whole(value: int | None, name: str, low: int, high: float = math.inf) -> None:
-    """As `check_number`, and whole: an int, NumPy's as well.
+def check_whole(
+    value: int | None, name: str, low: int, high: float = math.inf, optional: bool = True
+) -> None:
+    """As `check_number`, and whole: an int, NumPy's as well; None only where it is `optional`.
 
     Raises:
         UserError: it is not.
     """
-    if value is not None and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise UserError(f"The {name} must be a whole number, not {value!r}.")
     check_number(value, name, low, high)
 

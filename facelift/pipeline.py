@@ -205,10 +205,7 @@ class FaceLift:
         Raises:
             UserError: the photo cannot be used, or an option is not as it must be.
         """
-        if seed is None:
-            raise UserError("The seed must be a whole number, not None.")
-        check_whole(seed, "seed", 0, MAX_SEED)
-        seed = int(seed)
+        check_whole(seed, "seed", 0, MAX_SEED, optional=False)
         self.views.sampling(scheduler, steps, guidance, eta)  # which refuses what cannot be, before the work
         config = self._refinement(refinement)
         timings = timings or Timings()

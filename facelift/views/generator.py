@@ -181,10 +181,10 @@ class ViewGenerator(nn.Module):
             raise UserError("Warped views belong to a view generator that was trained with them, no other.")
         if warped is not None:
             check_images(warped, "warped views", (VIEWS, *portrait.shape), portrait.device)
-        check_whole(seed, "seed", 0, MAX_SEED)
+        check_whole(seed, "seed", 0, MAX_SEED, optional=False)
         sampler, steps, guidance, eta = self.sampling(scheduler, steps, guidance, eta)
         device = portrait.device
-        noise = torch.Generator().manual_seed(seed)
+        noise = torch.Generator().manual_seed(int(seed))
 
         def draw(*shape: int) -> Tensor:
             return torch.randn(shape, generator=noise, dtype=torch.float32).to(device)
