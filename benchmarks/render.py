@@ -42,7 +42,7 @@ def head(count: int) -> Gaussians:
 
 def plain(gaussians: Gaussians, camera: Cameras) -> torch.Tensor:
     """(3, H, W) on black, in plain torch: each tile blends the splats whose bounding circles reach it."""
-    splats = project(*(getattr(gaussians, f.name) for f in fields(gaussians)), camera)
+    splats = project(*gaussians.tensors().values(), camera)
     spread = torch.linalg.inv(splats.inverses).diagonal(dim1=1, dim2=2).amax(-1)
     reach = (2 * torch.log(255 * splats.opacities) * spread).sqrt()
     pixels = pixel_centres(camera.width, camera.height).float()
@@ -87,11 +87,11 @@ def forward_and_backward(cloud: Gaussians, size: int) -> Row:
     cameras = turntable_rig(8, size)
 
     def ours() -> None:
-        leaves = Gaussians(*(getattr(cloud, f.name).clone().requires_grad_() for f in fields(cloud)))
+        leaves = cloud.map(lambda field: field.clone().requires_grad_())
         render(leaves, cameras).image.square().sum().backward()
 
     def theirs() -> None:
-        leaves = Gaussians(*(getattr(cloud, f.name).clone().requires_grad_() for f in fields(cloud)))
+        leaves = cloud.map(lambda field: field.clone().requires_grad_())
         plain(leaves, cameras[0]).square().sum().backward()
 
     return Row(

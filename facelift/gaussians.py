@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from facelift.errors import UserError
-
-SH_C0 = 0.28209479177387814  # the constant spherical harmonic, 1 / (2 sqrt(pi))
+from facelift.spherical_harmonics import C0 as SH_C0
+from facelift.spherical_harmonics import COEFFICIENTS, rotation_of_coefficients
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Gaussians:
         scales: (N, 3) standard deviations along the local axes, world units (not logarithms).
         opacities: (N,) in [0, 1] (not logits).
         sh0: (N, 3) spherical-harmonic coefficient of degree 0; colour = 0.5 + SH_C0 * sh0.
+        shN: (N, K, 3) coefficients above degree 0, for colour that depends on the direction of view; K is 3,
+            8 or 15 for degree 1, 2 or 3. None: the colour is the same from everywhere, as in our own heads.
     """
 
     means: Tensor
@@ -31,22 +34,37 @@ class Gaussians:
     scales: Tensor
     opacities: Tensor
     sh0: Tensor
+    shN: Tensor | None = None  # noqa: N815 - gsplat's name
 
     def __len__(self) -> int:
         return self.means.shape[0]
 
     def __getitem__(self, index: Tensor | slice) -> Gaussians:
-        return Gaussians(*(getattr(self, f.name)[index] for f in fields(self)))
+        return self.map(lambda field: field[index])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The fields that are there, by name: all but `shN` always are."""
+        named = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return {name: field for name, field in named if field is not None}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians:
+        """Gaussians whose every field is `function` of this one's."""
+        return Gaussians(**{name: function(field) for name, field in self.tensors().items()})
+
+    @property
+    def degree(self) -> int:
+        """Degree of the spherical harmonics, 0 to 3."""
+        return 0 if self.shN is None else COEFFICIENTS.index(self.shN.shape[1])
 
     @property
     def colors(self) -> Tensor:
-        """(N, 3) RGB, clamped below at 0 as every splat viewer does."""
+        """(N, 3) RGB of degree 0, clamped below at 0 as every splat viewer does."""
         return (0.5 + SH_C0 * self.sh0).clamp_min(0.0)
 
     @property
     def drawable(self) -> Tensor:
         """(N,) bool: which of them hold finite numbers, and a rotation that is not of length 0."""
-        numbers = torch.cat([getattr(self, f.name).view(len(self), -1) for f in fields(self)], dim=-1)
+        numbers = torch.cat([field.reshape(len(self), -1) for field in self.tensors().values()], dim=-1)
         return numbers.isfinite().all(dim=-1) & (self.quats != 0).any(dim=-1)
 
     @torch.no_grad()
@@ -57,7 +75,20 @@ class Gaussians:
             UserError: a field has another shape, is of integers or on another device; a number is not finite;
                 a rotation has length 0; a scale or an opacity is out of its range.
         """
-        shapes = {"means": (3,), "quats": (4,), "scales": (3,), "opacities": (), "sh0": (3,)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "means": (3,),
+            "quats": (4,),
+            "scales": (3,),
+            "opacities": (),
+            "sh0": (3,),
+        }
+        if self.shN is not None:
+            if self.shN.ndim != 3 or self.shN.shape[1] not in COEFFICIENTS[1:]:
+                raise UserError(
+                    f"The shN of Gaussians must be ({len(self)}, K, 3) with K = 3, 8 or 15, not "
+                    f"{tuple(self.shN.shape)}."
+                )
+            shapes["shN"] = (self.shN.shape[1], 3)
         for name, shape in shapes.items():
             field, wanted = getattr(self, name), (len(self), *shape)
             if field.shape != wanted:
@@ -82,7 +113,7 @@ class Gaussians:
 
     def to(self, device: torch.device | str) -> Gaussians:
         """The same Gaussians on a device."""
-        return Gaussians(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return self.map(lambda field: field.to(device))
 
     def filtered(self, min_opacity: float = 0.04, half_width: float = 0.91, min_z: float = -1.0) -> Gaussians:
         """FaceLift's output filters, in its order: faint Gaussians, large low ones, far corners, the box.
@@ -110,7 +141,15 @@ class Gaussians:
             scales=self.scales * scale,
             opacities=self.opacities,
             sh0=self.sh0,
+            shN=None if self.shN is None else _turned(self.shN, rotation),
         )
+
+
+def _turned(coefficients: Tensor, rotation: Tensor) -> Tensor:
+    """(N, K, 3) coefficients above degree 0, when `rotation` (3, 3) turns the world."""
+    count = coefficients.shape[1]
+    matrix = rotation_of_coefficients(rotation.detach().cpu().numpy())[:count, :count]
+    return torch.as_tensor(matrix).to(coefficients) @ coefficients
 
 
 def quaternions_of(rotations: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from facelift.cli.app import run
 from facelift.devices import choose_device, hold
 from facelift.errors import UserError
 from facelift.formats.ply import write_ply
-from facelift.gaussians import Gaussians
 from facelift.refine import RefineConfig, refine
 from facelift.render import render
 
@@ -215,7 +214,7 @@ def test_an_error_leaves_the_state_as_it_was(model, state):
 def test_tensors_made_in_inference_mode_can_be_fitted(model):
     with torch.inference_mode():
         rig, head = canonical_rig(32), lift(model)
-        gaussians = Gaussians(*(getattr(head.gaussians, f.name).clone() for f in fields(head.gaussians)))
+        gaussians = head.gaussians.map(torch.Tensor.clone)
         views = render(gaussians, rig).image.clamp(0, 1)
     assert gaussians.means.is_inference() and views.is_inference()
     fitted = refine(gaussians, views, rig, RefineConfig(steps=2))

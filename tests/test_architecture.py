@@ -28,6 +28,7 @@ LAYERS = (
     ("render", "formats"),
     ("data",),
     ("gaussians",),
+    ("spherical_harmonics",),
     ("cameras", "images", "devices"),
     ("checks", "isolation"),
     ("choices", "errors", "processes", "timings"),

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def scene(count: int, seed: int = 0) -> Gaussians:
 
 def drawn(gaussians: Gaussians, cameras: Cameras) -> list[Tensor]:
     """Images and, of a loss on them, the gradients."""
-    leaves = [getattr(gaussians, f.name).clone().requires_grad_() for f in fields(gaussians)]
+    leaves = [field.clone().requires_grad_() for field in gaussians.tensors().values()]
     rendering = render(Gaussians(*leaves), cameras, 0.3)
     images = [rendering.image, rendering.alpha, rendering.depth]
     sum(image.square().sum() for image in images).backward()

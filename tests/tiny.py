@@ -2,7 +2,6 @@
 
 import hashlib
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def lift(model: FaceLift, seed: int = 0, **options: Any) -> Head:
 
 def digest(head: Head) -> str:
     """Of every bit of a head."""
-    tensors = [head.portrait, head.views, *(getattr(head.gaussians, f.name) for f in fields(head.gaussians))]
+    tensors = [head.portrait, head.views, *head.gaussians.tensors().values()]
     hashed = hashlib.sha256()
     for tensor in tensors:
         hashed.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -7,7 +7,6 @@ views show.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from itertools import cycle, islice
 
 import torch
@@ -59,7 +58,7 @@ def refine(
             check_images(layer, name, (len(cameras), 1, *size), gaussians.means.device)
     if confidence is None and len(views) % 2:
         raise UserError(f"Views are fitted in pairs: give an even number of them, not {len(views)}.")
-    gaussians = Gaussians(*(getattr(gaussians, field.name).detach() for field in fields(gaussians)))
+    gaussians = gaussians.map(Tensor.detach)
     if config.steps == 0 or len(gaussians) == 0:
         return gaussians
     present = not_white(views)
@@ -115,9 +114,8 @@ def _optimizer(raw: dict[str, Tensor], config: RefineConfig, geometry_factor: fl
 
 def _raw(gaussians: Gaussians) -> dict[str, Tensor]:
     """The fields before activation: logarithms of scales, logits of opacities."""
-    raw = {field.name: getattr(gaussians, field.name) for field in fields(gaussians)}
     logits = gaussians.opacities.clamp(1e-4, 1 - 1e-4).logit()
-    return raw | {"scales": gaussians.scales.log(), "opacities": logits}
+    return gaussians.tensors() | {"scales": gaussians.scales.log(), "opacities": logits}
 
 
 def _activated(raw: dict[str, Tensor]) -> Gaussians:

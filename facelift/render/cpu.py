@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -154,7 +154,8 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Image over the background, alpha and depth, as `facelift.render.Rendering` has them."""
     device = gaussians.means.device
-    inputs = [getattr(gaussians, f.name).to("cpu", torch.float32).contiguous() for f in fields(gaussians)]
+    tensors = replace(gaussians, shN=None).tensors().values()
+    inputs = [tensor.to("cpu", torch.float32).contiguous() for tensor in tensors]
     behind = torch.as_tensor(background, dtype=torch.float32, device="cpu")
     behind = behind.expand(len(cameras), 3).contiguous()
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (behind, *inputs))
