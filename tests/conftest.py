@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 
 import pytest
 import torch
+from browser import headless
 from heads import write_balls
 from makehuman import MISSING, write_assets
 from small import WARPING, save_reconstructor, save_views
@@ -64,6 +65,13 @@ def renderer():
     except UserError as error:
         pytest.skip(str(error))
     with opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium, one for a module: while Playwright is open, no other event loop can run here."""
+    with headless() as opened:
         yield opened
 
 
