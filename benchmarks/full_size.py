@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from facelift.cameras import canonical_rig
-from facelift.devices import choose_dtype, hold
+from facelift.devices import choose_dtype, inference_copy
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -70,7 +70,7 @@ class PlainFrontAttention:
 def randomly(model: Callable[[], nn.Module], device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A model with random weights, made where and in what it is to work."""
     with torch.device("meta"):
-        built = hold(model(), dtype).eval().requires_grad_(False)
+        built = inference_copy(model(), dtype).eval().requires_grad_(False)
     built.to_empty(device=device)
     for parameter in built.parameters():
         parameter.normal_(std=0.02) if parameter.ndim > 1 else parameter.fill_(0.5)
@@ -185,8 +185,12 @@ def half_or_not(dtype: torch.dtype):
 def memory_plan(dtype: torch.dtype) -> None:
     """Print weights and activations of each part, and what each level of --memory takes at its peak."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        views = hold(ViewGenerator(ViewGeneratorConfig(**config("views"))), dtype).requires_grad_(False)
-        reconstructor = hold(GSLRM(GSLRMConfig(**config("reconstructor"))), dtype).requires_grad_(False)
+        views = inference_copy(ViewGenerator(ViewGeneratorConfig(**config("views"))), dtype).requires_grad_(
+            False
+        )
+        reconstructor = inference_copy(GSLRM(GSLRMConfig(**config("reconstructor"))), dtype).requires_grad_(
+            False
+        )
         autoencoder, clip = views.autoencoder, views.image_embedding.clip
         images, cameras = torch.empty(VIEWS, 3, SIZE, SIZE), canonical_rig(SIZE)
 

@@ -76,6 +76,14 @@ class Cameras:
         """(N, 3) camera centres in the world."""
         return self.c2w[:, :3, 3]
 
+    @staticmethod
+    def concatenate(parts: Sequence[Cameras]) -> Cameras:
+        """Cameras of the same image size as one batch."""
+        w2c, intrinsics = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("w2c", "intrinsics")
+        )
+        return Cameras(w2c, intrinsics, parts[0].width, parts[0].height)
+
     def resized(self, size: int) -> Cameras:
         """The same cameras with an image of `size` pixels across; the field of view stays."""
         factor = size / self.width
@@ -168,12 +176,6 @@ def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] 
 def overhead_rig(size: int = 512) -> Cameras:
     """One camera above the head, the face below in its image: what the canonical views do not show."""
     return orbit([0.0], [89.0], size)  # straight above, no direction would be up
-
-
-def joined(*cameras: Cameras) -> Cameras:
-    """Cameras of the same image size as one batch."""
-    w2c, intrinsics = (torch.cat([getattr(c, name) for c in cameras]) for name in ("w2c", "intrinsics"))
-    return Cameras(w2c, intrinsics, cameras[0].width, cameras[0].height)
 
 
 def turntable_rig(frames: int = 150, size: int = 512, elevation: float = 20.0) -> Cameras:

@@ -19,10 +19,10 @@ from facelift.errors import UserError
 
 Model = TypeVar("Model", bound=nn.Module)
 
-# What a photo takes beside the weights, in bytes for each pixel of the six views and each byte of a number;
-# computed at 512 x 512, see docs/released.md. The reserve is for CUDA itself and for what others use.
-WORK = {"fast": 1300, "sliced": 300}
-RESERVE = 3 << 29
+# Memory of activations, in bytes for each pixel of the six views and each byte of a number, computed at
+# 512 x 512 (docs/released.md); and what is left free for CUDA itself and for other processes.
+ACTIVATION_BYTES = {"fast": 1300, "sliced": 300}
+RESERVED_BYTES = 3 << 29
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -104,18 +104,18 @@ def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.au
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def hold(model: Model, dtype: torch.dtype) -> Model:
-    """A copy of a model to infer with: weights of matrix products in `dtype`, and all others in float32.
+def inference_copy(model: Model, dtype: torch.dtype) -> Model:
+    """A copy of a model for inference: weights of matrix products in `dtype`, and all others in float32.
 
-    Under autocast to `dtype`, which would cast them at every use, nothing changes but memory and time. The
-    parts that a model names in `exact` are those that it computes in float32 in any case. The model itself
-    stays as it is; weights that need no cast are shared with it.
+    Under autocast to `dtype`, which would cast them at every use, this saves memory and time and changes no
+    result. A model names the modules that it computes in float32 in any case in `float32_modules`. The model
+    itself stays as it is; weights that need no cast are shared with it.
     """
-    exact = getattr(model, "exact", ())
+    float32_modules = getattr(model, "float32_modules", ())
     products = {
         id(parameter)
         for name, module in model.named_modules()
-        if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(exact)
+        if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(float32_modules)
         for parameter in module.parameters(recurse=False)
     }
     held: dict[int, object] = {}
@@ -152,13 +152,13 @@ def choose_memory(
     if device.type != "cuda":
         return "sliced"
     weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
-    free = torch.cuda.mem_get_info(device)[0] - RESERVE - weights
+    free = torch.cuda.mem_get_info(device)[0] - RESERVED_BYTES - weights
     levels: tuple[Memory, ...] = ("fast", "sliced")
-    return next((x for x in levels if free >= WORK[x] * pixels * dtype.itemsize), "offload")
+    return next((x for x in levels if free >= ACTIVATION_BYTES[x] * pixels * dtype.itemsize), "offload")
 
 
 @contextmanager
-def resident(module: nn.Module, device: torch.device) -> Iterator[None]:
+def on_device(module: nn.Module, device: torch.device) -> Iterator[None]:
     """The module on a device for as long as it is needed there, then back where it was."""
     home = next(module.parameters()).device
     module.to(device)

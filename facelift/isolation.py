@@ -54,7 +54,7 @@ def isolated(gradients: bool = False) -> Iterator[None]:
         yield
 
 
-class Turns:
+class ForkSafeLock:
     """A lock for an object that several threads use: one at a time, and the one inside may enter again.
 
     Copies of the object, in this process or another, have a lock of their own.
@@ -62,7 +62,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _all_turns.add(self)
+        _all_locks.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -70,22 +70,22 @@ class Turns:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def __reduce__(self) -> tuple[type[Turns], tuple[()]]:
-        return Turns, ()
+    def __reduce__(self) -> tuple[type[ForkSafeLock], tuple[()]]:
+        return ForkSafeLock, ()
 
 
-def exclusive(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """A method that computes `isolated`, and while the object's lock `turns` is held."""
+def synchronized(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """A method that computes `isolated`, and while the object's lock `lock` is held."""
 
     @wraps(method)
     def computed(self: Any, *args: P.args, **kwargs: P.kwargs) -> R:
-        with isolated(), self.turns:
+        with isolated(), self.lock:
             return method(self, *args, **kwargs)
 
     return computed
 
 
-_all_turns: weakref.WeakSet[Turns] = weakref.WeakSet()
+_all_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 _used = False
 # A forked process has one of its parent's threads. Work that torch wants to share with the others waits for
 # them for ever; alone, it goes on.
@@ -95,8 +95,8 @@ _forked = False
 def _after_fork() -> None:
     global _forked
     _forked = _forked or _used
-    for turns in _all_turns:  # a thread that is not here may have held it
-        turns._lock = threading.RLock()
+    for lock in _all_locks:  # a thread that is not here may have held it
+        lock._lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks

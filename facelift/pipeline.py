@@ -22,14 +22,14 @@ from facelift.devices import (
     choose_dtype,
     choose_memory,
     geometry_device,
-    hold,
-    resident,
+    inference_copy,
+    on_device,
 )
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
 from facelift.gaussians import Gaussians
 from facelift.head import Head, Progress
-from facelift.isolation import Turns, exclusive, isolated
+from facelift.isolation import ForkSafeLock, isolated, synchronized
 from facelift.portrait import prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
@@ -49,7 +49,7 @@ class FaceLift:
     and NumPy and global generators of noise that the caller has set change nothing, and stay as they are.
     `torch.set_float32_matmul_precision` holds for the whole process, and is heeded as it is set.
 
-    Threads may share one: a lock, `turns`, has them work one after the other, for each call uses all cores or
+    Threads may share one: a lock, `lock`, has them work one after the other, for each call uses all cores or
     the whole GPU as it is. Start processes with multiprocessing's "spawn": one that is forked after the first
     use has none of torch's threads, and is refused with a `UserError` unless it computes with a single one.
 
@@ -80,14 +80,17 @@ class FaceLift:
         segmenter: Segmenter | None = None,
         documents: Mapping[str, bytes] | None = None,
     ) -> None:
-        self.turns = Turns()
+        self.lock = ForkSafeLock()
         self.settings = settings or Settings()
         self.documents = documents or {}
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, self.settings.dtype)
         self._originals = views, reconstructor, segmenter
-        self.views, self.reconstructor = hold(views, self.dtype), hold(reconstructor, self.dtype)
-        self.segmenter = None if segmenter is None else hold(segmenter, torch.float32)
+        self.views, self.reconstructor = (
+            inference_copy(views, self.dtype),
+            inference_copy(reconstructor, self.dtype),
+        )
+        self.segmenter = None if segmenter is None else inference_copy(segmenter, torch.float32)
         models, pixels = (self.views, self.reconstructor), len(VIEW_NAMES) * self.size**2
         self.memory = choose_memory(memory, self.device, models, pixels, self.dtype)
         if self.memory != "offload":
@@ -125,7 +128,7 @@ class FaceLift:
             loaded.documents,
         )
 
-    @exclusive
+    @synchronized
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write a folder that `from_pretrained` reads: JSON, safetensors, the model card and the licence.
 
@@ -161,15 +164,15 @@ class FaceLift:
         """Side of the portrait and of the views in pixels, unless a finished portrait says otherwise."""
         return self.views.config.image_size
 
-    @exclusive
+    @synchronized
     def estimate(self, steps: int | None, guidance: float | None, scheduler: Scheduler) -> float | None:
         """About how many seconds a photo takes; None where that is soon: on a GPU, or with a small model."""
         if self.device.type != "cpu":
             return None
-        _, steps, guidance, _ = self.views.sampling(scheduler, steps, guidance)
+        _, steps, guidance, _ = self.views.resolve_sampling(scheduler, steps, guidance)
         return seconds_per_photo(self.views, self.reconstructor.config, steps, guidance, self.autocast())
 
-    @exclusive
+    @synchronized
     def __call__(
         self,
         photo: Any,
@@ -206,7 +209,9 @@ class FaceLift:
             UserError: the photo cannot be used, or an option is not as it must be.
         """
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
-        self.views.sampling(scheduler, steps, guidance, eta)  # which refuses what cannot be, before the work
+        self.views.resolve_sampling(
+            scheduler, steps, guidance, eta
+        )  # which refuses what cannot be, before the work
         config = self._refinement(refinement)
         timings = timings or Timings()
         with timings("portrait"):
@@ -242,7 +247,7 @@ class FaceLift:
             gaussians = refine(gaussians, views, self._rig(views), config, coverage, confidence)
         return Head(image, views, gaussians, portrait.faces, portrait.warnings)
 
-    @exclusive
+    @synchronized
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:
         """Stage 2 alone: six true views become Gaussians.
 
@@ -260,7 +265,7 @@ class FaceLift:
         config = self._refinement(refinement)
         views = views.float()
         images = views[:, :3].to(self.device)
-        with self.autocast(), resident(self.reconstructor, self.device):
+        with self.autocast(), on_device(self.reconstructor, self.device):
             gaussians = self.reconstructor.reconstruct(images, self._rig(images))
         place = geometry_device(self.device)
         gaussians, views = gaussians.to(place), views.to(place)
@@ -274,7 +279,7 @@ class FaceLift:
         return self.settings.refinement if wanted is None else replace(self.settings.refinement, steps=wanted)
 
     def _distances(self, image: Tensor, camera: Cameras) -> Tensor:
-        with resident(self.reconstructor, self.device):
+        with on_device(self.reconstructor, self.device):
             return self.reconstructor.distances(image, camera)
 
     def _rig(self, views: Tensor) -> Cameras:

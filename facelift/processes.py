@@ -23,7 +23,7 @@ def end_with_parent() -> None:
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
+def block_sigint_in_children() -> Iterator[None]:
     """Processes started within do not hear Ctrl-C, which a terminal sends to all: they end with this one."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

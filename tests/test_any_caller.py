@@ -19,7 +19,7 @@ from tiny import digest, lift, portrait, tiny_folder, tiny_parts
 from facelift import FaceLift, weights
 from facelift.cameras import canonical_rig
 from facelift.cli.app import run
-from facelift.devices import choose_device, hold
+from facelift.devices import choose_device, inference_copy
 from facelift.errors import UserError
 from facelift.formats.ply import write_ply
 from facelift.refine import RefineConfig, refine
@@ -277,7 +277,7 @@ def test_modules_that_are_given_stay_as_they_are(dtype):
 def test_what_needs_no_cast_is_shared():
     views, _ = tiny_parts()
     for dtype, shared in ((torch.float32, True), (torch.bfloat16, False)):
-        held = hold(views, dtype)
+        held = inference_copy(views, dtype)
         assert (held.unet.conv_in.weight.data_ptr() == views.unet.conv_in.weight.data_ptr()) == shared
         norm = held.unet.conv_norm_out.weight, views.unet.conv_norm_out.weight
         assert norm[0].data_ptr() == norm[1].data_ptr() and norm[0] is not norm[1]

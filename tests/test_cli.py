@@ -161,7 +161,7 @@ def test_more_steps_than_the_model_knows_are_refused():
     config = types.SimpleNamespace(num_train_timesteps=1000)
     model = types.SimpleNamespace(scheduler=types.SimpleNamespace(config=config))
     with pytest.raises(UserError, match="1000 steps"):
-        ViewGenerator.sampling(model, "ddim", 1001)
+        ViewGenerator.resolve_sampling(model, "ddim", 1001)
 
 
 def test_timings_are_printed(pipeline, tmp_path, capsys):

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facelift import devices, estimate
 from facelift.cameras import canonical_rig
-from facelift.devices import choose_dtype, choose_memory, hold, resident
+from facelift.devices import choose_dtype, choose_memory, inference_copy, on_device
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
 
@@ -51,7 +51,7 @@ def test_held_weights_change_nothing_under_autocast():
     x = torch.randn(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         expected = model(x)
-        held = hold(model, torch.bfloat16)
+        held = inference_copy(model, torch.bfloat16)
         got = held(x)
     assert torch.equal(got, expected)
     assert [m.weight.dtype for m in (held[0], held[1], held[3])] == [
@@ -62,7 +62,7 @@ def test_held_weights_change_nothing_under_autocast():
 
 
 def test_heads_of_the_reconstructor_stay_exact():
-    model = hold(GSLRM(GSLRMConfig(image_size=16, width=64, layers=1, head_dim=32)), torch.float16)
+    model = inference_copy(GSLRM(GSLRMConfig(image_size=16, width=64, layers=1, head_dim=32)), torch.float16)
     assert model.patch_embed.weight.dtype == model.blocks[0].mlp[0].weight.dtype == torch.float16
     assert model.pixel_head.weight.dtype == model.learned_head.weight.dtype == torch.float32
 
@@ -80,12 +80,12 @@ def test_memory_is_the_fastest_that_fits(monkeypatch, free, level):
 def test_a_module_visits_a_device_and_returns():
     """The meta device stands in for a GPU; a stage that fails is brought home, too."""
     model = nn.Linear(2, 2, device="meta")
-    with pytest.raises(RuntimeError), resident(model, torch.device("meta")):
+    with pytest.raises(RuntimeError), on_device(model, torch.device("meta")):
         raise RuntimeError
     moves = []
     module = nn.Linear(2, 2)
     module.to = moves.append
-    with resident(module, torch.device("meta")):
+    with on_device(module, torch.device("meta")):
         assert moves == [torch.device("meta")]
     assert moves == [torch.device("meta"), CPU]
 
@@ -113,7 +113,7 @@ def test_operations_are_counted():
 
 
 def test_levels_are_in_the_order_of_what_they_take():
-    assert devices.WORK["fast"] > devices.WORK["sliced"]
+    assert devices.ACTIVATION_BYTES["fast"] > devices.ACTIVATION_BYTES["sliced"]
 
 
 def test_on_apples_gpu_gaussians_are_placed_and_drawn_on_the_cpu(monkeypatch):

@@ -15,7 +15,7 @@ from PIL import Image
 from small import CLEAN, CPU, RECONSTRUCTOR, VIEWS, reconstructor_config, save_views
 from torch.nn import functional as F
 
-from facelift.data.reader import HeadFolder, side_by_side
+from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0
@@ -87,7 +87,7 @@ def test_colours_of_overhead_tokens_are_right_where_the_view_above_shows_them(ba
     inputs, above = HeadFolder(balls / "canonical"), HeadFolder(balls / "overhead")
     head = inputs.heads[0]
     views, seen_above = inputs.load(head), above.load(head)
-    truth = side_by_side([views, seen_above])
+    truth = Views.concatenate([views, seen_above])
     with torch.no_grad():
         predicted = task.model(views.images, views.cameras)
     colors = torch.zeros_like(predicted.sh0, requires_grad=True)

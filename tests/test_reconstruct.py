@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig, overhead_rig
-from facelift.devices import hold
+from facelift.cameras import Cameras, canonical_rig, orbit_rig, overhead_rig
+from facelift.devices import inference_copy
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.refinement_unet import RefinementUNet
@@ -146,7 +146,7 @@ def seeing(**changes):
 def test_heads_side_by_side_are_what_each_is_alone():
     model, rig = seeing(overhead_tokens=(2, 3), bottom_padding=16), canonical_rig(64)
     images = [torch.rand(6, 3, 64, 64), views_of_a_square()]  # of unequal numbers of tokens
-    together = model(torch.cat(images), joined(rig, rig), heads=2)
+    together = model(torch.cat(images), Cameras.concatenate([rig, rig]), heads=2)
     cells = 7 * 32 * (32 + 8)  # of a head: seven views with their margins
     assert together.pixel[-1] // cells == 1
     for i, alone in enumerate(model(x, rig) for x in images):
@@ -154,7 +154,7 @@ def test_heads_side_by_side_are_what_each_is_alone():
             mine, same = getattr(alone, field), getattr(together, field)[together.head == i]
             torch.testing.assert_close(same, mine, atol=1e-4, rtol=1e-4)
         assert torch.equal(together.pixel[together.pixel // cells == i] % cells, alone.pixel)
-        assert torch.equal(together.each()[i].means, together.means[together.head == i])
+        assert torch.equal(together.unbatch()[i].means, together.means[together.head == i])
 
 
 @torch.no_grad()
@@ -223,7 +223,7 @@ def test_refined_gaussians_are_computed_in_full_precision():
     model = seeing(refinement_unet=(8, 8))
     plain = model(images, rig)
     with torch.autocast("cpu", torch.bfloat16):
-        held = hold(model, torch.bfloat16)(images, rig)
+        held = inference_copy(model, torch.bfloat16)(images, rig)
     assert model.refinement_unet.conv_in.weight.dtype == torch.float32 and held.sh0.dtype == torch.float32
     assert (held.means - plain.means).abs().median() < 0.05
 

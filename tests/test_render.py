@@ -13,7 +13,7 @@ from torch import Tensor
 from facelift.cameras import Cameras, canonical_rig, look_at, orbit
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0, Gaussians
-from facelift.render import Rendering, render, render_each
+from facelift.render import Rendering, render, render_batch
 
 
 def scene(
@@ -204,7 +204,7 @@ def test_what_is_not_finite_is_told_and_not_drawn_in_a_training(rig: Cameras, va
         with pytest.raises(UserError, match=r"1 of 51 Gaussians hold NaN.*gaussians\[gaussians.drawable\]"):
             render(joined(good, bad), rig)
         assert torch.equal(joined(good, bad).drawable, torch.arange(51) < 50)
-        image = render_each([joined(good, bad)], [rig])[0].image
+        image = render_batch([joined(good, bad)], [rig])[0].image
         if not (field in ("sh0", "opacities") and value < 0):  # these are clamped: black, and invisible
             assert torch.equal(image, expected), field
         assert image.isfinite().all()
@@ -274,7 +274,7 @@ def test_cuda_is_the_reference(rig: Cameras) -> None:
 
 def test_several_heads_are_drawn_as_each_is_alone(rig: Cameras) -> None:
     heads = [scene(400), scene(30)]
-    for drawn, head in zip(render_each(heads, [rig, rig], 0.5), heads, strict=True):
+    for drawn, head in zip(render_batch(heads, [rig, rig], 0.5), heads, strict=True):
         for found, expected in zip(astuple_of(drawn), astuple_of(render(head, rig, 0.5)), strict=True):
             assert torch.equal(found, expected)
 
@@ -286,10 +286,10 @@ def test_on_cuda_too_and_at_once(rig: Cameras) -> None:
     broken.means[3] = torch.nan
     heads = [leaves(head.to("cuda")) for head in (scene(400), broken, scene(0))]
     rigs = [rig.to("cuda")] * len(heads)
-    loss = sum(image.square().sum() for drawn in render_each(heads, rigs) for image in astuple_of(drawn))
+    loss = sum(image.square().sum() for drawn in render_batch(heads, rigs) for image in astuple_of(drawn))
     together = torch.autograd.grad(loss, [x for head in heads[:2] for x in tensors(head)])
     alone = [render(head, rig) for head in heads]
-    for found, expected in zip(render_each(heads, rigs), alone, strict=True):
+    for found, expected in zip(render_batch(heads, rigs), alone, strict=True):
         for one, other in zip(astuple_of(found), astuple_of(expected), strict=True):
             assert (one - other).abs().max() < 1e-4
     loss = sum(image.square().sum() for drawn in alone for image in astuple_of(drawn))

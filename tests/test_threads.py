@@ -71,11 +71,11 @@ def test_a_model_that_is_moved_for_each_call_is_there_for_all(model, monkeypatch
     """Offload brings a stage to the device and back. One that is away for another call cannot compute."""
     alone = [digest(lift(model, seed)) for seed in range(THREADS)]
     visitors = []
-    resident = devices.resident
+    on_device = devices.on_device
 
     class Visit:
         def __init__(self, module, device):
-            self.inner = resident(module, device)
+            self.inner = on_device(module, device)
 
         def __enter__(self):
             visitors.append(threading.get_ident())
@@ -86,7 +86,7 @@ def test_a_model_that_is_moved_for_each_call_is_there_for_all(model, monkeypatch
             visitors.pop()
             self.inner.__exit__(*error)
 
-    for place in ("facelift.pipeline.resident", "facelift.views.generator.resident"):
+    for place in ("facelift.pipeline.on_device", "facelift.views.generator.on_device"):
         monkeypatch.setattr(place, Visit)
     for _ in range(2):
         assert at_once(lambda i: digest(lift(model, i))) == alone
@@ -153,7 +153,7 @@ def test_a_call_that_fails_gives_its_turn_away(model):
 
 
 def test_copies_have_locks_of_their_own(model):
-    with model.turns:
+    with model.lock:
         for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             with ThreadPoolExecutor(1) as pool:  # another thread could not enter the held one
                 assert pool.submit(lambda twin=twin: digest(lift(twin))).result(60) == digest(lift(model))

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, canonical_rig, joined
+from facelift.cameras import Cameras, canonical_rig
 from facelift.data.schema import (
     CAMERAS_FILE,
     DEPTH_SCALE,
@@ -53,6 +53,17 @@ class Views:
     depth: Tensor | None
     cameras: Cameras
 
+    @staticmethod
+    def concatenate(parts: Sequence[Views]) -> Views:
+        """The views of several heads or folders as one batch; with depth where all have it."""
+        depths = [part.depth for part in parts if part.depth is not None]
+        return Views(
+            torch.cat([part.images for part in parts]),
+            torch.cat([part.alpha for part in parts]),
+            torch.cat(depths) if len(depths) == len(parts) else None,
+            Cameras.concatenate([part.cameras for part in parts]),
+        )
+
     def resized(self, size: int) -> Views:
         """The same views at another size; of the depths that a pixel covers it keeps the nearest."""
         depth = self.depth
@@ -60,7 +71,7 @@ class Views:
             nearest = F.adaptive_max_pool2d(torch.where(depth > 0, 1 / depth, 0.0), size)
             depth = torch.where(nearest > 0, 1 / nearest, 0.0)
         cameras = self.cameras.resized(size)
-        return Views(resized(self.images, size), resized(self.alpha, size), depth, cameras)
+        return Views(resize_images(self.images, size), resize_images(self.alpha, size), depth, cameras)
 
     def to(self, device: torch.device) -> Views:
         """The same views on a device."""
@@ -74,17 +85,6 @@ class Views:
         """
         depth = None if self.depth is None else self.depth.flip(-1)
         return Views(self.images.flip(-1), self.alpha.flip(-1), depth, self.cameras)
-
-
-def side_by_side(parts: Sequence[Views]) -> Views:
-    """The views of several heads or folders, one after the other; with depth where all have it."""
-    depths = [part.depth for part in parts if part.depth is not None]
-    return Views(
-        torch.cat([part.images for part in parts]),
-        torch.cat([part.alpha for part in parts]),
-        torch.cat(depths) if len(depths) == len(parts) else None,
-        joined(*(part.cameras for part in parts)),
-    )
 
 
 class HeadFolder:
@@ -215,7 +215,7 @@ class HeadFolder:
         return next(read_index(shard, self._starts[shard][head]))[1]
 
 
-def resized(images: Tensor, size: int) -> Tensor:
+def resize_images(images: Tensor, size: int) -> Tensor:
     """(N, C, S, S) at another size: area means when smaller by a whole factor, bicubic otherwise."""
     if images.shape[-1] == size:
         return images

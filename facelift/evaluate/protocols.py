@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from facelift.cameras import Cameras, canonical_rig, orbit
-from facelift.data.reader import HeadFolder, Views, resized
+from facelift.data.reader import HeadFolder, Views, resize_images
 from facelift.evaluate.baselines import (
     WHITE,
     MeanHead,
@@ -76,14 +76,16 @@ def model_predictions(
     portrait, six = targets["front"].portrait, sample.canonical
     head = model(_cut_out(portrait, six.alpha[0]).movedim(0, -1).numpy(), seed=seed, prepared=True)
     predictions = {
-        "views": Prediction(resized(head.views[1:].cpu(), portrait.shape[-1])),
+        "views": Prediction(resize_images(head.views[1:].cpu(), portrait.shape[-1])),
         "front": rendered(head.gaussians, targets["front"].truth.cameras),
     }
     if "single-image" in targets:
         cameras = targets["single-image"].truth.cameras
         predictions["single-image"] = rendered(head.gaussians, cameras)
         layers = torch.cat([rounded(six.images), six.alpha], dim=1)
-        predictions["reconstruction"] = rendered(model.reconstruct(resized(layers, model.size)), cameras)
+        predictions["reconstruction"] = rendered(
+            model.reconstruct(resize_images(layers, model.size)), cameras
+        )
     return predictions
 
 

@@ -25,7 +25,7 @@ from facelift.portrait.search import search_faces, turn
 from facelift.portrait.segment import Segmenter
 from facelift.portrait.square import FACE_CENTRE as FACE_CENTRE
 from facelift.portrait.square import FACE_SIDE as FACE_SIDE
-from facelift.portrait.square import LOOK_SIDE, as_seen, resized, shown_in, square_around, warp
+from facelift.portrait.square import LOOK_SIDE, as_seen, rescaled, shown_in, square_around, warp
 
 MAX_HEM = 0.08  # share of the square's height by which a body is continued below the end of the photo
 UNLIKELY_SIZE, UNLIKELY_SHIFT = 0.25, 0.1  # logarithm, and share of the side: no box is so far off
@@ -142,7 +142,7 @@ def locate_square(
     scale, dx, dy = square_around(face, side)
     if segmenter is None:
         return scale, dx, dy
-    found = segmenter.square(*as_seen(image, face, resized((scale, dx, dy), side, LOOK_SIDE)))
+    found = segmenter.square(*as_seen(image, face, rescaled((scale, dx, dy), side, LOOK_SIDE)))
     if found is None:
         return scale, dx, dy
     x, y, width = (found / LOOK_SIDE).tolist()  # as shares of the first square

@@ -17,7 +17,7 @@ import numpy as np
 from facelift.portrait.find import Face
 from facelift.portrait.search import Search, tilt_of
 from facelift.portrait.segment import Landmarks, Segmenter
-from facelift.portrait.square import FACE_SIDE, LOOK_SIDE, Move, as_seen, brightened, resized, shown_in
+from facelift.portrait.square import FACE_SIDE, LOOK_SIDE, Move, as_seen, brightened, rescaled, shown_in
 
 SMALL = 64  # pixels of a face below which the head is visibly blurred
 BLURRED = 0.45  # fine over coarse contrast; sharp faces have 0.57 and more, 1.5 pixels of blur 0.37 and less
@@ -74,7 +74,7 @@ def photo_warnings(
     if alpha is not None and _is_cut(alpha, shown_in(image, *move, side)):
         text = "the head is cut by the end of the photo: use one that shows it whole."
         warnings.append(PhotoWarning("cut", text))
-    rgb, prior_logits = as_seen(image, search.faces[0], resized(move, side, LOOK_SIDE))
+    rgb, prior_logits = as_seen(image, search.faces[0], rescaled(move, side, LOOK_SIDE))
     rgb = brightened(rgb)
     landmarks = segmenter and segmenter.landmarks(rgb, prior_logits)
     if landmarks:

@@ -37,7 +37,7 @@ def square_around(face: Face, side: int) -> Move:
     return scale, dx, dy
 
 
-def resized(move: Move, side: int, other: int) -> Move:
+def rescaled(move: Move, side: int, other: int) -> Move:
     """The move into a square of the `other` side, from one into a square of that side."""
     scale, dx, dy = move
     return scale * other / side, dx * other / side, dy * other / side

@@ -61,7 +61,7 @@ class GaussianBatch:
             sh0=self.sh0,
         )
 
-    def each(self) -> list[Gaussians]:
+    def unbatch(self) -> list[Gaussians]:
         """The heads one by one, as `activated` has them all."""
         together = self.activated()
         return [together[self.head == i] for i in range(self.heads)]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facelift.cameras import Cameras, joined, overhead_rig
+from facelift.cameras import Cameras, overhead_rig
 from facelift.gaussians import Gaussians
 from facelift.reconstruct.config import GSLRMConfig
 from facelift.reconstruct.decode import RAW_CHANNELS, GaussianBatch, decode
@@ -25,7 +25,7 @@ from facelift.reconstruct.transformer import Block, pad_tokens
 class GSLRM(nn.Module):
     """Six posed views in, Gaussians out (GS-LRM section 3; FaceLift section 3.3)."""
 
-    exact = ("pixel_head", "learned_head", "refinement_unet")  # computed in float32 whatever the rest is in
+    float32_modules = ("pixel_head", "learned_head", "refinement_unet")  # whatever the others compute in
 
     def __init__(self, config: GSLRMConfig) -> None:
         super().__init__()
@@ -196,8 +196,8 @@ def _add_overhead_view(images: Tensor, cameras: Cameras, heads: int) -> tuple[Te
     images = torch.cat([images.unflatten(0, (heads, -1)), grey], dim=1).flatten(0, 1)
     above = overhead_rig(cameras.width).to(images.device)
     views = len(cameras) // heads
-    rigs = [joined(cameras[slice(i * views, (i + 1) * views)], above) for i in range(heads)]
-    return images, joined(*rigs)
+    rigs = [Cameras.concatenate([cameras[slice(i * views, (i + 1) * views)], above]) for i in range(heads)]
+    return images, Cameras.concatenate(rigs)
 
 
 def _ray_channels(cameras: Cameras) -> Tensor:

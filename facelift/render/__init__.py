@@ -85,7 +85,7 @@ def render(
 
 
 @isolated(gradients=True)
-def render_each(
+def render_batch(
     heads: Sequence[Gaussians], cameras: Sequence[Cameras], background: float | Tensor = 1.0
 ) -> list[Rendering]:
     """Draw several heads, each from cameras of its own, as many for each and of one image size.
@@ -97,9 +97,9 @@ def render_each(
         from facelift.render.cpu import rasterize
 
         return [Rendering(*rasterize(*pair, background)) for pair in zip(heads, cameras, strict=True)]
-    from facelift.render.cuda import rasterize_each
+    from facelift.render.cuda import rasterize_batch
 
-    return [_over(background, *drawn) for drawn in rasterize_each(heads, cameras)]
+    return [_over(background, *drawn) for drawn in rasterize_batch(heads, cameras)]
 
 
 def _check_background(background: float | Tensor, cameras: int) -> None:

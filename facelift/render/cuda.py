@@ -42,7 +42,7 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
     return color, alpha, depth
 
 
-def rasterize_each(
+def rasterize_batch(
     heads: Sequence[Gaussians], cameras: Sequence[Cameras]
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """What `rasterize` gives for each of some heads that have as many cameras, in one go."""

@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from facelift.cameras import Cameras, canonical_rig, joined, orbit_rig
+from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.choices import RendererName
 from facelift.data.folders import write_files
 from facelift.data.schema import Contents, Files
@@ -87,7 +87,7 @@ def draft_of(bench: Bench) -> Bench:
 
 def cameras_of(bench: Bench) -> Cameras:
     """The six canonical views, then the orbit."""
-    return joined(canonical_rig(bench.size), orbit_rig(bench.orbit_views, bench.size))
+    return Cameras.concatenate([canonical_rig(bench.size), orbit_rig(bench.orbit_views, bench.size)])
 
 
 def people_of(bench: Bench, assets: Assets) -> dict[str, Person]:

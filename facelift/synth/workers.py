@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from facelift.errors import UserError
-from facelift.processes import deaf_children, end_with_parent
+from facelift.processes import block_sigint_in_children, end_with_parent
 
 T = TypeVar("T")
 Work = Callable[[range], T]
@@ -30,7 +30,7 @@ def on_this_machine(work: Work[T], units: Sequence[range], workers: int) -> Iter
     done = True
 
     def submit(unit: range) -> Future[T]:
-        with deaf_children():
+        with block_sigint_in_children():
             return pool.submit(work, unit)
 
     try:

@@ -157,7 +157,7 @@ class DecoderTask:
             warped = warp_views(self.reconstructor.distances, *portrait.split([3, 1]))
             condition = self.generator.autoencoder.encode(warped.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
-            latents = self.generator.predict_at_once(noise, condition)[0]
+            latents = self.generator.predict_in_one_step(noise, condition)[0]
         return warped.images[1:].cpu(), warped.confidence[1:].cpu(), latents[1:].float().cpu()
 
     @torch.no_grad()

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facelift.cameras import canonical_rig, joined
-from facelift.data.reader import side_by_side
+from facelift.cameras import Cameras, canonical_rig
+from facelift.data.reader import Views
 from facelift.data.streaming import open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
-from facelift.render import render, render_each
+from facelift.render import render, render_batch
 from facelift.train.features import load_features, perceptual_loss
 from facelift.train.geometry import geometry_losses, overhead_color_loss
 from facelift.train.samplers import (
@@ -150,8 +150,8 @@ class ReconstructorTask:
         rigs = [sample.truth.cameras[: len(sample.images)] for sample in samples]
         images = torch.cat([sample.images for sample in samples])
         with autocast(self.device):
-            predicted = self.model(images, joined(*rigs), len(samples))
-        truth, training = side_by_side([sample.truth for sample in samples]), self.training
+            predicted = self.model(images, Cameras.concatenate(rigs), len(samples))
+        truth, training = Views.concatenate([sample.truth for sample in samples]), self.training
         depth, alpha = geometry_losses(predicted, truth, self.model.config)
         losses = {"depth": training.geometry * depth, "alpha": 0.1 * training.geometry * alpha}
         if len(samples[0].truth.images) > len(samples[0].images):  # there is one from above
@@ -159,7 +159,7 @@ class ReconstructorTask:
             losses["color"] = training.color * loss
         targets = [sample.targets for sample in samples if sample.targets is not None]
         if targets:
-            drawn = render_each(predicted.each(), [target.cameras for target in targets])
+            drawn = render_batch(predicted.unbatch(), [target.cameras for target in targets])
             errors = [
                 (drawing.image - target.images).square().mean()
                 for drawing, target in zip(drawn, targets, strict=True)
@@ -176,7 +176,7 @@ class ReconstructorTask:
         rig = canonical_rig(sample.images.shape[-1]).to(self.device)
         with autocast(self.device):
             predicted = self.model(sample.images, rig)
-        (drawn,) = render_each([predicted.activated()], [sample.truth.cameras])
+        (drawn,) = render_batch([predicted.activated()], [sample.truth.cameras])
         truth = torch.cat([sample.truth.images, sample.truth.alpha], dim=1)
         error = (torch.cat([drawn.image, drawn.alpha], dim=1) - truth).square()
         return {"photo": self.training.image * error.mean()}

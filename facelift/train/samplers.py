@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from facelift.cameras import canonical_rig
-from facelift.data.reader import Views, side_by_side
+from facelift.data.reader import Views
 from facelift.data.split import seed_of
 from facelift.data.streaming import Heads, awaited
 from facelift.devices import autocast
@@ -116,7 +116,7 @@ class RenderTargets:
                 if front and folder is self.heads.inputs:
                     chosen[0] = 0
                 parts.append(folder.load(head, chosen).resized(self.size))
-        targets = side_by_side(parts)
+        targets = Views.concatenate(parts)
         return replace(targets, images=light(targets.images))
 
 
@@ -205,7 +205,7 @@ class WithOverheadView:
         sample = self.sampler.sample(head, light, rng, rendered)
         above = self.overhead.load(head, depth=True)
         above = replace(above, images=light(above.images))
-        return replace(sample, truth=side_by_side([sample.truth, above]))
+        return replace(sample, truth=Views.concatenate([sample.truth, above]))
 
 
 @dataclass(frozen=True)

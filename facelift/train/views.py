@@ -136,7 +136,7 @@ class ViewsTask:
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
         learns = step >= self.training.adversary_first and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
-            generated = self.generator.predict_at_once(noise, condition)[:, 1:].float()
+            generated = self.generator.predict_in_one_step(noise, condition)[:, 1:].float()
         true, warped = latents[:, 1:], condition.expand_as(latents)[:, 1:]
         given = torch.cat([warped, latents[:, :1].expand_as(true)], dim=2)
         view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
@@ -192,7 +192,7 @@ class ViewsTask:
         """Those that are trained."""
         if self.training.levels is None:
             return torch.arange(self.generator.scheduler.config.num_train_timesteps)
-        sampler, steps, *_ = self.generator.sampling("ddim", self.training.levels)
+        sampler, steps, *_ = self.generator.resolve_sampling("ddim", self.training.levels)
         sampler.set_timesteps(steps)
         return sampler.timesteps
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from facelift.cameras import VIEW_NAMES
 from facelift.checks import check_images, check_number, check_whole
 from facelift.choices import Scheduler
-from facelift.devices import resident
+from facelift.devices import on_device
 from facelift.errors import UserError
 from facelift.views.autoencoder import Autoencoder
 from facelift.views.embedding import ImageEmbedding
@@ -131,7 +131,7 @@ class ViewGenerator(nn.Module):
             output = torch.cat([condition[:, :1], output[:, 1:]], dim=1)
         return output
 
-    def predict_at_once(self, noise: Tensor, condition: Tensor) -> Tensor:
+    def predict_in_one_step(self, noise: Tensor, condition: Tensor) -> Tensor:
         """`predict` where all is noise: for a model of one step, the six views themselves."""
         last = self.scheduler.config.num_train_timesteps - 1
         return self.predict(noise, torch.full((len(noise),), last, device=noise.device), condition)
@@ -182,7 +182,7 @@ class ViewGenerator(nn.Module):
         if warped is not None:
             check_images(warped, "warped views", (VIEWS, *portrait.shape), portrait.device)
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
-        sampler, steps, guidance, eta = self.sampling(scheduler, steps, guidance, eta)
+        sampler, steps, guidance, eta = self.resolve_sampling(scheduler, steps, guidance, eta)
         device = portrait.device
         noise = torch.Generator().manual_seed(int(seed))
 
@@ -191,21 +191,21 @@ class ViewGenerator(nn.Module):
 
         label = None
         if self.image_embedding is not None:
-            with resident(self.image_embedding, device):
+            with on_device(self.image_embedding, device):
                 label = self.image_embedding(portrait, draw(VIEWS, self.image_embedding.dim))[None]
-        with resident(self.autoencoder, device):
+        with on_device(self.autoencoder, device):
             condition = self.autoencoder.encode(portrait[None] if warped is None else warped)[None]
         latents = draw(1, VIEWS, *condition.shape[2:])
 
         sampler.set_timesteps(steps)
-        with resident(self.unet, device):
+        with on_device(self.unet, device):
             for t in progress(sampler.timesteps):
                 prediction = self._guided(latents, t.to(device), condition, label, guidance, sliced)
                 more = {"eta": eta, "variance_noise": draw(*latents.shape) if eta > 0 else None}
                 latents = sampler.step(
                     prediction, t, latents, **(more if scheduler == "ddim" else {})
                 ).prev_sample
-        with resident(self.autoencoder, device):
+        with on_device(self.autoencoder, device):
             views = [self.autoencoder.decode(x) for x in latents[0].split(1 if sliced else VIEWS)]
         return torch.cat(views).clamp(0, 1)
 
@@ -232,14 +232,14 @@ class ViewGenerator(nn.Module):
             ).chunk(2)
         return unconditional.float() + guidance * (conditional.float() - unconditional.float())
 
-    def sampling(
+    def resolve_sampling(
         self,
         scheduler: Scheduler = "ddim",
         steps: int | None = None,
         guidance: float | None = None,
         eta: float | None = None,
     ) -> tuple[Any, int, float, float]:
-        """A fresh scheduler, how many steps, guidance and eta; None is what the model was made for.
+        """A fresh scheduler, the number of steps, guidance and eta; None stands for the model's own value.
 
         Raises:
             UserError: there is no such scheduler, or it cannot do that.
