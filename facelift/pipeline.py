@@ -30,7 +30,7 @@ from facelift.estimate import seconds_per_photo
 from facelift.gaussians import Gaussians
 from facelift.head import Head, Progress
 from facelift.isolation import ForkSafeLock, isolated, synchronized
-from facelift.portrait import prepare_portrait
+from facelift.portrait import Framing, Portrait, prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
 from facelift.refine import RefineConfig, refine
@@ -173,6 +173,28 @@ class FaceLift:
         return seconds_per_photo(self.views, self.reconstructor.config, steps, guidance, self.autocast())
 
     @synchronized
+    def prepare(
+        self,
+        photo: Any,
+        matting: Matting = "auto",
+        prepared: bool = False,
+        framing: Framing | None = None,
+    ) -> Portrait:
+        """The portrait that `__call__` makes of a photo, to look at or to correct before.
+
+        Args:
+            photo: as in `__call__`.
+            matting: as in `__call__`.
+            prepared: as in `__call__`.
+            framing: as in `__call__`.
+
+        Raises:
+            UserError: the photo cannot be used, or an option is not as it must be.
+        """
+        size = None if prepared and self.views.config.any_size else self.size
+        return prepare_portrait(photo, size, matting, prepared, self.segmenter, framing)
+
+    @synchronized
     def __call__(
         self,
         photo: Any,
@@ -186,12 +208,14 @@ class FaceLift:
         refinement: int | RefineConfig | None = None,
         timings: Timings | None = None,
         progress: Progress = iter,
+        framing: Framing | None = None,
     ) -> Head:
         """Lift one photo to a head.
 
         Args:
             photo: a path, bytes, a file object, a PIL image, an array (H, W, 3 or 4) or a tensor (3, H, W),
-                RGB and not BGR; see `facelift.portrait.load_photo`.
+                RGB and not BGR; see `facelift.portrait.load_photo`. Or what `prepare` made of one, to which
+                `matting`, `prepared` and `framing` no longer apply.
             seed: of all noise; it means the same on every device.
             steps: of the sampling; None is what the model was made for.
             guidance: of the sampling; None is what the model was made for.
@@ -204,6 +228,7 @@ class FaceLift:
                 model's own.
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
+            framing: another face, a tilt, a zoom or a shift; see `facelift.portrait.Framing`.
 
         Raises:
             UserError: the photo cannot be used, or an option is not as it must be.
@@ -215,8 +240,9 @@ class FaceLift:
         config = self._refinement(refinement)
         timings = timings or Timings()
         with timings("portrait"):
-            size = None if prepared and self.views.config.any_size else self.size
-            portrait = prepare_portrait(photo, size, matting, prepared, self.segmenter)
+            portrait = (
+                photo if isinstance(photo, Portrait) else self.prepare(photo, matting, prepared, framing)
+            )
             cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
             _check_size("portrait", portrait.image, cell)
             image, matte = portrait.image.to(self.device), portrait.alpha.to(self.device)

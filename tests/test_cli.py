@@ -18,6 +18,7 @@ from facelift.errors import UserError
 from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import read_ply, write_ply
 from facelift.gaussians import Gaussians
+from facelift.portrait import Framing
 from facelift.results import RESULT_NAMES, find_photos, folder_names
 
 SIZE = 16
@@ -121,13 +122,14 @@ def test_options_reach_the_pipeline(pipeline, tmp_path):
     options = (
         "--seed 7 --steps 9 --guidance 2.5 --eta 0.5 --scheduler dpm++ --matting none --prepared "
         "--refinement 5 --model big --revision v1 --device cpu --dtype float16 --memory offload "
-        "--no-turntable"
+        "--face 1 --tilt -20 --zoom 1.2 --shift 0.1 -0.05 --no-turntable"
     )
     assert run("reconstruct", "a.png", "-o", "there", *options.split()) == 0
     options = {"device": "cpu", "revision": "v1", "dtype": "float16", "memory": "offload"}
     assert pipeline.loaded == [("big", options)]
     expected = {"seed": 7, "steps": 9, "guidance": 2.5, "eta": 0.5, "scheduler": "dpm++"}
     expected |= {"matting": "none", "prepared": True, "refinement": 5}
+    expected |= {"framing": Framing(1, -20.0, 1.2, (0.1, -0.05))}
     assert pipeline.calls == [("a.png", expected)]
     assert everything(tmp_path / "there") == sorted(
         ["a", *(f"a/{name}" for name in RESULT_NAMES - {"turntable.mp4"})]
@@ -140,7 +142,7 @@ def test_defaults_and_turntable_size(pipeline, tmp_path):
     options = {"device": "auto", "revision": None, "dtype": "auto", "memory": "auto"}
     assert pipeline.loaded == [(None, options)]
     expected = {"seed": 0, "steps": None, "guidance": None, "eta": None, "scheduler": "ddim"}
-    expected |= {"matting": "auto", "prepared": False, "refinement": None}
+    expected |= {"matting": "auto", "prepared": False, "refinement": None, "framing": None}
     assert pipeline.calls == [("a.png", expected)]
     with av.open(str(tmp_path / "outputs" / "a" / "turntable.mp4")) as video:
         assert video.streams.video[0].width == 32

@@ -41,6 +41,43 @@ def reconstruct(
             rich_help_panel=PHOTO,
         ),
     ] = False,
+    face: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Which face, where there are several: 0 is the one used by itself, 1 the next largest.",
+            rich_help_panel=PHOTO,
+            show_default="the largest",
+        ),
+    ] = None,
+    tilt: Annotated[
+        float,
+        typer.Option(
+            min=-180.0,
+            max=180.0,
+            callback=finite,
+            help="Degrees clockwise by which the head leans: the photo is turned back by them.",
+            rich_help_panel=PHOTO,
+        ),
+    ] = 0.0,
+    zoom: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            max=2.0,
+            callback=finite,
+            help="How much larger the head is framed than is found right.",
+            rich_help_panel=PHOTO,
+        ),
+    ] = 1.0,
+    shift: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="X Y",
+            help="Shares of the portrait's side, -0.5 to 0.5, by which the head is moved right and down.",
+            rich_help_panel=PHOTO,
+        ),
+    ] = (0.0, 0.0),
     model: ModelOption = None,
     revision: RevisionOption = None,
     seed: Annotated[
@@ -142,9 +179,11 @@ def reconstruct(
     with status("Loading"):
         from facelift.formats.files import atomic_folder
         from facelift.pipeline import FaceLift
+        from facelift.portrait import Framing
         from facelift.results import RESULT_NAMES, check_place, write_results
         from facelift.timings import Timings
 
+    framing = Framing(face, tilt, zoom, shift)
     clock = Timings()
     with clock("load"):  # no spinner: a download has its own progress bars
         pipeline = FaceLift.from_pretrained(
@@ -178,6 +217,7 @@ def reconstruct(
                         refinement=fitting,
                         timings=clock,
                         progress=show,
+                        framing=None if framing == Framing() else framing,
                     )
                 for warning in head.warnings:
                     say(f"{path}: {warning}")

@@ -18,6 +18,7 @@ from facelift.errors import UserError
 from facelift.images import WHITE
 from facelift.portrait.alpha import composite_rgba_on_white, filled, is_matte
 from facelift.portrait.find import Face
+from facelift.portrait.framing import Framing
 from facelift.portrait.load import Photo, load_photo, photo_name
 from facelift.portrait.matte import remove_background, unmix
 from facelift.portrait.quality import PhotoWarning, photo_warnings
@@ -44,6 +45,9 @@ class Portrait:
         faces: how many faces the photo has (0: a prepared portrait, in which none was looked for).
         box: the face that was used, in pixels of the upright photo; None for a prepared portrait.
         warnings: what may spoil the head, and what to do about it.
+        boxes: all faces, in pixels of the upright photo: the one that is used if nobody says which comes
+            first, then the others by size.
+        turns: quarter turns clockwise that made the photo upright.
     """
 
     image: Tensor
@@ -51,6 +55,8 @@ class Portrait:
     faces: int = 0
     box: Face | None = None
     warnings: tuple[PhotoWarning, ...] = ()
+    boxes: tuple[Face, ...] = ()
+    turns: int = 0
 
 
 def prepare_portrait(
@@ -59,6 +65,7 @@ def prepare_portrait(
     matting: Matting = "auto",
     prepared: bool = False,
     segmenter: Segmenter | None = None,
+    framing: Framing | None = None,
 ) -> Portrait:
     """Turns a photo upright, moves its largest face to the canonical place, and removes the background.
 
@@ -71,15 +78,18 @@ def prepare_portrait(
             such as rounded corners, bounds the result of each.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
         segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
+        framing: another face, a tilt, a zoom or a shift; not for prepared portraits.
 
     Raises:
-        UserError: no readable photo, no face or too small a one, a prepared portrait that is not square, an
-            unknown `matting`, or rembg is missing.
+        UserError: no readable photo, no face, not the chosen one or too small a one, a prepared portrait
+            that is not square, an unknown `matting`, or rembg is missing.
     """
     if matting not in get_args(Matting):
         raise UserError(f"There is no matting {matting!r}: choose {', '.join(get_args(Matting))}.")
     image = load_photo(photo)
     if prepared:
+        if framing is not None:
+            raise UserError("A prepared portrait is framed already: leave face, tilt, zoom and shift out.")
         h, w = image.shape[:2]
         if h != w:
             raise UserError(f"{photo_name(photo)} is {w} x {h}: a prepared portrait must be square.")
@@ -92,23 +102,30 @@ def prepare_portrait(
 
     if size is None:
         raise ValueError("only a prepared portrait has a size of its own")
+    framing = framing or Framing()
     search = search_faces(composite_rgba_on_white(image), segmenter)
     if not search.faces:
         raise UserError(
             f"No face was found in {photo_name(photo)}: it may be turned aside, covered by a mask or a "
             "hand, or too small; use a photo that shows it large, uncovered and from the front."
         )
-    image, face = turn(image, search.turns), search.faces[0]
-    if face.side < MIN_FACE:
+    boxes = tuple(search.faces)
+    search = framing.chosen(search)
+    image, box = turn(image, search.turns), search.faces[0]
+    if box.side < MIN_FACE:
         raise UserError(
-            f"The face in {photo_name(photo)} is {face.side:.0f} pixels wide, and at least {MIN_FACE} are "
+            f"The face in {photo_name(photo)} is {box.side:.0f} pixels wide, and at least {MIN_FACE} are "
             "needed: use a larger or closer photo."
         )
+    own_matte = image.shape[2] == 4 and is_matte(image[..., 3])
+    if framing.tilt:
+        image, face = framing.straightened(image, box)
+        search = replace(search, faces=[face, *search.faces[1:]])
+    face = search.faces[0]
     side = max(size, WORK_SIDE)
-    scale, dx, dy = locate_square(image, face, side, segmenter)
+    move = scale, dx, dy = framing.corrected(locate_square(image, face, side, segmenter), side)
     rgb, alpha = warp(image, scale, dx, dy, side)
     x0, y0, x1, y1 = shown_in(image, scale, dx, dy, side)
-    own_matte = image.shape[2] == 4 and is_matte(image[..., 3])
     if matting in ("grabcut", "rembg") or (matting == "auto" and not own_matte):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
         shown = filled(rgb[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
@@ -121,9 +138,15 @@ def prepare_portrait(
         # A body goes on where the photo ends, and no model has seen a hem of white below one: mirror it.
         end, hem = y1 - 1, side - (y1 - 1)
         rgb[end:], alpha[end:] = rgb[end - hem : end][::-1], alpha[end - hem : end][::-1]
-    found = replace(_portrait(rgb, alpha, size), faces=len(search.faces), box=face)
     person = None if matting == "none" else alpha
-    return replace(found, warnings=photo_warnings(image, search, (scale, dx, dy), side, person, segmenter))
+    return replace(
+        _portrait(rgb, alpha, size),
+        faces=len(boxes),
+        box=box,
+        warnings=photo_warnings(image, search, move, side, person, segmenter, framing.face is not None),
+        boxes=boxes,
+        turns=search.turns,
+    )
 
 
 def locate_square(

@@ -59,6 +59,7 @@ def photo_warnings(
     side: int,
     alpha: np.ndarray | None,
     segmenter: Segmenter | None,
+    chosen: bool = False,
 ) -> tuple[PhotoWarning, ...]:
     """All that can be told of a photo.
 
@@ -69,8 +70,9 @@ def photo_warnings(
         side: of the square, pixels.
         alpha: (side, side) coverage of the person; None if the background was kept.
         segmenter: the network that finds landmarks; without one, less can be told.
+        chosen: whether somebody said which face to use.
     """
-    warnings = [*_of_search(search)]
+    warnings = [*_of_search(search, chosen)]
     if alpha is not None and _is_cut(alpha, shown_in(image, *move, side)):
         text = "the head is cut by the end of the photo: use one that shows it whole."
         warnings.append(PhotoWarning("cut", text))
@@ -86,14 +88,16 @@ def photo_warnings(
     return tuple(warnings)
 
 
-def _of_search(search: Search) -> Iterator[PhotoWarning]:
+def _of_search(search: Search, chosen: bool) -> Iterator[PhotoWarning]:
     face = search.faces[0]
     if search.turns:
         how = TURNS[search.turns]
         yield PhotoWarning("turned", f"the photo was turned by {how}, as the face in it stands.")
-    if len(search.faces) > 1:
+    if len(search.faces) > 1 and not chosen:
         which = "the largest" if face.side == max(f.side for f in search.faces) else "the wearer's"
-        text = f"{len(search.faces)} faces found; used {which}: crop the photo to choose another."
+        text = (
+            f"{len(search.faces)} faces found; used {which}: crop the photo or choose another by its number."
+        )
         yield PhotoWarning("several", text)
     if face.side < SMALL:
         text = f"the face is {face.side:.0f} pixels wide: with {SMALL} or more the head is sharper."
