@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import timing
@@ -66,6 +67,7 @@ def measure(quick: bool) -> Iterator[Row]:
         yield one_view(head(counts[-1]), canonical_rig(sizes[-1])[0])
         torch.set_num_threads(threads)
     yield forward_and_backward(head(2_000 if quick else 10_000), 64 if quick else 128)
+    yield from view_dependent(head(2_000 if quick else 100_000), 64 if quick else 512)
 
 
 def one_view(cloud: Gaussians, camera: Cameras) -> Row:
@@ -100,6 +102,29 @@ def forward_and_backward(cloud: Gaussians, size: int) -> Row:
         "plain torch, autograd",
         best(theirs, 1, warm_up=False),
     )
+
+
+def view_dependent(cloud: Gaussians, size: int) -> Iterator[Row]:
+    """Colour of degree 3 against that of degree 0, drawn in turn; and forward and backward."""
+    generator = torch.Generator().manual_seed(1)
+    colorful = replace(cloud, shN=0.1 * torch.randn(len(cloud), 15, 3, generator=generator))
+    camera = canonical_rig(size)[0]
+
+    def step(gaussians: Gaussians) -> None:
+        leaves = gaussians.map(lambda field: field.clone().requires_grad_())
+        render(leaves, camera).image.square().sum().backward()
+
+    for what, work in (("one view", partial(render, cameras=camera)), ("forward and backward", step)):
+        work(colorful)
+        times = [[best(partial(work, g), 1, warm_up=False) for g in (colorful, cloud)] for _ in range(9)]
+        third, plain = (min(column) for column in zip(*times, strict=True))
+        yield Row(
+            f"{len(cloud):,} Gaussians of degree 3 at {size}², {what}, {_threads()}",
+            third,
+            "degree 0",
+            plain,
+            note=f"{third / plain:.2f} times as long",
+        )
 
 
 def _threads() -> str:

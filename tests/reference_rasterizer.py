@@ -5,6 +5,7 @@ Written from the equations, to check the fast rasterisers against, in float64; a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,11 +36,13 @@ def reference_render(
     sh0: Tensor,
     cameras: Cameras,
     background: float | Tensor = 1.0,
+    shN: Tensor | None = None,  # noqa: N803 - gsplat's name
 ) -> Images:
     """image (N, 3, H, W), alpha (N, 1, H, W), depth (N, 1, H, W), as `facelift.render.Rendering` has them."""
     pixels = pixel_centres(cameras.width, cameras.height)
     views = [
-        blend(project(means, quats, scales, opacities, sh0, cameras[i]), pixels) for i in range(len(cameras))
+        blend(project(means, quats, scales, opacities, sh0, cameras[i], shN), pixels)
+        for i in range(len(cameras))
     ]
     color, alpha, depth = (torch.stack(parts) for parts in zip(*views, strict=True))
     background = torch.as_tensor(background, dtype=color.dtype)[..., None, None]
@@ -47,7 +50,13 @@ def reference_render(
 
 
 def project(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, sh0: Tensor, camera: Cameras
+    means: Tensor,
+    quats: Tensor,
+    scales: Tensor,
+    opacities: Tensor,
+    sh0: Tensor,
+    camera: Cameras,
+    shN: Tensor | None = None,  # noqa: N803 - gsplat's name
 ) -> Splats:
     """The EWA projection (Zwicker et al. 2001) for one camera, widened by 0.1 pixels squared."""
     w2c, (fx, fy, cx, cy) = camera.w2c[0].to(means.dtype), camera.intrinsics[0].to(means.dtype)
@@ -66,13 +75,48 @@ def project(
     along_y = torch.stack([zero, fy / z, -fy * slope_y / z], -1)
     to_image = torch.stack([along_x, along_y], 1) @ turn
     covariances = to_image @ _covariances(quats, scales)[order] @ to_image.transpose(1, 2)
+    colors = 0.5 + SH_C0 * sh0[order]
+    if shN is not None:
+        directions = torch.nn.functional.normalize(means[order] + turn.T @ shift, dim=-1)
+        colors = colors + (harmonics(directions)[:, : shN.shape[1], None] * shN[order]).sum(1)
     return Splats(
         centres=torch.stack([fx * x / z + cx, fy * y / z + cy], -1),
         inverses=torch.linalg.inv(covariances + 0.1 * torch.eye(2, dtype=means.dtype)),
         opacities=opacities[order],
-        colors=(0.5 + SH_C0 * sh0[order]).clamp_min(0),
+        colors=colors.clamp_min(0),
         depths=z,
     )
+
+
+def harmonics(directions: Tensor) -> Tensor:
+    """(G, 15) real spherical harmonics of degree 1 to 3, with the signs of Condon and Shortley.
+
+    Written as Legendre polynomials of z times powers of x + iy, the other way round than in the package.
+    """
+    x, y, z = directions.unbind(-1)
+    legendre = {  # of degree l and order m, without sin(polar angle) ** m, which is |x + iy| ** m
+        (1, 0): z,
+        (1, 1): torch.ones_like(z),
+        (2, 0): (3 * z**2 - 1) / 2,
+        (2, 1): 3 * z,
+        (2, 2): 3 * torch.ones_like(z),
+        (3, 0): (5 * z**3 - 3 * z) / 2,
+        (3, 1): (15 * z**2 - 3) / 2,
+        (3, 2): 15 * z,
+        (3, 3): 15 * torch.ones_like(z),
+    }
+    powers = [(torch.ones_like(x), torch.zeros_like(x))]
+    for _ in range(3):
+        real, imaginary = powers[-1]
+        powers.append((real * x - imaginary * y, real * y + imaginary * x))
+    basis = []
+    for degree in (1, 2, 3):
+        for order in range(-degree, degree + 1):
+            m = abs(order)
+            norm = (2 * degree + 1) / (4 * math.pi) * math.factorial(degree - m) / math.factorial(degree + m)
+            scale = (-1) ** m * math.sqrt(norm * (2 if m else 1))
+            basis.append(scale * legendre[degree, m] * powers[m][order < 0])
+    return torch.stack(basis, -1)
 
 
 def blend(splats: Splats, pixels: Tensor) -> Images:

@@ -27,6 +27,7 @@ from facelift.gaussians import Gaussians
 from facelift.render.blend import TILE, blend, blend_backward, list_by_tile
 from facelift.render.kernel import Floats, Ints
 from facelift.render.project import factorize, factorize_backward, project, project_backward
+from facelift.render.shade import shade, shade_backward
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ T = TypeVar("T")
 class _Lists:
     """What the backward pass needs of one camera's forward pass."""
 
+    seen: Floats
     splats: Floats
     boxes: Ints
     starts: Ints
@@ -67,6 +69,8 @@ def _in_pieces(work: Callable[[int, int], None], length: int, threads: int) -> N
 class _Rasterize(torch.autograd.Function):
     """The fields of G Gaussians, and backgrounds (N, 3), to image, alpha and depth.
 
+    The last field, shN, has size (G, 0, 3) where colours are of degree 0, and is then not looked at.
+
     No operation of torch computes here, so that drawing wakes none of its threads: they go on spinning for a
     while, and take cores from those that draw.
     """
@@ -78,7 +82,7 @@ class _Rasterize(torch.autograd.Function):
         n, width, height = len(cameras), cameras.width, cameras.height
         columns, rows = -(-width // TILE), -(-height // TILE)
         threads = torch.get_num_threads()
-        means, quats, scales, opacities, sh0 = (t.detach().numpy() for t in fields)
+        means, quats, scales, opacities, sh0, sh_n = (t.detach().numpy() for t in fields)
         w2c, intrinsics = (
             t.detach().cpu().float().contiguous().numpy() for t in (cameras.w2c, cameras.intrinsics)
         )
@@ -90,14 +94,21 @@ class _Rasterize(torch.autograd.Function):
 
         def draw(camera: int, threads: int) -> _Lists | None:
             splats, boxes = np.empty((count, 10), np.float32), np.empty((count, 4), np.int32)
-            inputs = (means, factors, opacities, sh0, w2c[camera], intrinsics[camera], width, height)
-            _in_pieces(lambda *span: project(*inputs, *span, splats, boxes), count, threads)
+            view = (w2c[camera], intrinsics[camera], width, height)
+            seen = np.empty_like(sh0) if sh_n.size else sh0
+
+            def place(first: int, last: int) -> None:
+                if sh_n.size:
+                    shade(means, sh0, sh_n, w2c[camera], first, last, seen)
+                project(means, factors, opacities, seen, *view, first, last, splats, boxes)
+
+            _in_pieces(place, count, threads)
             starts, entries, first_pair = list_by_tile(splats, boxes, columns, rows)
             drawn = np.empty(rows * columns, np.int32)
             lists = (splats, boxes, starts, entries)
             outputs = (image[camera], alpha[camera, 0], depth[camera, 0], drawn)
             _in_pieces(lambda *span: blend(*lists, behind[camera], *span, *outputs), rows * columns, threads)
-            return _Lists(*lists, drawn, first_pair) if keep else None
+            return _Lists(seen, *lists, drawn, first_pair) if keep else None
 
         lists = _for_cameras(draw, n, threads)
         ctx.set_materialize_grads(False)
@@ -111,7 +122,7 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = (t.detach().numpy() for t in ctx.saved_tensors)
-        behind, means, quats, scales, opacities, sh0, image, alpha, depth = saved
+        behind, means, quats, scales, opacities, sh0, sh_n, image, alpha, depth = saved
         d_image, d_alpha, d_depth = (
             np.zeros_like(output) if d is None else d.contiguous().numpy()
             for output, d in zip((image, alpha, depth), d_outputs, strict=True)
@@ -132,17 +143,21 @@ class _Rasterize(torch.autograd.Function):
         d_pairs = _for_cameras(pull, len(w2c), threads)
         sizes = ((3,), (3, 3), (), (3,))
         d_means, d_factors, d_opacities, d_sh0 = (np.zeros((len(means), *size), np.float32) for size in sizes)
+        d_sh_n, d_seen = np.zeros_like(sh_n), np.zeros_like(sh0) if sh_n.size else d_sh0
 
         def gather(first: int, last: int) -> None:
             for lists, d, *view in zip(ctx.lists, d_pairs, w2c, intrinsics, strict=True):
                 view += (width, height, first, last, lists.splats, lists.first_pair, d)
-                into = (d_means, d_factors, d_opacities, d_sh0)
-                project_backward(means, ctx.factors, opacities, sh0, *view, *into)
+                into = (d_means, d_factors, d_opacities, d_seen)
+                project_backward(means, ctx.factors, opacities, lists.seen, *view, *into)
+                if sh_n.size:
+                    shade_backward(means, sh_n, view[0], first, last, d_seen, d_means, d_sh0, d_sh_n)
+                    d_seen[first:last] = 0
 
         _in_pieces(gather, len(means), threads)
         d_quats, d_scales = np.zeros_like(quats), np.zeros_like(scales)
         factorize_backward(quats, scales, d_factors, d_quats, d_scales)
-        d_fields = (d_means, d_quats, d_scales, d_opacities, d_sh0)
+        d_fields = (d_means, d_quats, d_scales, d_opacities, d_sh0, d_sh_n)
         d_behind = None
         if ctx.needs_input_grad[2]:
             d_behind = torch.from_numpy(np.einsum("nchw,nhw->nc", d_image, 1 - alpha[:, 0]))
@@ -154,8 +169,9 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Image over the background, alpha and depth, as `facelift.render.Rendering` has them."""
     device = gaussians.means.device
-    tensors = replace(gaussians, shN=None).tensors().values()
-    inputs = [tensor.to("cpu", torch.float32).contiguous() for tensor in tensors]
+    if gaussians.shN is None:
+        gaussians = replace(gaussians, shN=gaussians.sh0.new_empty(len(gaussians), 0, 3))
+    inputs = [tensor.to("cpu", torch.float32).contiguous() for tensor in gaussians.tensors().values()]
     behind = torch.as_tensor(background, dtype=torch.float32, device="cpu")
     behind = behind.expand(len(cameras), 3).contiguous()
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (behind, *inputs))

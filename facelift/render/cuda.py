@@ -26,14 +26,15 @@ def rasterize(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, Tensor, T
     home = gaussians.means.device
     device = home if home.type == "cuda" else torch.device("cuda")
     cameras = cameras.to(device)
-    means, quats, scales, opacities, colors = _finite(gaussians.to(device))
+    degree = gaussians.degree
+    means, quats, scales, opacities, colors = _finite(gaussians.to(device), degree)
     n, height, width = len(cameras), cameras.height, cameras.width
     if n == 0 or len(means) == 0:
         nothing = torch.zeros(n, 1, height, width, device=home)
         return nothing.repeat(1, 3, 1, 1), nothing, nothing
 
     parts = [
-        _drawn(means, quats, scales, opacities, colors, w2c, matrices, width, height)
+        _drawn(means, quats, scales, opacities, colors, degree, w2c, matrices, width, height)
         for w2c, matrices in zip(
             cameras.w2c.split(CAMERAS_AT_ONCE), _matrices(cameras).split(CAMERAS_AT_ONCE), strict=True
         )
@@ -47,16 +48,17 @@ def rasterize_batch(
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """What `rasterize` gives for each of some heads that have as many cameras, in one go."""
     _require_gsplat()
-    drawn = [_finite(gaussians) for gaussians in heads]
+    degree = max(gaussians.degree for gaussians in heads)
+    drawn = [_finite(gaussians, degree) for gaussians in heads]
     most = max(1, *(len(means) for means, *_ in drawn))
     means, quats, scales, opacities, colors = (
-        torch.stack([F.pad(x, (0, 0, 0, most - len(x)), value=filler) for x in field])
+        torch.stack([F.pad(x, (0, 0) * (x.dim() - 1) + (0, most - len(x)), value=filler) for x in field])
         for field, filler in zip(zip(*drawn, strict=True), (0.0, 1.0, 1.0, 0.0, 0.0), strict=True)
     )  # what fills up is clear
     w2c = torch.stack([c.w2c for c in cameras]).to(means)
     matrices = torch.stack([_matrices(c) for c in cameras]).to(means)
     size = cameras[0].width, cameras[0].height
-    return [*zip(*_drawn(means, quats, scales, opacities, colors, w2c, matrices, *size), strict=True)]
+    return [*zip(*_drawn(means, quats, scales, opacities, colors, degree, w2c, matrices, *size), strict=True)]
 
 
 def _drawn(
@@ -65,12 +67,16 @@ def _drawn(
     scales: Tensor,
     opacities: Tensor,
     colors: Tensor,
+    degree: int,
     w2c: Tensor,
     matrices: Tensor,
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour (..., N, 3, H, W), alpha and depth of fields (..., G, _), from (..., N, _, _) cameras."""
+    """Colour (..., N, 3, H, W), alpha and depth of fields (..., G, _), from (..., N, _, _) cameras.
+
+    Above degree 0 `colors` are coefficients (..., G, (degree + 1)^2, 3).
+    """
     from gsplat import rasterization
 
     with torch.autocast("cuda", enabled=False):
@@ -86,6 +92,7 @@ def _drawn(
             height=height,
             near_plane=0.01,
             eps2d=EPS2D,
+            sh_degree=degree or None,
             packed=False,
             render_mode="RGB+D",
         )
@@ -93,12 +100,22 @@ def _drawn(
     return color, alpha.movedim(-1, -3), depth
 
 
-def _finite(gaussians: Gaussians) -> tuple[Tensor, ...]:
+def _finite(gaussians: Gaussians, degree: int) -> tuple[Tensor, ...]:
     """Means, quaternions, scales, opacities (N, 1) and colours of those that can be drawn."""
     g = gaussians
-    fields = (g.means, g.quats, g.scales, g.opacities[:, None], g.colors)
-    finite = torch.cat(fields, dim=-1).isfinite().all(-1)
+    fields = (g.means, g.quats, g.scales, g.opacities[:, None], _colors(g, degree))
+    finite = torch.cat([field.flatten(1) for field in fields], dim=-1).isfinite().all(-1)
     return tuple(field[finite].float() for field in fields)
+
+
+def _colors(gaussians: Gaussians, degree: int) -> Tensor:
+    """(N, 3), or for a degree above 0 the coefficients (N, (degree + 1)^2, 3); those it lacks are 0."""
+    if degree == 0:
+        return gaussians.colors
+    coefficients = gaussians.sh0[:, None]
+    if gaussians.shN is not None:
+        coefficients = torch.cat([coefficients, gaussians.shN], dim=1)
+    return F.pad(coefficients, (0, 0, 0, (degree + 1) ** 2 - coefficients.shape[1]))
 
 
 def _matrices(cameras: Cameras) -> Tensor:
