@@ -32,3 +32,6 @@ RendererName = Literal["opengl", "cycles"]
 
 Stage = Literal["autoencoder", "views", "decoder", "reconstructor", "portrait", "features"]
 """The part of a model that a training is for."""
+
+PlyLayout = Literal["standard", "inria", "facelift"]
+"""How a PLY file lists its Gaussians, see `facelift.formats.ply.write_ply`."""

@@ -153,7 +153,7 @@ def _turned(coefficients: Tensor, rotation: Tensor) -> Tensor:
 
 
 def quaternions_of(rotations: Tensor) -> Tensor:
-    """(..., 4) wxyz of rotation matrices (..., 3, 3).
+    """(..., 4) wxyz of rotation matrices (..., 3, 3), with w at least 0.
 
     They are the dominant eigenvectors of Bar-Itzhack's symmetric matrices (2000).
     """
@@ -164,7 +164,8 @@ def quaternions_of(rotations: Tensor) -> Tensor:
     turn = [r[..., i, j] - r[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))]
     k[..., 0, 1:] = k[..., 1:, 0] = torch.stack(turn, dim=-1)
     k[..., 1:, 1:] = r + r.mT - trace[..., None, None] * torch.eye(3, dtype=r.dtype, device=r.device)
-    return torch.linalg.eigh(k / 3.0).eigenvectors[..., -1].to(rotations.dtype)
+    quats = torch.linalg.eigh(k / 3.0).eigenvectors[..., -1].to(rotations.dtype)
+    return torch.where(quats[..., :1] < 0, -quats, quats)
 
 
 def _quaternion_product(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Files of 3D Gaussians: one table of formats, and how one is chosen by the end of a file's name."""
+"""Files of 3D Gaussians: one table of formats; to write, the name chooses one, to read, the content."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facelift.errors import UserError
+from facelift.formats.compressed_ply import read_compressed_ply, write_compressed_ply
+from facelift.formats.dot_splat import read_splat, write_splat
 from facelift.formats.files import PathLike
+from facelift.formats.frames import Frame
 from facelift.formats.ply import read_ply, write_ply
+from facelift.formats.ply_file import is_compressed
+from facelift.formats.reading import file_size, reading
 from facelift.gaussians import Gaussians
+
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -18,39 +25,77 @@ class SplatFormat:
 
     Attributes:
         suffix: how the name of such a file ends, in lower case; the longest that fits counts.
-        write: takes a path and Gaussians of our world, `read` gives them back.
+        name: what people call it.
+        write: takes a path and Gaussians of our world; None if it is only read.
+        read: takes a path and the frame of the file, None for what the format or the file itself says, and
+            gives Gaussians of our world.
+        begins: whether a file that begins with these bytes is one, whatever its name.
     """
 
     suffix: str
-    write: Callable[[PathLike, Gaussians], None]
-    read: Callable[[PathLike], Gaussians]
+    name: str
+    write: Callable[[PathLike, Gaussians], None] | None
+    read: Callable[[PathLike, Frame | None], Gaussians]
+    begins: Callable[[bytes], bool]
 
 
-SPLAT_FORMATS: tuple[SplatFormat, ...] = (SplatFormat(".ply", write_ply, read_ply),)
+def _nothing_tells(head: bytes) -> bool:
+    return False
+
+
+SPLAT_FORMATS: tuple[SplatFormat, ...] = (
+    SplatFormat(
+        ".ply", "3DGS PLY", write_ply, read_ply, lambda head: head[:3] == b"ply" and not is_compressed(head)
+    ),
+    SplatFormat(
+        ".compressed.ply",
+        "SuperSplat's compressed PLY",
+        write_compressed_ply,
+        read_compressed_ply,
+        lambda head: head[:3] == b"ply" and is_compressed(head),
+    ),
+    SplatFormat(".splat", "antimatter15's .splat", write_splat, read_splat, _nothing_tells),
+)
 
 
 def write_splats(path: PathLike, gaussians: Gaussians) -> None:
-    """Write Gaussians as what the end of `path` says.
+    """Write Gaussians of our world as what the end of `path` says, upright in that format's frame.
 
     Raises:
-        UserError: no format of SPLAT_FORMATS ends so; or as the format's own `write` says.
+        UserError: no format of SPLAT_FORMATS that is written ends so; or as the format's own `write` says.
     """
-    _format_of(path).write(path, gaussians)
+    format = splat_format(path)
+    if format is None or format.write is None:
+        known = ", ".join(format.suffix for format in SPLAT_FORMATS if format.write)
+        raise UserError(f"No file of Gaussians is written as {path}: let its name end in {known}.")
+    format.write(path, gaussians)
 
 
-def read_splats(path: PathLike) -> Gaussians:
-    """Read Gaussians from any file of SPLAT_FORMATS, turned into our world.
+def read_splats(path: PathLike, frame: Frame | None = None) -> Gaussians:
+    """Read Gaussians from any file of SPLAT_FORMATS, which its content tells, or else its name.
+
+    Args:
+        path: of the file.
+        frame: of the file; None for what the format or the file itself says.
+
+    Returns:
+        In our world, as the file says: `gaussians[gaussians.drawable]` leaves NaN out.
 
     Raises:
-        UserError: no format ends so; or as the format's own `read` says.
+        UserError: it is none of these, cannot be read, or is damaged.
     """
-    return _format_of(path).read(path)
+    file_size(path)
+    with reading(path, "file"), open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    format = next((format for format in SPLAT_FORMATS if format.begins(head)), None) or splat_format(path)
+    if format is None:
+        known = ", ".join(format.suffix for format in SPLAT_FORMATS)
+        raise UserError(f"{path} is no file of Gaussians that is known here; these are {known}.")
+    return format.read(path, frame)
 
 
-def _format_of(path: PathLike) -> SplatFormat:
+def splat_format(path: PathLike) -> SplatFormat | None:
+    """The format that the end of a name stands for; None if there is none."""
     name = Path(path).name.lower()
     fitting = [format for format in SPLAT_FORMATS if name.endswith(format.suffix)]
-    if not fitting:
-        known = ", ".join(format.suffix for format in SPLAT_FORMATS)
-        raise UserError(f"{path} is named as no file of Gaussians that is known here: let it end in {known}.")
-    return max(fitting, key=lambda format: len(format.suffix))
+    return max(fitting, key=lambda format: len(format.suffix), default=None)

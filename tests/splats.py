@@ -1,0 +1,67 @@
+"""Gaussians for tests of files, and how what comes back is put beside what went in."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+
+from facelift.gaussians import Gaussians
+from facelift.spherical_harmonics import COEFFICIENTS
+
+
+def cloud(count=600, degree=0, seed=0):
+    """Random Gaussians of a head's extent, no two of which lie close together."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(10)] * 3), axis=-1).reshape(-1, 3)
+    cells = rng.permutation(grid)[:count] + rng.uniform(-0.2, 0.2, (count, 3))
+    quats = rng.normal(size=(count, 4))
+    values = (
+        cells * 0.2 - 0.9,
+        quats / np.linalg.norm(quats, axis=-1, keepdims=True),
+        np.exp(rng.uniform(-6, -2.5, (count, 3))),
+        rng.uniform(0.02, 0.98, count),
+        rng.uniform(-1.6, 1.6, (count, 3)),
+    )
+    higher = torch.from_numpy(rng.uniform(-0.4, 0.4, (count, COEFFICIENTS[degree], 3))).float()
+    return Gaussians(*(torch.from_numpy(v).float() for v in values), shN=higher if degree else None)
+
+
+def matched(found, wanted):
+    """The Gaussians of `found` in the order of `wanted`, by position, with rotations of the same sign."""
+    assert len(found) == len(wanted)
+    distance, index = cKDTree(found.means.numpy()).query(wanted.means.numpy())
+    assert len(set(index)) == len(index) and distance.max() < 0.02
+    found = found[torch.from_numpy(index)]
+    sign = (found.quats * wanted.quats).sum(-1, keepdim=True).sign()
+    return replace(found, quats=torch.nn.functional.normalize(found.quats * sign, dim=-1))
+
+
+PRECISION = {
+    ".ply": {"means": 0, "quats": 1e-6, "scales": 1e-6, "opacities": 1e-6, "sh0": 0, "shN": 1e-6},
+    ".compressed.ply": {
+        "means": 1e-3,
+        "quats": 2e-3,
+        "scales": 3e-3,
+        "opacities": 0.5 / 255,
+        "sh0": 8e-3,
+        "shN": 1 / 32,  # half a level, in the frame of the file; to turn it mixes coefficients
+    },
+    ".splat": {"means": 0, "quats": 9e-3, "scales": 0, "opacities": 0.5 / 255, "sh0": 0.5 / 255 / 0.28},
+}
+"""How far a file's values may be from what was written, by suffix and field; scales relatively.
+
+A format that cannot hold coefficients above degree 0 has no `shN`.
+"""
+
+
+def assert_close(found, wanted, suffix, slack=1.02):
+    """Everything as close as the format's own precision has it."""
+    found = matched(found, wanted)
+    for name, bound in PRECISION[suffix].items():
+        here, there = getattr(found, name), getattr(wanted, name)
+        if there is None:
+            assert here is None
+            continue
+        difference = (here - there).abs() / (there if name == "scales" else 1.0)
+        assert difference.max() <= slack * bound + 1e-7, f"{name}: {difference.max()} of {suffix}"
