@@ -36,7 +36,7 @@ def measure(quick: bool) -> Iterator[Row]:
         data = write_balls(folder / "data", 3, 256)
         places: dict[str, dict[str, Any]] = {
             "autoencoder": {"data": [str(data / "canonical")]},
-            "reconstructor": {"canonical": str(data / "canonical"), "orbit": str(data / "orbit")},
+            "reconstructor": {name: str(data / name) for name in ("canonical", "orbit", "overhead")},
             "views": {
                 "data": str(data / "canonical"),
                 "autoencoder": str(folder / "views"),
@@ -46,6 +46,7 @@ def measure(quick: bool) -> Iterator[Row]:
         for stage, settings in places.items():
             parts = yaml.safe_load((ROOT / f"configs/mini/{stage}.yaml").read_text())
             parts["training"] |= settings
+            parts["training"].pop("features", None)  # a network that the recipe trains before
             del parts["validation"]
             batch = 1 if quick else parts["loop"]["batch"]
             task = task_of(stage, parts, folder)
