@@ -21,7 +21,7 @@ from PIL import Image, ImageCms, ImageFile, ImageSequence, PngImagePlugin, TiffI
 from facelift.errors import UserError
 from facelift.portrait import decode as decoding
 from facelift.portrait import load_photo, prepare_portrait
-from facelift.portrait.alpha import composite_rgba_on_white, filled, is_matte
+from facelift.portrait.alpha import composite_rgba_on_white, fill_transparent, is_matte
 from facelift.portrait.color import to_eight_bits
 from facelift.portrait.load import is_photo
 
@@ -675,12 +675,12 @@ def test_the_limit_is_memory(patches, monkeypatch):
     image = Image.fromarray(patches)
     needed = {"png": 4, "webp": 16, "heic": 8}
     for suffix, each in needed.items():
-        monkeypatch.setattr(decoding, "MEMORY", each * 120 * 80 - 1)
+        monkeypatch.setattr(decoding, "MAX_MEMORY", each * 120 * 80 - 1)
         refused(saved(image, suffix), "too large", "120 x 80")
-        monkeypatch.setattr(decoding, "MEMORY", each * 120 * 80)
+        monkeypatch.setattr(decoding, "MAX_MEMORY", each * 120 * 80)
         assert load_photo(saved(image, suffix)).shape == patches.shape
     monkeypatch.setattr(decoding, "MAX_PIXELS", 120 * 80 // 4)
-    monkeypatch.setattr(decoding, "MEMORY", 120 * 80)
+    monkeypatch.setattr(decoding, "MAX_MEMORY", 120 * 80)
     assert load_photo(saved(image, "jpg")).shape == (40, 60, 3)  # a quarter of the pixels is decoded
     refused(saved(image, "jpg", progressive=True), "too large")  # all its coefficients are
 
@@ -779,7 +779,7 @@ def test_transparent_pixels_take_the_colour_of_their_neighbours(patches):
     rgb, alpha = patches.astype(np.float32), np.ones(patches.shape[:2], np.float32)
     alpha[:30, :40] = 0
     junk = np.where(alpha[..., None] > 0, rgb, 777)
-    assert np.array_equal(filled(junk, alpha), rgb)
+    assert np.array_equal(fill_transparent(junk, alpha), rgb)
 
 
 def test_white_shows_through_in_every_row():

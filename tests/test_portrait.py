@@ -13,7 +13,7 @@ from facelift.errors import UserError
 from facelift.portrait import Portrait, prepare_portrait
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
-from facelift.portrait.landmarks import MIRRORED, POINTS, Framing
+from facelift.portrait.landmarks import MIRRORED, POINTS, LandmarkFraming
 from facelift.portrait.matte import remove_background, unmix
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.weights import DEFAULT_MODEL, PACKAGED, load_segmenter
@@ -219,7 +219,7 @@ def faces(count: int = 200) -> tuple[Tensor, Tensor]:
 
 def test_a_square_follows_from_the_shape_wherever_the_face_is():
     points, squares = faces()
-    framing = Framing()
+    framing = LandmarkFraming()
     framing.fit(points[:150], squares[:150])
     missed = framing(points[150:]) - squares[150:]
     spread = squares[150:, 2].std()

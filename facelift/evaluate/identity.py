@@ -27,7 +27,7 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.evaluate.metrics import Measure, Prediction, Target
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
-from facelift.portrait.find import detector_alone
+from facelift.portrait.find import borrow_detector
 
 SEARCH_SIDES = (256, 400)  # pixels of the square view in which faces are looked for, one after the other
 ARCFACE = ("public-data/insightface", "models/buffalo_l/w600k_r50.onnx")  # on the Hugging Face hub
@@ -107,7 +107,7 @@ def find_face(view: Pixels) -> Box | None:
     for side in SEARCH_SIDES:
         scale = side / len(view)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        with detector_alone() as detector:
+        with borrow_detector() as detector:
             boxes, scores, _ = detector.run(cv2.resize(grey, (side, side), interpolation=method), 0, 0.0)
         if boxes:
             best = boxes[int(np.argmax(scores))]

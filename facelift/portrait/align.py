@@ -16,7 +16,7 @@ from torch import Tensor
 from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.images import WHITE
-from facelift.portrait.alpha import composite_rgba_on_white, filled, is_matte
+from facelift.portrait.alpha import composite_rgba_on_white, fill_transparent, is_matte
 from facelift.portrait.find import Face
 from facelift.portrait.framing import Framing
 from facelift.portrait.load import Photo, load_photo, photo_name
@@ -26,12 +26,19 @@ from facelift.portrait.search import search_faces, turn
 from facelift.portrait.segment import Segmenter
 from facelift.portrait.square import FACE_CENTRE as FACE_CENTRE
 from facelift.portrait.square import FACE_SIDE as FACE_SIDE
-from facelift.portrait.square import LOOK_SIDE, as_seen, rescaled, shown_in, square_around, warp
+from facelift.portrait.square import (
+    LANDMARK_SIDE,
+    rescaled,
+    segmenter_input,
+    square_around,
+    visible_part,
+    warp,
+)
 
-MAX_HEM = 0.08  # share of the square's height by which a body is continued below the end of the photo
-UNLIKELY_SIZE, UNLIKELY_SHIFT = 0.25, 0.1  # logarithm, and share of the side: no box is so far off
-MIN_FACE = 24  # pixels; the models see a face of 85, and know none of fewer features than these hold
-WORK_SIDE = 512  # matting is done at this side at least: in fewer pixels there are no hairs to find
+MAX_MIRRORED = 0.08  # share of the square's height by which the body is mirrored below the end of the photo
+MAX_ZOOM, MAX_SHIFT = 0.25, 0.1  # by which landmarks may correct a box: logarithm, and share of the side
+MIN_FACE = 24  # pixels; the models see faces of 85 pixels, and fewer than 24 show too few features
+MIN_MATTING_SIDE = 512  # pixels; below it there are no hairs to find
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def prepare_portrait(
         photo: a path, bytes, a file object, a PIL image, an array or a tensor, see `load_photo`.
         size: side of the portrait, pixels; None leaves a prepared one as large as it is.
         matting: `auto` takes the photo's own alpha channel if it is a matte, and otherwise GrabCut with the
-            advice of the segmenter, if there is one; `grabcut` cuts by colours alone; `rembg` is that
+            segmenter, if there is one; `grabcut` cuts by colours alone; `rembg` is that
             package's network; `none` keeps the background. An alpha channel that only frames the photo,
             such as rounded corners, bounds the result of each.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
@@ -122,22 +129,22 @@ def prepare_portrait(
         image, face = framing.straightened(image, box)
         search = replace(search, faces=[face, *search.faces[1:]])
     face = search.faces[0]
-    side = max(size, WORK_SIDE)
+    side = max(size, MIN_MATTING_SIDE)
     move = scale, dx, dy = framing.corrected(locate_square(image, face, side, segmenter), side)
     rgb, alpha = warp(image, scale, dx, dy, side)
-    x0, y0, x1, y1 = shown_in(image, scale, dx, dy, side)
+    x0, y0, x1, y1 = visible_part(image, scale, dx, dy, side)
     if matting in ("grabcut", "rembg") or (matting == "auto" and not own_matte):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
-        shown = filled(rgb[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
+        shown = fill_transparent(rgb[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
         method: Literal["grabcut", "rembg"] = "rembg" if matting == "rembg" else "grabcut"
-        advice = segmenter if matting == "auto" else None
-        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, advice)
+        network = segmenter if matting == "auto" else None
+        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, network)
         rgb[y0:y1, x0:x1] = unmix(shown, matte)
         alpha *= np.pad(matte, ((y0, side - y1), (x0, side - x1)))
-    if matting != "none" and side * (1 - MAX_HEM) <= y1 < side:
-        # A body goes on where the photo ends, and no model has seen a hem of white below one: mirror it.
-        end, hem = y1 - 1, side - (y1 - 1)
-        rgb[end:], alpha[end:] = rgb[end - hem : end][::-1], alpha[end - hem : end][::-1]
+    if matting != "none" and side * (1 - MAX_MIRRORED) <= y1 < side:
+        # The body goes on below the photo. The models were not trained on white there, so it is mirrored.
+        end, missing = y1 - 1, side - (y1 - 1)
+        rgb[end:], alpha[end:] = rgb[end - missing : end][::-1], alpha[end - missing : end][::-1]
     person = None if matting == "none" else alpha
     return replace(
         _portrait(rgb, alpha, size),
@@ -165,11 +172,11 @@ def locate_square(
     scale, dx, dy = square_around(face, side)
     if segmenter is None:
         return scale, dx, dy
-    found = segmenter.square(*as_seen(image, face, rescaled((scale, dx, dy), side, LOOK_SIDE)))
+    found = segmenter.square(*segmenter_input(image, face, rescaled((scale, dx, dy), side, LANDMARK_SIDE)))
     if found is None:
         return scale, dx, dy
-    x, y, width = (found / LOOK_SIDE).tolist()  # as shares of the first square
-    likely = abs(math.log(width)) <= UNLIKELY_SIZE and math.hypot(x - 0.5, y - 0.5) <= UNLIKELY_SHIFT
+    x, y, width = (found / LANDMARK_SIDE).tolist()  # as shares of the first square
+    likely = abs(math.log(width)) <= MAX_ZOOM and math.hypot(x - 0.5, y - 0.5) <= MAX_SHIFT
     if not likely:
         return scale, dx, dy
     return scale / width, (dx - x * side) / width + side / 2, (dy - y * side) / width + side / 2

@@ -3,16 +3,16 @@
 import cv2
 import numpy as np
 
-HIDDEN = 0.005  # share of clearly transparent pixels below which nothing is cut out
-FILLED = 0.975  # share of its convex hull that a frame fills; of 180 people's mattes the fullest filled 0.964
-LOOK_SIDE = 256  # longer side at which the outline is looked at, pixels
-ROWS = 256  # that are composited at a time, so that floats of a large photo need not fit
+MIN_TRANSPARENT = 0.005  # share of clearly transparent pixels below which nothing is cut out
+FRAME_SOLIDITY = 0.975  # area over convex area from which a shape is a frame; 180 mattes had 0.964 at most
+OUTLINE_SIDE = 256  # longer side at which solidity is measured, pixels
+ROWS_AT_ONCE = 256  # composited at a time, to bound the memory that floats of a large photo take
 
 
 def hides_something(alpha: np.ndarray) -> bool:
     """Whether an alpha channel `(H, W)` uint8 has both clearly transparent and visible parts."""
     seen = _visible(alpha)
-    return bool(alpha.any()) and float(1 - seen.mean()) >= HIDDEN
+    return bool(alpha.any()) and float(1 - seen.mean()) >= MIN_TRANSPARENT
 
 
 def is_matte(alpha: np.ndarray) -> bool:
@@ -25,13 +25,13 @@ def is_matte(alpha: np.ndarray) -> bool:
     if not hides_something(alpha):
         return False
     x, y, w, h = cv2.boundingRect(_visible(alpha).astype(np.uint8))
-    scale = LOOK_SIDE / max(w, h)
+    scale = OUTLINE_SIDE / max(w, h)
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     seen = _visible(cv2.resize(alpha[y : y + h, x : x + w], size, interpolation=smooth))
     hull = cv2.convexHull(cv2.findNonZero(seen.astype(np.uint8)))
-    filled = cv2.fillConvexPoly(np.zeros(seen.shape, np.uint8), hull, 1)
-    return bool(seen.sum() < FILLED * filled.sum())
+    hull_mask = cv2.fillConvexPoly(np.zeros(seen.shape, np.uint8), hull, 1)
+    return bool(seen.sum() < FRAME_SOLIDITY * hull_mask.sum())
 
 
 def composite_rgba_on_white(image: np.ndarray) -> np.ndarray:
@@ -39,13 +39,13 @@ def composite_rgba_on_white(image: np.ndarray) -> np.ndarray:
     if image.shape[2] == 3:
         return image
     white = np.empty((*image.shape[:2], 3), np.uint8)
-    for y in range(0, len(image), ROWS):
-        alpha = image[y : y + ROWS, :, 3:].astype(np.float32) / 255
-        white[y : y + ROWS] = np.rint(image[y : y + ROWS, :, :3] * alpha + 255 * (1 - alpha))
+    for y in range(0, len(image), ROWS_AT_ONCE):
+        alpha = image[y : y + ROWS_AT_ONCE, :, 3:].astype(np.float32) / 255
+        white[y : y + ROWS_AT_ONCE] = np.rint(image[y : y + ROWS_AT_ONCE, :, :3] * alpha + 255 * (1 - alpha))
     return white
 
 
-def filled(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def fill_transparent(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """`(H, W, 3)` whose transparent pixels have the colour of the nearest visible one.
 
     Args:

@@ -8,9 +8,9 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-# The modes of Pillow that a profile's colour space goes with.
-PROFILED = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
-WHITES = (255, 1023, 4095, 65535)  # of cameras and scanners that fill 16 bits with less
+# The Pillow mode for the colour space that an ICC profile names.
+PILLOW_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
+WHITE_LEVELS = (255, 1023, 4095, 65535)  # of 8, 10, 12 and 16 bits, each in 16
 
 # Code points of ITU-T H.273, which HEIC, AVIF and PNG name in place of a profile: xy of red, green and blue,
 # all with D65 as white.
@@ -20,11 +20,11 @@ PRIMARIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # Display P3
 }
 D65 = (0.3127, 0.3290)
-LINEAR, PQ, HLG = 8, 16, 18
+LINEAR, PQ, HLG = 8, 16, 18  # transfer characteristics, with the gammas below
 GAMMAS = {4: 2.2, 5: 2.8}
-PQ_WHITE = 203.0  # nits of a diffuse white, as BT.2408 has it
-HLG_WHITE = 0.75  # its signal in HLG
-ROWS = 256  # that are converted at a time, so that floats of a large photo need not fit
+PQ_WHITE_NITS = 203.0  # diffuse white, ITU-R BT.2408
+HLG_WHITE_SIGNAL = 0.75  # of the same white
+ROWS_AT_ONCE = 256  # converted at a time, to bound the memory that floats of a large photo take
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
@@ -66,7 +66,7 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
     if np.issubdtype(values.dtype, np.floating):
         white = max(1.0, top) if np.isfinite(top) else 1.0
         return np.rint(np.nan_to_num(values).clip(0, white) * (255 / white)).astype(np.uint8)
-    white = next((w for w in WHITES if top <= w), top)
+    white = next((w for w in WHITE_LEVELS if top <= w), top)
     if values.dtype == np.uint16:  # a table takes less memory than floats
         table = np.rint(np.arange(65536).clip(0, white) * (255 / white)).astype(np.uint8)
         return table[values]
@@ -89,7 +89,7 @@ def _by_profile(color: Image.Image, profile: bytes) -> Image.Image | None:
     """None if the profile is broken or not for such a picture: then the pixels are taken as they are."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = PROFILED.get(source.profile.xcolor_space.strip(), "")
+        mode = PILLOW_MODES.get(source.profile.xcolor_space.strip(), "")
         if color.mode == "L" and mode == "RGB":
             color = color.convert("RGB")
         if color.mode != mode:
@@ -109,9 +109,9 @@ def _by_code_points(image: Image.Image, primaries: int, transfer: int) -> Image.
     curve = _decode(np.linspace(0, 1, 256), transfer).astype(np.float32)
     matrix = np.linalg.solve(_to_xyz(PRIMARIES[1]), _to_xyz(PRIMARIES.get(primaries, PRIMARIES[1])))
     pixels = np.array(image)
-    for y in range(0, len(pixels), ROWS):
-        linear = curve[pixels[y : y + ROWS]] @ matrix.T.astype(np.float32)
-        pixels[y : y + ROWS] = _encode(linear)
+    for y in range(0, len(pixels), ROWS_AT_ONCE):
+        linear = curve[pixels[y : y + ROWS_AT_ONCE]] @ matrix.T.astype(np.float32)
+        pixels[y : y + ROWS_AT_ONCE] = _encode(linear)
     return Image.fromarray(pixels)
 
 
@@ -124,9 +124,9 @@ def _decode(signal: np.ndarray, transfer: int) -> np.ndarray:
     if transfer == PQ:  # SMPTE ST 2084
         power = signal ** (1 / 78.84375)
         ratio = (power - 0.8359375).clip(0) / (18.8515625 - 18.6875 * power)
-        return 10000 / PQ_WHITE * ratio ** (1 / 0.1593017578125)
+        return 10000 / PQ_WHITE_NITS * ratio ** (1 / 0.1593017578125)
     if transfer == HLG:  # ARIB STD-B67, without its system gamma
-        return _hlg(signal) / _hlg(np.array(HLG_WHITE))
+        return _hlg(signal) / _hlg(np.array(HLG_WHITE_SIGNAL))
     return np.where(signal <= 0.04045, signal / 12.92, ((signal + 0.055) / 1.055) ** 2.4)
 
 

@@ -19,11 +19,11 @@ from pillow_heif import HeifImageFile
 from facelift.errors import UserError
 from facelift.portrait.color import read_code_points, to_eight_bits
 
-MEMORY = 2 << 30  # bytes that decoding may take: 268 megapixels of HEIC, 536 of PNG, any number of JPEG
+MAX_MEMORY = 2 << 30  # bytes that decoding may take: 268 megapixels of HEIC, 536 of PNG, any number of JPEG
 MAX_PIXELS = 50_000_000  # of more, squares of 2 x 2, 3 x 3, ... pixels become one: no head needs them
 MIN_SIDE = 64  # pixels; a face in less has nothing to reconstruct
 MAX_PAGES = 64  # of a TIFF, among which its picture is looked for
-MAX_PROFILE = 1 << 25  # bytes of a colour profile
+MAX_PROFILE_BYTES = 1 << 25  # of a colour profile
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "PSD"),
@@ -34,8 +34,8 @@ BYTES_PER_PIXEL = {"JPEG": 4, "MPO": 4, "PNG": 4, "HEIF": 8, "AVIF": 10, "WEBP":
 OTHER_BYTES_PER_PIXEL = 6
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-RAW, DRAWING, VIDEO = "a camera's raw data", "a drawing", "a video"
-NO_PHOTOS = (  # where, what is there, and what that makes of the file
+RAW_DATA, DRAWING, VIDEO = "a camera's raw data", "a drawing", "a video"
+OTHER_SIGNATURES = (  # offset, magic bytes in lower case, kind of file
     (0, b"%PDF", "a PDF"),
     (0, b"%!PS", DRAWING + " (EPS)"),
     (0, b"\xc5\xd0\xd3\xc6", DRAWING + " (EPS)"),
@@ -48,10 +48,10 @@ NO_PHOTOS = (  # where, what is there, and what that makes of the file
     (0, b"<html", "a web page"),
     (0, b"\xff\x0a", "a JPEG XL"),
     (4, b"jxl ", "a JPEG XL"),
-    (0, b"fujifilmccd-raw", RAW),
-    (0, b"iiro", RAW),
-    (0, b"iiu\0", RAW),
-    (4, b"ftypcrx", RAW),
+    (0, b"fujifilmccd-raw", RAW_DATA),
+    (0, b"iiro", RAW_DATA),
+    (0, b"iiu\0", RAW_DATA),
+    (4, b"ftypcrx", RAW_DATA),
     (4, b"ftyp", VIDEO),
     (4, b"moov", VIDEO),
     (0, b"\x1aE\xdf\xa3", VIDEO),
@@ -59,7 +59,7 @@ NO_PHOTOS = (  # where, what is there, and what that makes of the file
     (0, b"pk\x03\x04", "an archive (ZIP)"),
     (0, b"gimp xcf", "a GIMP project"),
 )
-UNSUPPORTED = (
+UNSUPPORTED_PHRASES = (
     "unsupported",
     "not supported",
     "unknown pixel mode",
@@ -100,11 +100,11 @@ def decode(stream: IO[bytes], name: str) -> Image.Image:
         `MAX_PIXELS`.
 
     Raises:
-        UserError: no picture, a damaged one, a kind that is not read, or one that takes more than `MEMORY`.
+        UserError: no picture, a damaged one, an unsupported kind, or one that takes more than `MAX_MEMORY`.
     """
     formats = sniff(stream)
     if not formats:
-        raise UserError(_no_photo(stream, name))
+        raise UserError(_not_a_photo(stream, name))
     reason, cause = "", None
     for format in formats:
         try:
@@ -116,8 +116,8 @@ def decode(stream: IO[bytes], name: str) -> Image.Image:
         except Exception as error:  # decoders raise whatever they like about damaged data
             reason, cause = " ".join(str(error).split()), error
     if format == "TGA":
-        raise UserError(_no_photo(stream, name)) from cause
-    if any(word in reason.lower() for word in UNSUPPORTED):
+        raise UserError(_not_a_photo(stream, name)) from cause
+    if any(word in reason.lower() for word in UNSUPPORTED_PHRASES):
         message = f"{name} is a {format} of a kind that cannot be read ({reason}): export it as JPEG or PNG."
     else:
         message = f"{name} is damaged or cut short: save or download the photo again."
@@ -136,19 +136,19 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def excess(width: int, height: int) -> int:
+def shrink_factor(width: int, height: int) -> int:
     """By how many times, a whole number, the sides exceed those of `MAX_PIXELS`; 1 if they do not."""
     return max(1, math.ceil(math.sqrt(width * height / MAX_PIXELS)))
 
 
 def _read(format: str, stream: IO[bytes], name: str) -> Image.Image:
     try:
-        return _unstretched(_load(_open(format, stream), name), stream)
+        return _with_all_bits(_load(_open(format, stream), name), stream)
     except ValueError as error:
         if "MAX_TEXT" not in str(error):
             raise
     lean, profile = _without_texts(stream)
-    image = _unstretched(_load(_open(format, lean), name), lean)
+    image = _with_all_bits(_load(_open(format, lean), name), lean)
     image.info["icc_profile"] = profile
     return image
 
@@ -164,7 +164,7 @@ def _open(format: str, stream: IO[bytes]) -> ImageFile.ImageFile:
         raise OSError(f"{format} is not supported by this Pillow")
     image = Image.OPEN[format][0](stream, "")
     if isinstance(image, TiffImageFile):
-        _turn_to_picture(image)
+        _seek_largest_page(image)
     if format in ("PNG", "AVIF"):
         image.info["nclx_profile"] = read_code_points(start)
     return image
@@ -174,8 +174,8 @@ def _load(image: ImageFile.ImageFile, name: str) -> Image.Image:
     width, height = image.size
     check_size(width, height, name)
     if isinstance(image, TiffImageFile) and _is_raw(image):
-        raise UserError(f"{name} is {RAW}, not a photo: export it as JPEG or PNG.")
-    factor, coefficients = excess(width, height), 0
+        raise UserError(f"{name} is {RAW_DATA}, not a photo: export it as JPEG or PNG.")
+    factor, coefficients = shrink_factor(width, height), 0
     pixels = width * height
     if isinstance(image, Jpeg2KImageFile):
         halvings = factor.bit_length() - 1
@@ -186,17 +186,17 @@ def _load(image: ImageFile.ImageFile, name: str) -> Image.Image:
             coefficients = 2 * len(image.getbands()) * pixels
         pixels = image.width * image.height
     needed = BYTES_PER_PIXEL.get(image.format or "", OTHER_BYTES_PER_PIXEL) * pixels + coefficients
-    if needed > MEMORY:
+    if needed > MAX_MEMORY:
         raise UserError(
             f"{name} is too large ({width} x {height}): reading it takes {needed / 1e9:.1f} GB of memory, "
-            f"and {MEMORY / 1e9:.1f} GB is the most; scale it down."
+            f"and {MAX_MEMORY / 1e9:.1f} GB is the most; scale it down."
         )
     image.load()
     return image
 
 
-def _unstretched(image: Image.Image, stream: IO[bytes]) -> Image.Image:
-    """Colours of 12 bits in 16, of which Pillow keeps the upper 8, that is 4: read once more, by OpenCV."""
+def _with_all_bits(image: Image.Image, stream: IO[bytes]) -> Image.Image:
+    """Of 12 bits stored in 16, as PNG and TIFF have them, Pillow keeps 4: OpenCV reads all."""
     if image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA") or image.tell() > 0:
         return image
     if np.max(image.getextrema()[:3]) > 15:
@@ -212,7 +212,7 @@ def _unstretched(image: Image.Image, stream: IO[bytes]) -> Image.Image:
     return colors
 
 
-def _turn_to_picture(image: TiffImageFile) -> None:
+def _seek_largest_page(image: TiffImageFile) -> None:
     """Seeks the largest page: the first one may be a thumbnail."""
     sizes = []
     for page in range(MAX_PAGES):
@@ -240,16 +240,16 @@ def _without_texts(stream: IO[bytes]) -> tuple[IO[bytes], bytes | None]:
         body = stream.read(int.from_bytes(head[:4]) + 4)  # with its checksum
         if head[4:] == b"iCCP":
             packed = body[body.index(b"\0") + 2 : -4]
-            profile = zlib.decompressobj().decompress(packed, MAX_PROFILE)
+            profile = zlib.decompressobj().decompress(packed, MAX_PROFILE_BYTES)
         elif head[4:] not in (b"tEXt", b"zTXt", b"iTXt"):
             lean.write(head + body)
     return lean, profile
 
 
-def _no_photo(stream: IO[bytes], name: str) -> str:
+def _not_a_photo(stream: IO[bytes], name: str) -> str:
     stream.seek(0)
     start = stream.read(256).lower().removeprefix(b"\xef\xbb\xbf")
-    for offset, mark, what in NO_PHOTOS:
+    for offset, mark, what in OTHER_SIGNATURES:
         if start[offset:].startswith(mark.lower()):
             advice = "take a still of it" if what == VIDEO else "export it as JPEG or PNG"
             return f"{name} is {what}, not a photo: {advice}."

@@ -2,9 +2,9 @@
 
 The detector (Dalal and Triggs, CVPR 2005, with Felzenszwalb's features, as dlib has it) slides a window of
 fixed size over an image pyramid. It is reliable, but its boxes jump in steps: 20% in size, one cell in
-place. Hence two passes: where the faces are, and then, for each, the mean of many slightly different looks.
-What this search misses, `facelift.portrait.search` looks for with more patience, and with a second detector
-that was trained on faces half covered (benchmarks/train_masked_faces.py).
+place. Hence two passes: where the faces are, and then, for each, the mean of many detections at slightly
+different scales and shifts. `facelift.portrait.search` looks more thoroughly for what this search misses,
+with a second detector, too, that was trained on half-covered faces (benchmarks/train_masked_faces.py).
 """
 
 from collections import deque
@@ -17,15 +17,12 @@ import cv2
 import dlib
 import numpy as np
 
-SEARCH_SIDES = (
-    800,
-    1600,
-)  # longer side of the image that is searched, pixels; the second only if the first fails
-LOOKS = 12  # looks at each face in the second pass
-LOOK_SIDE = 100.0  # side of the face in the smallest look, pixels; the detector's window is 80
+SEARCH_SIDES = (800, 1600)  # longer side of the searched image, pixels; the second if the first finds none
+REFINEMENT_RUNS = 12  # detections of each face in the second pass
+REFINEMENT_SIDE = 100.0  # side of the face in the smallest of them, pixels; the detector's window is 80
 PYRAMID_STEP = 1.2  # ratio between two levels of the detector's pyramid
 MASKED_FACES = Path(__file__).parents[1] / "pretrained/masked_faces.svm"
-MIN_SEEN = 0.5  # share of the looks that must find the face again: a chance resemblance is gone in most
+MIN_RUNS_FOUND = 0.5  # share of them that must find the face again; false detections are not that stable
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,9 @@ def find_in_grey(grey: np.ndarray) -> list[Face]:
         padded = cv2.copyMakeBorder(grey, *(margin,) * 4, borderType=cv2.BORDER_REPLICATE)
         scale = side / max(padded.shape)
         seen = [face.moved(1, -margin, -margin) for face in detect(padded, scale)]
-        faces = distinct([better for face in seen if (better := look_again(grey, face)) is not None])
+        faces = non_maximum_suppression(
+            [better for face in seen if (better := refine_box(grey, face)) is not None]
+        )
         if faces:
             return sorted(faces, key=lambda face: -face.side)
     return []
@@ -102,7 +101,7 @@ def detect(
     if dx or dy:
         move = np.array([[1, 0, dx], [0, 1, dy]], np.float64)
         small = cv2.warpAffine(small, move, (w, h), borderMode=cv2.BORDER_REPLICATE)
-    with detector_alone(masked) as detector:
+    with borrow_detector(masked) as detector:
         boxes, scores, _ = detector.run(small, 0, threshold)
     return [
         Face(box.left() - dx, box.top() - dy, box.right() + 1 - dx, box.bottom() + 1 - dy, score).moved(
@@ -112,8 +111,8 @@ def detect(
     ]
 
 
-def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0, masked: bool = False) -> Face | None:
-    """The mean box over `LOOKS` looks at scales within one pyramid step; None if too few find the face.
+def refine_box(grey: np.ndarray, face: Face, threshold: float = 0.0, masked: bool = False) -> Face | None:
+    """The mean box of `REFINEMENT_RUNS` detections within one pyramid step; None if too few find the face.
 
     Args:
         grey: `(H, W)` uint8.
@@ -129,19 +128,19 @@ def look_again(grey: np.ndarray, face: Face, threshold: float = 0.0, masked: boo
     top, bottom, left, right = max(r - y, 0), max(y + r - h, 0), max(r - x, 0), max(x + r - w, 0)
     crop = cv2.copyMakeBorder(crop, top, bottom, left, right, borderType=cv2.BORDER_REPLICATE)
     found = []
-    for look in range(LOOKS):
-        scale = LOOK_SIDE / face.side * PYRAMID_STEP ** (look / LOOKS)
-        shift = (look * 3 % 8, look * 5 % 8)  # pixels of the look: all places within a cell of 8
+    for run in range(REFINEMENT_RUNS):
+        scale = REFINEMENT_SIDE / face.side * PYRAMID_STEP ** (run / REFINEMENT_RUNS)
+        shift = (run * 3 % 8, run * 5 % 8)  # pixels: all places within a HOG cell of 8
         seen = detect(crop, scale, shift, threshold, masked)
-        near = [f for f in seen if overlap(f, face.moved(1, r - x, r - y)) > 0.3]
+        near = [f for f in seen if iou(f, face.moved(1, r - x, r - y)) > 0.3]
         found += sorted(near, key=lambda f: -f.score)[:1]
-    if len(found) < MIN_SEEN * LOOKS:
+    if len(found) < MIN_RUNS_FOUND * REFINEMENT_RUNS:
         return None
     mean = np.mean([(f.x0, f.y0, f.x1, f.y1, f.score) for f in found], axis=0)
     return Face(*(float(v) for v in mean)).moved(1, x - r, y - r)
 
 
-def overlap(a: Face, b: Face) -> float:
+def iou(a: Face, b: Face) -> float:
     """Intersection over union of two boxes."""
     w = min(a.x1, b.x1) - max(a.x0, b.x0)
     h = min(a.y1, b.y1) - max(a.y0, b.y0)
@@ -151,11 +150,11 @@ def overlap(a: Face, b: Face) -> float:
     return w * h / union
 
 
-def distinct(faces: list[Face]) -> list[Face]:
+def non_maximum_suppression(faces: list[Face]) -> list[Face]:
     """Of boxes on the same face only the one with the best score."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.score):
-        if all(overlap(face, other) < 0.3 for other in kept):
+        if all(iou(face, other) < 0.3 for other in kept):
             kept.append(face)
     return kept
 
@@ -164,7 +163,7 @@ _idle: dict[bool, deque[dlib.fhog_object_detector]] = {False: deque(), True: deq
 
 
 @contextmanager
-def detector_alone(masked: bool = False) -> Iterator[dlib.fhog_object_detector]:
+def borrow_detector(masked: bool = False) -> Iterator[dlib.fhog_object_detector]:
     """A detector for the caller alone: one that two threads share gives wrong boxes or crashes."""
     try:
         detector = _idle[masked].pop()  # atomic

@@ -10,7 +10,7 @@ import numpy as np
 
 from facelift.checks import check_number, check_whole
 from facelift.errors import UserError
-from facelift.portrait.find import Face, look_again
+from facelift.portrait.find import Face, refine_box
 from facelift.portrait.search import Search
 from facelift.portrait.square import FACE_CENTRE, FACE_SIDE, Move
 
@@ -79,7 +79,7 @@ class Framing:
         opaque = image if image.shape[2] == 4 else np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
         turned = cv2.warpAffine(opaque, move, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
         moved = face.moved(1.0, half - x, half - y)
-        seen = look_again(cv2.cvtColor(turned[..., :3], cv2.COLOR_RGB2GRAY), moved)
+        seen = refine_box(cv2.cvtColor(turned[..., :3], cv2.COLOR_RGB2GRAY), moved)
         return turned, seen or moved
 
     def corrected(self, move: Move, side: int) -> Move:

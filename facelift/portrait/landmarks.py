@@ -18,7 +18,7 @@ MIRRORED = [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 3
 """Which point of a face each is in its mirror image."""
 
 
-class Framing(nn.Module):
+class LandmarkFraming(nn.Module):
     """Points of a face (..., 68, 2) become its square (..., 3): centre x and y, and side, in their units."""
 
     def __init__(self) -> None:

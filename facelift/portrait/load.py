@@ -15,15 +15,15 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.portrait.alpha import hides_something
 from facelift.portrait.color import to_eight_bits, to_srgb
-from facelift.portrait.decode import MEMORY, check_size, decode, excess, sniff
+from facelift.portrait.decode import MAX_MEMORY, check_size, decode, shrink_factor, sniff
 
 Photo = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
 
-KINDS = (
+PHOTO_TYPES = (
     "a path, bytes, a file opened in binary mode, a PIL image, a NumPy array (H, W, 3 or 4), or a torch "
     "tensor (3, H, W)"
 )
-ORIENTATIONS = {  # EXIF's numbers
+EXIF_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -105,7 +105,7 @@ def _opened(photo: Any, name: str) -> Iterator[IO[bytes]]:
         finally:
             stream.seek(place)
     else:
-        raise UserError(f"A {type(photo).__name__} is no photo: pass {KINDS}.")
+        raise UserError(f"A {type(photo).__name__} is no photo: pass {PHOTO_TYPES}.")
 
 
 def _open_path(photo: str | os.PathLike[str], name: str) -> IO[bytes]:
@@ -137,17 +137,17 @@ def _seekable(file: Any, name: str) -> IO[bytes]:
     except (AttributeError, OSError):
         pass
     content = io.BytesIO()
-    while content.tell() <= MEMORY:
+    while content.tell() <= MAX_MEMORY:
         try:
             part = file.read(1 << 20)
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{name} cannot be read ({error}): pass {KINDS}.") from error
+            raise UserError(f"{name} cannot be read ({error}): pass {PHOTO_TYPES}.") from error
         if not isinstance(part, bytes | bytearray):
             raise UserError(f"{name} gives no bytes: open the file in binary mode, open(path, 'rb').")
         if not part:
             return content
         content.write(part)
-    raise UserError(f"{name} is too large: {MEMORY / 1e9:.1f} GB is the most.")
+    raise UserError(f"{name} is too large: {MAX_MEMORY / 1e9:.1f} GB is the most.")
 
 
 def _not_empty(stream: IO[bytes], name: str) -> IO[bytes]:
@@ -168,7 +168,7 @@ def _from_image(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()  # which may change the mode
         image = _plain(image)
-        factor = excess(*image.size)
+        factor = shrink_factor(*image.size)
         if factor > 1:
             image = image.reduce(factor)
         return np.array(to_srgb(_upright(image)))
@@ -194,7 +194,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = ORIENTATIONS.get(image.getexif().get(0x0112, 1))
+        orientation = EXIF_TRANSPOSES.get(image.getexif().get(0x0112, 1))
     except Exception:  # what is no EXIF says nothing about the picture
         orientation = None
     return image if orientation is None else image.transpose(orientation)
@@ -236,7 +236,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
         array = to_eight_bits(array.astype(np.uint16))
     if array.dtype != np.uint8:
         raise UserError(f"An array of {array.dtype} is no photo: pass uint8, uint16, or float in [0, 1].")
-    factor = excess(array.shape[1], array.shape[0])
+    factor = shrink_factor(array.shape[1], array.shape[0])
     if factor > 1:
         array = np.array(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).reduce(factor))
         array = array.reshape(*array.shape[:2], -1)

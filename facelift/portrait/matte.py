@@ -1,10 +1,10 @@
-"""The background of a portrait goes, the hair stays.
+"""Removes the background of a portrait and keeps its hair.
 
 Three steps, each on the result of the one before:
 1. `_segment` decides which pixels are the person's. As GrabCut does (Rother, Kolmogorov, Blake, SIGGRAPH
-   2004), it takes turns between colour models of both sides and the best outline under them; it knows besides
-   where head and shoulders are around a face, takes the advice of a network that has seen many people
-   (`facelift.portrait.segment`), and finds the outline by random walks (Grady, CVPR 2005).
+   2004), it alternates between colour models of both sides and the best outline under them. Its prior is
+   where head and shoulders are around a face, and the logits of a network (`facelift.portrait.segment`); the
+   outline is found by random walks (Grady, CVPR 2005).
 2. `_matte` finds how much of each pixel is hair, in a band around that outline that is wide at the hair and
    narrow elsewhere, by closed-form matting (Levin, Lischinski, Weiss, PAMI 2008).
 3. `unmix` takes the background's colour out of the mixed pixels, or it would be a halo on white.
@@ -21,17 +21,14 @@ from facelift.errors import UserError
 from facelift.portrait.find import Face
 from facelift.portrait.segment import Segmenter
 
-SEGMENT_SIDE = 256  # longer side for the segmentation, pixels
-MATTE_SIDE = 512  # longer side for matting, pixels
-ROUNDS = 6  # turns between colour models and outline
-REACH = ((0.1, 1.0), (0.25, 0.3), (0.8, 0.1), (2.5, 0.003))  # radii in face boxes, and how much each counts
-DRIFT = 0.06  # how far a colour strays over one face box
-BINS = 20  # of the colour histograms, per channel
-ADVICE = 0.7  # how much the network's log odds count,
-RULED_OUT, FOUND = (
-    -1.0,
-    2.5,
-)  # and the most: whom it finds is there, but hairdos it never met it takes for walls
+SEGMENTATION_SIDE = 256  # longer side for the segmentation, pixels
+MATTING_SIDE = 512  # longer side for matting, pixels
+ITERATIONS = 6  # alternations between colour models and outline
+COLOR_WINDOWS = ((0.1, 1.0), (0.25, 0.3), (0.8, 0.1), (2.5, 0.003))  # radius in face boxes, weight
+COLOR_DRIFT = 0.06  # standard deviation that a local colour gains over a distance of one face box
+HISTOGRAM_BINS = 20  # per colour channel
+SEGMENTER_WEIGHT = 0.7  # of the network's logits beside the prior's, which they change within these bounds:
+MIN_SEGMENTER_LOGIT, MAX_SEGMENTER_LOGIT = -1.0, 2.5  # unusual hairdos may look like background to it
 
 
 def remove_background(
@@ -46,7 +43,7 @@ def remove_background(
         rgb: `(H, W, 3)` float32 in [0, 1], framed about as a portrait is: the head and some shoulder.
         face: the person's face, in pixels of `rgb`.
         method: `grabcut`, or `rembg` for the network of that package.
-        segmenter: whose advice `grabcut` takes.
+        segmenter: a network whose logits `grabcut` adds to its prior; None leaves them out.
 
     Returns:
         Alpha `(H, W)` float32 in [0, 1].
@@ -57,8 +54,8 @@ def remove_background(
     if method == "rembg":
         return _rembg(rgb)
     h, w = rgb.shape[:2]
-    medium, face = _shrink(rgb, face, MATTE_SIDE)
-    small, small_face = _shrink(medium, face, SEGMENT_SIDE)
+    medium, face = _shrink(rgb, face, MATTING_SIDE)
+    small, small_face = _shrink(medium, face, SEGMENTATION_SIDE)
     likely = _segment(small, small_face, segmenter)
     likely = cv2.resize(likely, medium.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     alpha = _matte(medium, likely, face)
@@ -106,12 +103,12 @@ def _segment(rgb: np.ndarray, face: Face, segmenter: Segmenter | None) -> np.nda
     logits = prior(rgb.shape, face)
     core = logits > 4
     if segmenter is not None:
-        advice = segmenter.logits(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(logits)).numpy()
-        logits = logits + (ADVICE * advice).clip(RULED_OUT, FOUND)
+        network = segmenter.logits(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(logits)).numpy()
+        logits = logits + (SEGMENTER_WEIGHT * network).clip(MIN_SEGMENTER_LOGIT, MAX_SEGMENTER_LOGIT)
     likely = _sigmoid(logits)
     outside = _sigmoid(-4 * logits - 10)  # at first, only what is far from any head is surely background
     smooth = _neighbours(rgb)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         fore = _density(rgb, likely**2, face.side, other=0.1)
         back = _density(rgb, outside, face.side, other=0.01)
         evidence = 0.7 * (np.log(fore) - np.log(back))
@@ -143,12 +140,14 @@ def _density(rgb: np.ndarray, weight: np.ndarray, side: float, other: float) -> 
 
 def _histogram(rgb: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The smoothed density of the weighted colours, looked up at each pixel's colour."""
-    index = (rgb.clip(0, 0.9999) * BINS).astype(np.int64)
-    index = (index[..., 0] * BINS + index[..., 1]) * BINS + index[..., 2]
-    counts = np.bincount(index.ravel(), weight.ravel(), minlength=BINS**3).reshape(BINS, BINS, BINS)
+    index = (rgb.clip(0, 0.9999) * HISTOGRAM_BINS).astype(np.int64)
+    index = (index[..., 0] * HISTOGRAM_BINS + index[..., 1]) * HISTOGRAM_BINS + index[..., 2]
+    counts = np.bincount(index.ravel(), weight.ravel(), minlength=HISTOGRAM_BINS**3).reshape(
+        HISTOGRAM_BINS, HISTOGRAM_BINS, HISTOGRAM_BINS
+    )
     for axis in range(3):
         padded = np.pad(counts, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        low, high = (np.take(padded, range(s, s + BINS), axis) for s in (0, 2))
+        low, high = (np.take(padded, range(s, s + HISTOGRAM_BINS), axis) for s in (0, 2))
         counts = 0.25 * low + 0.5 * counts + 0.25 * high
     return (counts / (counts.mean() + 1e-9)).ravel()[index].astype(np.float32)
 
@@ -184,16 +183,16 @@ def _prior_logits(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def _nearby(rgb: np.ndarray, weight: np.ndarray, side: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean `(H, W, 3)` and deviation `(H, W)` of the weighted colours around each pixel, near ones first."""
     stack = np.dstack([rgb * weight[..., None], (rgb**2).sum(-1) * weight, weight])
-    total, reach = np.zeros_like(stack), np.zeros_like(weight)
-    for radius, share in REACH:
+    total, distance = np.zeros_like(stack), np.zeros_like(weight)
+    for radius, share in COLOR_WINDOWS:
         width = 2 * max(1, round(radius * side)) + 1
         part = share * cv2.blur(stack, (width, width), borderType=cv2.BORDER_REFLECT)
         total += part
-        reach += radius * part[..., 4]
+        distance += radius * part[..., 4]
     count = total[..., 4] + 1e-9
     mean = total[..., :3] / count[..., None]
     variance = (total[..., 3] / count - (mean**2).sum(-1)).clip(0) / 3
-    return mean, np.sqrt(variance + 0.012**2 + (DRIFT * reach / count) ** 2)
+    return mean, np.sqrt(variance + 0.012**2 + (COLOR_DRIFT * distance / count) ** 2)
 
 
 def _neighbours(rgb: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,7 +1,7 @@
 """What may spoil the head that a photo gives, and what its owner can do about it.
 
-Each threshold lies beyond what 80 real portraits and 60 synthetic ones show that have no such fault: a
-warning is rather missed than wrong. Shut eyes are not told: a face of 85 pixels shows too little of them.
+Each threshold lies beyond what 80 real and 60 synthetic portraits without that fault show: precision before
+recall. Shut eyes are not reported: a face of 85 pixels shows too little of them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ import numpy as np
 
 from facelift.portrait.find import Face
 from facelift.portrait.search import Search, tilt_of
-from facelift.portrait.segment import Landmarks, Segmenter
-from facelift.portrait.square import FACE_SIDE, LOOK_SIDE, Move, as_seen, brightened, rescaled, shown_in
-
-SMALL = 64  # pixels of a face below which the head is visibly blurred
-BLURRED = 0.45  # fine over coarse contrast; sharp faces have 0.57 and more, 1.5 pixels of blur 0.37 and less
-TURNED = 0.27  # of the tip of the nose, off the middle of the eyes; half of all heads at 45 degrees have 0.4
-UNSEEN = 3.0  # doubt of nose or mouth, nats; bare faces have 2.9 at most, most masks 4 and more
-CLEAR_EYES = (
-    2.7  # doubt of eyes and brows, nats, below which these are seen; in tilted heads it is 3 and more
+from facelift.portrait.segment import LandmarkEstimate, Segmenter
+from facelift.portrait.square import (
+    FACE_SIDE,
+    LANDMARK_SIDE,
+    Move,
+    brighten,
+    rescaled,
+    segmenter_input,
+    visible_part,
 )
-HIDDEN_EYES = 0.12  # contrast in both eyes over the cheek's brightness; eyes have 0.28 and more
-CUT = 0.1  # of the face's width, along which the person touches the end of the photo
+
+SMALL_FACE = 64  # pixels; below it the head is visibly blurred
+MIN_SHARPNESS = 0.45  # fine over coarse contrast; sharp: 0.57 and more, blurred by 1.5 pixels: 0.37 or less
+MAX_NOSE_OFFSET = 0.27  # from the middle of the eyes, over their width; at 45 degrees half of all have 0.4
+HIDDEN_ENTROPY = 3.0  # of the places of nose or mouth, nats; bare faces: 2.9 or less, most masks: 4 and more
+VISIBLE_ENTROPY = 2.7  # of eyes and brows, nats, below which they are visible; tilted heads: 3 and more
+MIN_EYE_CONTRAST = 0.12  # over the cheek's brightness; eyes: 0.28 and more
+MIN_CUT_LENGTH = 0.1  # over the face's width, along which the person touches the edge of the photo
 
 Kind = Literal["turned", "several", "small", "cut", "aside", "tilted", "blurred", "covered"]
 
@@ -73,15 +79,15 @@ def photo_warnings(
         chosen: whether somebody said which face to use.
     """
     warnings = [*_of_search(search, chosen)]
-    if alpha is not None and _is_cut(alpha, shown_in(image, *move, side)):
+    if alpha is not None and _is_cut(alpha, visible_part(image, *move, side)):
         text = "the head is cut by the end of the photo: use one that shows it whole."
         warnings.append(PhotoWarning("cut", text))
-    rgb, prior_logits = as_seen(image, search.faces[0], rescaled(move, side, LOOK_SIDE))
-    rgb = brightened(rgb)
+    rgb, prior_logits = segmenter_input(image, search.faces[0], rescaled(move, side, LANDMARK_SIDE))
+    rgb = brighten(rgb)
     landmarks = segmenter and segmenter.landmarks(rgb, prior_logits)
     if landmarks:
         grey = cv2.cvtColor(rgb.movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY)
-        tilted = float(landmarks.doubt[EYES_AND_BROWS].mean()) > CLEAR_EYES and _of_tilt(
+        tilted = float(landmarks.entropy[EYES_AND_BROWS].mean()) > VISIBLE_ENTROPY and _of_tilt(
             image, search.faces[0]
         )
         warnings += tilted or _of_face(grey, landmarks)
@@ -99,8 +105,8 @@ def _of_search(search: Search, chosen: bool) -> Iterator[PhotoWarning]:
             f"{len(search.faces)} faces found; used {which}: crop the photo or choose another by its number."
         )
         yield PhotoWarning("several", text)
-    if face.side < SMALL:
-        text = f"the face is {face.side:.0f} pixels wide: with {SMALL} or more the head is sharper."
+    if face.side < SMALL_FACE:
+        text = f"the face is {face.side:.0f} pixels wide: with {SMALL_FACE} or more the head is sharper."
         yield PhotoWarning("small", text)
 
 
@@ -113,17 +119,20 @@ def _of_tilt(image: np.ndarray, face: Face) -> list[PhotoWarning]:
     return [PhotoWarning("tilted", text)]
 
 
-def _of_face(grey: np.ndarray, landmarks: Landmarks) -> Iterator[PhotoWarning]:
-    points, doubt = landmarks.points.numpy(), landmarks.doubt.numpy()
-    if _sharpness(grey, points) < BLURRED:  # then nothing finer can be told
+def _of_face(grey: np.ndarray, landmarks: LandmarkEstimate) -> Iterator[PhotoWarning]:
+    points, entropy = landmarks.points.numpy(), landmarks.entropy.numpy()
+    if _sharpness(grey, points) < MIN_SHARPNESS:  # then nothing finer can be told
         yield PhotoWarning("blurred", "the face is blurred: use a sharper photo.")
         return
-    if doubt[EYES_AND_BROWS].mean() < CLEAR_EYES and max(doubt[NOSE].mean(), doubt[MOUTH].mean()) > UNSEEN:
+    if (
+        entropy[EYES_AND_BROWS].mean() < VISIBLE_ENTROPY
+        and max(entropy[NOSE].mean(), entropy[MOUTH].mean()) > HIDDEN_ENTROPY
+    ):
         yield PhotoWarning("covered", "something covers nose or mouth: it becomes a part of the head.")
-    elif abs(_off_middle(points)) > TURNED:
+    elif abs(_nose_offset(points)) > MAX_NOSE_OFFSET:
         text = "the face is turned aside by about 40 degrees or more: use a frontal photo."
         yield PhotoWarning("aside", text)
-    elif max(_eye_contrast(grey, points[eye]) for eye in (LEFT_EYE, RIGHT_EYE)) < HIDDEN_EYES:
+    elif max(_eye_contrast(grey, points[eye]) for eye in (LEFT_EYE, RIGHT_EYE)) < MIN_EYE_CONTRAST:
         yield PhotoWarning("covered", "something dark covers the eyes: it becomes a part of the head.")
 
 
@@ -135,7 +144,7 @@ def _is_cut(alpha: np.ndarray, shown: tuple[int, int, int, int]) -> bool:
     ends = [alpha[y0 + 1, x0:x1]] if y0 > 0 else []
     ends += [alpha[y0:chin, x0 + 1]] if x0 > 0 else []
     ends += [alpha[y0:chin, x1 - 2]] if x1 < side else []
-    return y1 < chin or any((end > 0.5).sum() > CUT * FACE_SIDE * side for end in ends)
+    return y1 < chin or any((end > 0.5).sum() > MIN_CUT_LENGTH * FACE_SIDE * side for end in ends)
 
 
 def _sharpness(grey: np.ndarray, points: np.ndarray) -> float:
@@ -146,7 +155,7 @@ def _sharpness(grey: np.ndarray, points: np.ndarray) -> float:
     return float((part - fine).std() / max((middle - coarse).std(), 1e-6))
 
 
-def _off_middle(points: np.ndarray) -> float:
+def _nose_offset(points: np.ndarray) -> float:
     """How far the tip of the nose is from the middle of the eyes, along their line and in its length."""
     line = points[45] - points[36]
     return float((points[30] - (points[36] + points[45]) / 2) @ line / (line @ line))

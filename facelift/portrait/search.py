@@ -1,10 +1,10 @@
-"""A patient search for the face of a photo: turned, small, dark, tilted or half covered.
+"""A thorough search for the face of a photo: turned, small, dark, tilted or half covered.
 
 The search of `find.py` is quick, and draws the boxes that portraits are framed by. Where it finds nothing, or
 something doubtful, the photo is turned a quarter at a time. Then the detector, and a second one for faces
-half covered, look in more pixels and with a lower threshold, and what they see must hold in the mean of many
-looks. The network that finds landmarks has a say, too: above a mask it sees two clear eyes. A photo that
-shows its face upright at once costs no more than the quick search.
+half covered, examine more pixels with a lower threshold, and keep what has a good mean score over many
+detections. The network that finds landmarks adds to the score: above a mask it sees two clear eyes. A photo
+that shows its face upright at once costs no more than the quick search.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from functools import partial
 import cv2
 import numpy as np
 
-from facelift.portrait.find import Face, detect, distinct, find_in_grey, look_again
+from facelift.portrait.find import Face, detect, find_in_grey, non_maximum_suppression, refine_box
 from facelift.portrait.segment import Segmenter
-from facelift.portrait.square import LOOK_SIDE, as_seen, brightened, square_around
+from facelift.portrait.square import LANDMARK_SIDE, brighten, segmenter_input, square_around
 
-SURE = 0.6  # score of the quick search above which a face is upright; one upside down gets 0.5 at most
-HINT = -0.7  # score from which a window is worth a closer look
-LIKELY, CLEAR, CERTAIN = 0.2, 0.6, 1.3  # rating of what may be a face, is one, and is one the right way up
-UPRIGHT = 0.3  # of two ways up that are as good, a photo is rarely not upright already
-MASKED = -0.3  # mean score that the detector of covered faces must give; what only seems one had -0.36
-HINTS = 6  # windows that are looked at again in each way up
-SIDES = (1600, 4800)  # longer side of the image that is searched closely, pixels
-WINDOW = 80  # pixels, the detector's
-MAX_ENLARGEMENT = 4  # below 20 pixels, a face has no features to see
-MIN_RELIEF = 1.0  # standard deviation of a face's features, levels of 255; smooth walls have less
-SEEN = 3.2  # doubt about eyes and brows, in nats, below which they speak for a face
-EYES = slice(17, 27), slice(36, 48)  # of the 68 landmarks: brows and eyes
-DIM = 32  # pixels; in fewer, much looks like a face
-TILT, STRAIGHTER = 30.0, 0.25  # degrees, and by how much the detector must like the straightened head better
-WEARER = 1.8  # how much larger a picture of a face on someone's clothes may be than the wearer's
+UPRIGHT_SCORE = 0.6  # score of the quick search above which a face is upright; upside down, 0.5 is the most
+CANDIDATE_SCORE = -0.7  # of the detector, above which a window is examined
+LIKELY, CLEAR, CERTAIN = 0.2, 0.6, 1.3  # score of what may be a face, is one, and is one the right way up
+UPRIGHT_BONUS = 0.3  # added to the score of the photo as it is, since most photos are upright
+MIN_MASKED_SCORE = -0.3  # mean score of the detector of covered faces; false detections had -0.36 at most
+MAX_CANDIDATES = 6  # examined in each orientation
+CLOSE_SIDES = (1600, 4800)  # longer side of the image in the two thorough searches, pixels
+WINDOW = 80  # side of the detector's, pixels
+MAX_ENLARGEMENT = 4  # below 20 pixels, a face has no features to find
+MIN_CONTRAST = 1.0  # standard deviation of a face's features, levels of 255; smooth walls have less
+VISIBLE_ENTROPY = 3.2  # of the places of eyes and brows, nats, below which they raise the score
+BROWS_AND_EYES = slice(17, 27), slice(36, 48)  # of the 68 landmarks
+SMALL_FACE = 32  # pixels; below it many things look like a face, so only CERTAIN ones count
+TILT, MIN_TILT_GAIN = 30.0, 0.25  # degrees that are tried, and by how much they must raise the score
+MAX_PRINT_RATIO = 1.8  # largest size of a face printed on clothes, over the size of the wearer's
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def search_faces(rgb: np.ndarray, segmenter: Segmenter | None = None) -> Search:
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     found = Search(find_in_grey(grey))
-    if found.score < SURE:
+    if found.score < UPRIGHT_SCORE:
         other = _search_all_ways(rgb, grey, segmenter)
         if other.turns or not found.faces:
             found = other
@@ -77,48 +77,53 @@ def turn(image: np.ndarray, turns: int) -> np.ndarray:
 
 def _search_all_ways(rgb: np.ndarray, grey: np.ndarray, segmenter: Segmenter | None) -> Search:
     ways = [Search([], turns) for turns in range(4)]
-    closely, more_closely = (partial(_look_closely, side=side) for side in SIDES)
+    closely, more_closely = (partial(_look_closely, side=side) for side in CLOSE_SIDES)
     for look, enough in ((_look_quickly, CERTAIN), (closely, CLEAR), (more_closely, CLEAR)):
         for turns, way in enumerate(ways):
             if way.score < CLEAR:
                 upright = np.rot90(rgb, -turns)
                 rated = [_with_eyes(upright, face, segmenter) for face in look(turn(grey, turns))]
-                ways[turns] = max(way, Search(_probable(rated), turns), key=_preference)
+                ways[turns] = max(way, Search(_plausible(rated), turns), key=_rank)
             if ways[turns].score > CERTAIN:
                 return ways[turns]
-        best = max(ways, key=_preference)
+        best = max(ways, key=_rank)
         # A chance likeness in a photo that is upright must not end the search for its small face.
         if best.score > (enough if best.turns == 0 else CERTAIN):
             break
     return best
 
 
-def _preference(search: Search) -> float:
-    return search.score + (UPRIGHT if search.turns == 0 else 0.0)
+def _rank(search: Search) -> float:
+    return search.score + (UPRIGHT_BONUS if search.turns == 0 else 0.0)
 
 
 def _look_quickly(grey: np.ndarray) -> list[Face]:
     """The faces of the quick search, with scores that windows below its threshold lower."""
     light = _lightened(grey)
-    found = [(face, look_again(light, face, threshold=-1.0)) for face in find_in_grey(grey)]
+    found = [(face, refine_box(light, face, threshold=-1.0)) for face in find_in_grey(grey)]
     return [replace(face, score=again.score) for face, again in found if again is not None]
 
 
 def _look_closely(grey: np.ndarray, side: int) -> list[Face]:
     """What may be a face, in a photo scaled so that its longer side has so many pixels."""
     margin = (
-        max(grey.shape) // 8 if side == SIDES[0] else 0
+        max(grey.shape) // 8 if side == CLOSE_SIDES[0] else 0
     )  # a face that fills the photo is missed at the edge
     padded = cv2.copyMakeBorder(_lightened(grey), *(margin,) * 4, borderType=cv2.BORDER_REPLICATE)
     scale = min(side / max(padded.shape), MAX_ENLARGEMENT)
     faces = []
     for masked in (False, True):
-        hints = detect(padded, scale, threshold=HINT, masked=masked)
-        best = sorted((h for h in hints if _relief(padded, h) > MIN_RELIEF), key=lambda face: -face.score)
-        looks = [look_again(padded, hint, threshold=-1.0, masked=masked) for hint in best[:HINTS]]
-        least = MASKED if masked else -np.inf
-        faces += [face.moved(1, -margin, -margin) for face in looks if face and face.score > least]
-    return distinct(faces)
+        candidates = detect(padded, scale, threshold=CANDIDATE_SCORE, masked=masked)
+        best = sorted(
+            (c for c in candidates if _contrast(padded, c) > MIN_CONTRAST), key=lambda face: -face.score
+        )
+        refined = [
+            refine_box(padded, candidate, threshold=-1.0, masked=masked)
+            for candidate in best[:MAX_CANDIDATES]
+        ]
+        least = MIN_MASKED_SCORE if masked else -np.inf
+        faces += [face.moved(1, -margin, -margin) for face in refined if face and face.score > least]
+    return non_maximum_suppression(faces)
 
 
 def _lightened(grey: np.ndarray) -> np.ndarray:
@@ -126,7 +131,7 @@ def _lightened(grey: np.ndarray) -> np.ndarray:
     return cv2.LUT(grey, np.rint(np.sqrt(np.arange(256) * 255.0)).astype(np.uint8))
 
 
-def _relief(grey: np.ndarray, face: Face) -> float:
+def _contrast(grey: np.ndarray, face: Face) -> float:
     """How much a face's box differs from itself without features."""
     x0, y0, x1, y1 = (max(int(v), 0) for v in (face.x0, face.y0, face.x1, face.y1))
     part = cv2.resize(grey[y0:y1, x0:x1], (WINDOW, WINDOW), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -137,17 +142,17 @@ def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Fa
     """The face with a score that its eyes and brows add to, as far as the network sees them clearly."""
     if segmenter is None:
         return face
-    rgb, prior_logits = as_seen(image, face, square_around(face, LOOK_SIDE))
-    seen = segmenter.landmarks(brightened(rgb), prior_logits)
+    rgb, prior_logits = segmenter_input(image, face, square_around(face, LANDMARK_SIDE))
+    seen = segmenter.landmarks(brighten(rgb), prior_logits)
     if seen is None:
         return face
-    doubt = float(np.mean([seen.doubt[part].mean() for part in EYES]))
-    return replace(face, score=face.score + max(SEEN - doubt, 0.0))
+    entropy = float(np.mean([seen.entropy[part].mean() for part in BROWS_AND_EYES]))
+    return replace(face, score=face.score + max(VISIBLE_ENTROPY - entropy, 0.0))
 
 
-def _probable(faces: list[Face]) -> list[Face]:
-    """The largest first; where some are beyond doubt, no others."""
-    faces = [face for face in faces if face.side > DIM or face.score > CERTAIN]
+def _plausible(faces: list[Face]) -> list[Face]:
+    """The largest first; where some are clear, no others."""
+    faces = [face for face in faces if face.side > SMALL_FACE or face.score > CERTAIN]
     clear = [face for face in faces if face.score > CLEAR]
     return sorted(clear or [f for f in faces if f.score > LIKELY], key=lambda face: -face.side)
 
@@ -166,10 +171,10 @@ def tilt_of(grey: np.ndarray, face: Face) -> float:
         move = cv2.getRotationMatrix2D((x, y), tilt, 1.0)
         move[:, 2] += half - np.array([x, y])
         crop = cv2.warpAffine(light, move, (2 * half, 2 * half), borderMode=cv2.BORDER_REPLICATE)
-        seen = look_again(crop, around, threshold=-1.0)
+        seen = refine_box(crop, around, threshold=-1.0)
         scores[tilt] = -1.0 if seen is None else seen.score
     best = max(scores, key=lambda tilt: scores[tilt])
-    return best if scores[best] > scores[0.0] + STRAIGHTER else 0.0
+    return best if scores[best] > scores[0.0] + MIN_TILT_GAIN else 0.0
 
 
 def _wearer_first(faces: list[Face]) -> list[Face]:
@@ -182,4 +187,4 @@ def _wears(face: Face, picture: Face) -> bool:
     """Whether a picture of a face, on clothes, lies where the breast below `face` is."""
     aside = abs(picture.centre[0] - face.centre[0]) / face.side
     gap = (picture.y0 - face.y1) / face.side
-    return picture.side < WEARER * face.side and aside < 0.8 and 0 < gap < 1.5
+    return picture.side < MAX_PRINT_RATIO * face.side and aside < 0.8 and 0 < gap < 1.5

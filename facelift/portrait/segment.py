@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facelift.portrait.landmarks import POINTS, Framing
+from facelift.portrait.landmarks import POINTS, LandmarkFraming
 
 PIXEL_UNSHUFFLE = 2  # side of the blocks whose pixels become channels
 MAP_STRIDE = 2 * PIXEL_UNSHUFFLE  # pixels along a cell of a landmark's map
@@ -61,16 +61,16 @@ class SegmenterOutput:
 
 
 @dataclass(frozen=True)
-class Landmarks:
+class LandmarkEstimate:
     """The landmarks of one face.
 
     Attributes:
         points: (68, 2) x and y in pixels.
-        doubt: (68,) entropy of where each may be, nats; about 2 where it is seen, 4 and more where it is not.
+        entropy: (68,) of the distribution of each place, nats; about 2 where it is visible, else 4 and more.
     """
 
     points: Tensor
-    doubt: Tensor
+    entropy: Tensor
 
 
 class Segmenter(nn.Module):
@@ -84,7 +84,7 @@ class Segmenter(nn.Module):
         self.up_blocks = nn.ModuleList(_block(a + b, a) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[0], PIXEL_UNSHUFFLE**2, 1)
         self.map_head = nn.Conv2d(widths[1], POINTS, 1) if config.landmarks else None
-        self.framing = Framing() if config.landmarks else None
+        self.framing = LandmarkFraming() if config.landmarks else None
 
     def forward(self, layers: Tensor) -> SegmenterOutput:
         """H and W are multiples of `cell`."""
@@ -128,22 +128,22 @@ class Segmenter(nn.Module):
         return self.framing(self._look(rgb, prior).points[0])
 
     @torch.no_grad()
-    def landmarks(self, rgb: Tensor, prior: Tensor) -> Landmarks | None:
+    def landmarks(self, rgb: Tensor, prior: Tensor) -> LandmarkEstimate | None:
         """The landmarks of a face; None if it finds none. Args: as `logits` takes them."""
         if self.framing is None:
             return None
         output = self._look(rgb, prior)
         assert output.maps is not None
         likely = output.maps[0].flatten(1).log_softmax(-1)
-        return Landmarks(output.points[0], -(likely.exp() * likely).sum(-1))
+        return LandmarkEstimate(output.points[0], -(likely.exp() * likely).sum(-1))
 
     def _look(self, rgb: Tensor, prior: Tensor) -> SegmenterOutput:
         h, w = prior.shape
-        layers = as_input(rgb[None], prior[None, None])
+        layers = stack_inputs(rgb[None], prior[None, None])
         return self(F.pad(layers, (0, -w % self.cell, 0, -h % self.cell), mode="replicate"))
 
 
-def as_input(rgb: Tensor, prior: Tensor) -> Tensor:
+def stack_inputs(rgb: Tensor, prior: Tensor) -> Tensor:
     """(B, 3, H, W) colours in [0, 1] and (B, 1, H, W) logits of the prior, as a `Segmenter` takes them."""
     return torch.cat([rgb * 2 - 1, prior / 6], dim=1)
 

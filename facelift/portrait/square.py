@@ -20,7 +20,7 @@ from facelift.portrait.matte import prior
 FACE_SIDE = 0.3310
 FACE_CENTRE = (0.4946, 0.5568)
 
-LOOK_SIDE = 256  # pixels of the square in which landmarks are looked for
+LANDMARK_SIDE = 256  # of the square in which the network finds landmarks, pixels
 
 Move = tuple[float, float, float]
 
@@ -43,29 +43,31 @@ def rescaled(move: Move, side: int, other: int) -> Move:
     return scale * other / side, dx * other / side, dy * other / side
 
 
-def as_seen(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
-    """The square of side LOOK_SIDE as a `Segmenter` takes it: `(3, S, S)` colours, and `(S, S)` log odds.
+def segmenter_input(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
+    """The square of side LANDMARK_SIDE as a `Segmenter` takes it: `(3, S, S)` colours, and `(S, S)` log odds.
 
     Args:
         image: (H, W, 3 or 4) uint8.
         face: in pixels of it.
         move: into a square of that side.
     """
-    rgb, alpha = warp(image, *move, LOOK_SIDE)
-    x0, y0, x1, y1 = shown_in(image, *move, LOOK_SIDE)
+    rgb, alpha = warp(image, *move, LANDMARK_SIDE)
+    x0, y0, x1, y1 = visible_part(image, *move, LANDMARK_SIDE)
     part = (rgb * alpha[..., None] + (1 - alpha[..., None]))[y0:y1, x0:x1]
-    rgb = cv2.copyMakeBorder(part, y0, LOOK_SIDE - y1, x0, LOOK_SIDE - x1, cv2.BORDER_REPLICATE)
-    prior_logits = prior((LOOK_SIDE, LOOK_SIDE), face.moved(*move))
+    rgb = cv2.copyMakeBorder(part, y0, LANDMARK_SIDE - y1, x0, LANDMARK_SIDE - x1, cv2.BORDER_REPLICATE)
+    prior_logits = prior((LANDMARK_SIDE, LANDMARK_SIDE), face.moved(*move))
     return torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(prior_logits)
 
 
-def brightened(rgb: Tensor) -> Tensor:
+def brighten(rgb: Tensor) -> Tensor:
     """Colours of a dark square, `(3, S, S)`, made so bright that networks see them; others as they are."""
     white = float(rgb.flatten().quantile(0.98))
     return (rgb * min(max(0.5 / max(white, 0.01), 1.0), 10.0)).clamp(0, 1)
 
 
-def shown_in(image: np.ndarray, scale: float, dx: float, dy: float, side: int) -> tuple[int, int, int, int]:
+def visible_part(
+    image: np.ndarray, scale: float, dx: float, dy: float, side: int
+) -> tuple[int, int, int, int]:
     """What a photo shows of its square: left, top, right and bottom, pixels of the square."""
     h, w = image.shape[:2]
     x0, y0 = (min(max(math.ceil(v), 0), side) for v in (dx, dy))

@@ -19,7 +19,7 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face
 from facelift.portrait.landmarks import MIRRORED
 from facelift.portrait.matte import prior
-from facelift.portrait.segment import MAP_STRIDE, Segmenter, SegmenterConfig, SegmenterOutput, as_input
+from facelift.portrait.segment import MAP_STRIDE, Segmenter, SegmenterConfig, SegmenterOutput, stack_inputs
 from facelift.train.augment import random_photometry
 from facelift.train.backgrounds import random_background
 from facelift.train.photographs import camera
@@ -87,7 +87,7 @@ class PortraitTask:
         photos, alpha = (
             torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in samples), strict=True)
         )
-        layers = as_input(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
+        layers = stack_inputs(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
             output = self.model(layers)
         logits = output.logits.float()
@@ -119,7 +119,7 @@ class PortraitTask:
     @staticmethod
     def _marked(model: Segmenter, rgb: Tensor, prior_logits: Tensor) -> Tensor:
         marked = rgb.clone()
-        points = model(as_input(rgb[None], prior_logits[None])).points[0]
+        points = model(stack_inputs(rgb[None], prior_logits[None])).points[0]
         x, y = points.long().clamp(0, rgb.shape[-1] - 1).mT
         marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
         return marked
