@@ -35,3 +35,8 @@ Stage = Literal["autoencoder", "views", "decoder", "reconstructor", "portrait", 
 
 PlyLayout = Literal["standard", "inria", "facelift"]
 """How a PLY file lists its Gaussians, see `facelift.formats.ply.write_ply`."""
+
+Frame = Literal["world", "RDF", "RUB"]
+"""Axes of a file. `world` is ours: x right, y back, z up, the face looks along -y. `RDF` (right, down,
+forward) is that of COLMAP and 3D Gaussian Splatting: the face looks along -z. `RUB` (right, up, back) is
+OpenGL's, glTF's and SPZ's: the face looks along +z."""

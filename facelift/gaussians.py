@@ -64,7 +64,8 @@ class Gaussians:
     @property
     def drawable(self) -> Tensor:
         """(N,) bool: which of them hold finite numbers, and a rotation that is not of length 0."""
-        numbers = torch.cat([field.reshape(len(self), -1) for field in self.tensors().values()], dim=-1)
+        rows = [field.reshape(len(self), field.shape[1:].numel()) for field in self.tensors().values()]
+        numbers = torch.cat(rows, dim=-1)
         return numbers.isfinite().all(dim=-1) & (self.quats != 0).any(dim=-1)
 
     @torch.no_grad()

@@ -11,8 +11,9 @@ import numpy as np
 from torch import Tensor
 
 from facelift.cameras import Cameras, turntable_rig
+from facelift.choices import PlyLayout
+from facelift.export import writer
 from facelift.formats.mp4 import write_mp4
-from facelift.formats.ply import write_ply
 from facelift.gaussians import Gaussians
 from facelift.portrait.quality import PhotoWarning
 from facelift.render import render
@@ -31,6 +32,7 @@ class Head:
         gaussians: the head; see `facelift.gaussians` for their fields and `facelift.cameras` for the axes.
         faces: how many faces the photo shows; one was used, mostly the largest.
         warnings: what in the photo may spoil the head; each has a `kind`, and as a string is a sentence.
+        ply_layout: how a PLY of it lists the Gaussians, see `facelift.formats.ply.write_ply`.
     """
 
     portrait: Tensor
@@ -38,14 +40,22 @@ class Head:
     gaussians: Gaussians
     faces: int
     warnings: tuple[PhotoWarning, ...] = ()
+    ply_layout: PlyLayout = "standard"
 
     def render(self, cameras: Cameras) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] on white."""
         return render(self.gaussians, cameras).image.clamp(0, 1)
 
     def save(self, path: str | Path) -> None:
-        """Write the Gaussians as a PLY that any splat viewer opens."""
-        write_ply(path, self.gaussians)
+        """Write the head as what the end of the name says, upright in the tools that read such files.
+
+        Args:
+            path: ends in `.ply`, which any splat viewer opens, or another of `facelift.export.suffixes()`.
+
+        Raises:
+            UserError: no such file is written, or `path` cannot be.
+        """
+        writer(path, self.ply_layout)(path, self.gaussians)
 
     def turntable(
         self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter

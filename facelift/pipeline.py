@@ -271,7 +271,7 @@ class FaceLift:
             gaussians = self.reconstruct(views, refinement=0)
         with timings("refinement"):
             gaussians = refine(gaussians, views, self._rig(views), config, coverage, confidence)
-        return Head(image, views, gaussians, portrait.faces, portrait.warnings)
+        return Head(image, views, gaussians, portrait.faces, portrait.warnings, self.settings.ply_layout)
 
     @synchronized
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from facelift.head import Head, Progress
 
 RESULT_NAMES = frozenset({"input.png", "multiview.png", "gaussians.ply", "output.png", "turntable.mp4"})
+
+
+def owned_names() -> frozenset[str]:
+    """What an earlier run may have left in a folder of results."""
+    from facelift.export import suffixes
+
+    return RESULT_NAMES | {f"head{suffix}" for suffix in suffixes()}
+
+
 HIDDEN_NAMES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides
 
 
@@ -83,16 +92,18 @@ def write_results(
     size: int | None = None,
     progress: Progress = iter,
     timings: Timings | None = None,
+    formats: Sequence[str] = (),
 ) -> None:
     """Fill an existing folder with the files of one head.
 
     Args:
-        folder: where to write `RESULT_NAMES`.
+        folder: where to write `RESULT_NAMES`, and the files in `formats`.
         head: what the pipeline made of the photo.
         frames: length of the turntable; None leaves it out.
         size: side of the turntable in pixels; None is the model's own.
         progress: wraps the turntable's frames, to show how far it is.
         timings: takes the time of each stage.
+        formats: what else to write the head as, as ends of names: ".spz" for `head.spz`.
     """
     import torch
 
@@ -105,6 +116,8 @@ def write_results(
         renders = head.render(canonical_rig(head.views.shape[-1]))
     with timings("files"):
         head.save(folder / "gaussians.ply")
+        for suffix in formats:
+            head.save(folder / f"head{suffix}")
         write_png(folder / "input.png", head.portrait)
         write_png(folder / "multiview.png", tile(head.views, columns))
         pairs = torch.cat([head.views.cpu(), renders.cpu()])

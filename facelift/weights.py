@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facelift import hub
+from facelift.choices import PlyLayout
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.formats.tensors import first_reason, read_json, read_safetensors
@@ -53,12 +54,14 @@ class Settings:
         refinement: of the fit to the views, see `facelift.refine`; FaceLift has none.
         dtype: in which numbers to compute, by device.
         license: of the weights.
+        ply_layout: of the heads' PLY files, see `facelift.formats.ply.write_ply`.
     """
 
     keep_portrait: bool = True
     refinement: RefineConfig = field(default_factory=RefineConfig)
     dtype: dict[str, str] = field(default_factory=lambda: {"cpu": "bfloat16", "cuda": "bfloat16"})
     license: str = "apache-2.0"
+    ply_layout: PlyLayout = "standard"
 
     @classmethod
     def from_dict(cls, **values: Any) -> Settings:
@@ -93,6 +96,7 @@ RELEASED_SETTINGS = Settings(
     refinement=RefineConfig(steps=0),
     dtype={"cpu": "float32", "cuda": "float16"},
     license=hub.PINNED["wlyu/OpenFaceLift"].license,
+    ply_layout="facelift",
 )
 
 

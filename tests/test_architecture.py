@@ -22,7 +22,7 @@ LAYERS = (
     ("facelift",),
     ("pipeline",),
     ("head",),
-    ("weights", "estimate"),
+    ("export", "weights", "estimate"),
     ("hub",),
     ("portrait", "views", "reconstruct", "refine"),
     ("render", "formats"),

@@ -17,6 +17,7 @@ from facelift.cli.compare import compare
 from facelift.cli.convert import convert
 from facelift.cli.errors import USAGE_ERROR, sentence, usage
 from facelift.cli.evaluate import evaluate
+from facelift.cli.export import export
 from facelift.cli.help import GroupedCommand
 from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
@@ -42,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=GroupedCommand)(reconstruct)
+app.command(cls=GroupedCommand)(export)
 app.command(cls=GroupedCommand)(convert)
 app.command(cls=GroupedCommand)(synth)
 app.command("synth pack", cls=GroupedCommand)(pack)

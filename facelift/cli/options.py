@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facelift.choices import Frame, PlyLayout
+
 PHOTO, MODEL, OUTPUT, SPEED = "Photo", "Model", "Output", "Speed"
 PEOPLE, PICTURES, DATA = "People", "Pictures", "Data"
 """Groups of options, for `rich_help_panel`."""
@@ -47,5 +49,21 @@ RevisionOption = Annotated[
         help="Revision of a model on the hub.",
         rich_help_panel=MODEL,
         show_default="the one that this version was made for, or main",
+    ),
+]
+FrameOption = Annotated[
+    Frame | None,
+    typer.Option(
+        help="Axes of the file: FaceLift's with z up, 3D Gaussian Splatting's with y down (RDF), or "
+        "glTF's with y up (RUB).",
+        show_default="what its format or the file itself says",
+    ),
+]
+PlyLayoutOption = Annotated[
+    PlyLayout | None,
+    typer.Option(
+        help="How a .ply lists its Gaussians: as every tool reads, as INRIA's code or as FaceLift's does.",
+        rich_help_panel=OUTPUT,
+        show_default="standard; facelift for FaceLift's own weights",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from facelift.cli.options import (
     SPEED,
     DeviceOption,
     ModelOption,
+    PlyLayoutOption,
     RevisionOption,
     finite,
 )
@@ -152,6 +154,18 @@ def reconstruct(
     no_turntable: Annotated[
         bool, typer.Option("--no-turntable", help="Make no video.", rich_help_panel=OUTPUT)
     ] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="SUFFIX",
+            help="Write the head as this, too, beside gaussians.ply: compressed.ply, splat … May be given "
+            "several times.",
+            rich_help_panel=OUTPUT,
+            show_default="none",
+        ),
+    ] = None,
+    ply_layout: PlyLayoutOption = None,
     timings: Annotated[
         bool,
         typer.Option("--timings", help="Print how long each stage took.", rich_help_panel=OUTPUT),
@@ -177,12 +191,14 @@ def reconstruct(
     warnings.filterwarnings("ignore", module="PIL")  # about the metadata of photos that are read all the same
     photos = find_photos(photo)
     with status("Loading"):
+        from facelift.export import chosen_suffix
         from facelift.formats.files import atomic_folder
         from facelift.pipeline import FaceLift
         from facelift.portrait import Framing
-        from facelift.results import RESULT_NAMES, check_place, write_results
+        from facelift.results import check_place, owned_names, write_results
         from facelift.timings import Timings
 
+    chosen = [chosen_suffix(format) for format in formats or ()]
     framing = Framing(face, tilt, zoom, shift)
     clock = Timings()
     with clock("load"):  # no spinner: a download has its own progress bars
@@ -203,7 +219,7 @@ def reconstruct(
         folder = out / name
         try:
             check_place(folder, path)
-            with atomic_folder(folder, RESULT_NAMES) as aside:
+            with atomic_folder(folder, owned_names()) as aside:
                 with status(f"Reconstructing {path}") as show:
                     head = pipeline(
                         path,
@@ -221,8 +237,16 @@ def reconstruct(
                     )
                 for warning in head.warnings:
                     say(f"{path}: {warning}")
+                if ply_layout is not None:
+                    head = replace(head, ply_layout=ply_layout)
                 write_results(
-                    aside, head, None if no_turntable else frames, size, partial(track, total=frames), clock
+                    aside,
+                    head,
+                    None if no_turntable else frames,
+                    size,
+                    partial(track, total=frames),
+                    clock,
+                    chosen,
                 )
         except Exception as error:
             if len(photos) == 1 or interruption.requested:

@@ -6,18 +6,14 @@ looks at the viewer; the letters say where x, y and z point, as SPZ's specificat
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from facelift.choices import Frame
 from facelift.errors import UserError
 from facelift.gaussians import Gaussians
-
-Frame = Literal["world", "RDF", "RUB"]
-"""`world` is ours: x right, y back, z up, the face looks along -y. `RDF` (right, down, forward) is that of
-COLMAP and 3D Gaussian Splatting: the face looks along -z. `RUB` (right, up, back) is that of OpenGL, glTF and
-SPZ: the face looks along +z."""
 
 _ROTATIONS: dict[str, list[list[float]]] = {
     "world": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
