@@ -34,7 +34,7 @@ def main() -> None:
     segmenter = load_segmenter(find_model(args.model))
     if segmenter is None or not segmenter.config.landmarks:
         raise SystemExit("That model has no network that finds landmarks.")
-    training = PortraitTraining(str(args.heads), size=SIDE, turned=0.0, company=0.0)
+    training = PortraitTraining(str(args.heads), size=SIDE, half_profile_share=0.0, bystander_share=0.0)
     sampler = PortraitSampler(HeadFolder(args.heads, held_out=True), training)
     missed: dict[str, list[tuple[float, float]]] = {"the box alone": [], "and landmarks": []}
     found = 0

@@ -94,7 +94,7 @@ def write_architecture(
             232,
             "views/",
             "stage 1: warp the photo's pixels to each view,",
-            "imagine the rest by diffusion",
+            "generate the rest by diffusion",
         ),
         room(558, 40, 128, 232, "reconstruct/", "stage 2: six views", "to Gaussians"),
         room(708, 40, 128, 232, "refine/", "fit them to", "the views"),

@@ -1,4 +1,4 @@
-"""A head from views that you already have, of a scan or a camera rig, in place of imagined ones.
+"""A head from views that you already have, of a scan or a camera rig, in place of generated ones.
 
 The folder holds RGBA pictures and opencv_cameras.json, as docs/heads.md and docs/conventions.md describe.
 

@@ -29,7 +29,7 @@ if options.assets:
     synthesize(options.data, options.assets, 10, options.size, 1000, "all", 8, truth="depth")
 model = GSLRMConfig(image_size=options.size, patch_size=8, width=128, layers=4, head_dim=64)
 canonical, orbit = (str(options.data / rig) for rig in ("canonical", "orbit"))
-training = ReconstructorTraining(canonical, orbit, render_from=100)
+training = ReconstructorTraining(canonical, orbit, render_start_step=100)
 loop = LoopConfig(batch=2, lr=1e-3, warmup=20, ema=0.99, max_steps=options.steps)
 torch.manual_seed(loop.seed)
 train(ReconstructorTask(model, training, torch.device("cpu")), loop, options.out, options.minutes)

@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from facelift import hub
+from facelift import hub, old_names
 from facelift.choices import PlyLayout
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.formats.tensors import first_reason, read_json, read_safetensors
+from facelift.old_names import renamed
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.released import read_released_reconstructor
@@ -50,7 +51,7 @@ class Settings:
 
     Attributes:
         keep_portrait: the first view is replaced by the portrait, which it shows; otherwise it is taken as
-            the model imagines it, as FaceLift does.
+            the model generates it, as FaceLift does.
         refinement: of the fit to the views, see `facelift.refine`; FaceLift has none.
         dtype: in which numbers to compute, by device.
         license: of the weights.
@@ -69,7 +70,7 @@ class Settings:
         refinement = values.pop("refinement", {})
         if isinstance(refinement, int):
             refinement = {"steps": refinement}
-        return cls(refinement=RefineConfig(**refinement), **values)
+        return cls(refinement=RefineConfig(**renamed(refinement, old_names.REFINEMENT)), **values)
 
 
 @dataclass(frozen=True)

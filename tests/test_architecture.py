@@ -31,7 +31,7 @@ LAYERS = (
     ("spherical_harmonics",),
     ("cameras", "images", "devices"),
     ("checks", "isolation"),
-    ("choices", "errors", "processes", "timings"),
+    ("choices", "errors", "old_names", "processes", "timings"),
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -1,4 +1,4 @@
-"""The command line, against a pipeline that imagines nothing: what lands where, and what it says."""
+"""The command line, against a pipeline that generates nothing: what lands where, and what it says."""
 
 import errno
 import os

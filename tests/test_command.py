@@ -1,6 +1,6 @@
 """The command as a process: where its output goes, how it is stopped, and what else meets its folder.
 
-Most tests run the real command around a pipeline that imagines nothing and takes its time.
+Most tests run the real command around a pipeline that generates nothing and takes its time.
 """
 
 import os

@@ -513,7 +513,7 @@ def ball(radius, grey, count=4000):
 
 
 class Fake:
-    """Imagines one grey everywhere, and a grey ball."""
+    """Generates one grey everywhere, and a grey ball."""
 
     def __init__(self, size=SIZE, offset=0.2):
         self.size, self.offset, self.targets = size, offset, []

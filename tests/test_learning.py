@@ -52,13 +52,13 @@ def features(tmp_path):
 
 
 def test_a_reconstructor_learns_depth_and_opacity_directly(balls):
-    task = reconstructing(balls, render_from=LATE + 1)
+    task = reconstructing(balls, render_start_step=LATE + 1)
     assert losses_of(task).keys() == {"depth", "alpha", "total"}
     assert_learns(task)
 
 
 def test_a_reconstructor_learns_through_the_rasteriser_alone(balls):
-    assert_learns(reconstructing(balls, geometry=0.0), objective=lambda losses: losses["image"])
+    assert_learns(reconstructing(balls, geometry_weight=0.0), objective=lambda losses: losses["image"])
 
 
 def test_a_reconstructor_learns_from_the_front_view_alone(balls):
@@ -68,13 +68,17 @@ def test_a_reconstructor_learns_from_the_front_view_alone(balls):
 
 
 def test_a_reconstructor_learns_by_features(balls, features):
-    task = reconstructing(balls, features=features, render_from=5, geometry=0.0, image=0.0)
+    task = reconstructing(
+        balls, features=features, render_start_step=5, geometry_weight=0.0, image_weight=0.0
+    )
     assert "perceptual" not in losses_of(task, step=4)
     assert_learns(task, objective=lambda losses: losses["perceptual"])
 
 
 def test_overhead_tokens_learn_from_the_view_above(balls):
-    task = reconstructing(balls, {"overhead_tokens": (2, 2)}, overhead=f"{balls}/overhead", geometry=1.0)
+    task = reconstructing(
+        balls, {"overhead_tokens": (2, 2)}, overhead=f"{balls}/overhead", geometry_weight=1.0
+    )
     assert losses_of(task)["color"] > 0
     assert_learns(task)
     with pytest.raises(UserError, match="belong together"):
@@ -118,7 +122,9 @@ def test_a_trained_reconstructor_is_exported_and_another_begins_with_it(tmp_path
     config = reconstructor_config(tmp_path, balls, 2)
     run("reconstructor", config, tmp_path / "run", device="cpu")
     trained = load_reconstructor(tmp_path / "run/reconstructor")
-    first, task = (reconstructing(balls, start=start) for start in (None, f"{tmp_path}/run/reconstructor"))
+    first, task = (
+        reconstructing(balls, init_from=start) for start in (None, f"{tmp_path}/run/reconstructor")
+    )
     torch.testing.assert_close(task.model.state_dict(), trained.state_dict())
     moved = [not torch.equal(p, trained.get_parameter(name)) for name, p in first.model.named_parameters()]
     assert sum(moved) > 10
@@ -129,7 +135,7 @@ def test_an_autoencoder_and_its_matte_learn(balls):
     torch.manual_seed(0)
     model = ViewGeneratorConfig(**VIEWS | {"matte": True})
     folders = [f"{balls}/canonical", f"{balls}/orbit"]
-    assert_learns(AutoencoderTask(model, AutoencoderTraining(folders, crop=32), CPU), batch=4)
+    assert_learns(AutoencoderTask(model, AutoencoderTraining(folders, crop_size=32), CPU), batch=4)
 
 
 @pytest.mark.training
@@ -138,7 +144,7 @@ def test_an_autoencoder_becomes_a_view_generator_that_is_trained_beside_it(tmp_p
     first = write_config(
         tmp_path / "autoencoder.yaml",
         model=VIEWS | {"matte": True},
-        training={"data": [f"{balls}/canonical", f"{balls}/orbit"], "crop": 32},
+        training={"data": [f"{balls}/canonical", f"{balls}/orbit"], "crop_size": 32},
         loop=loop,
     )
     run("autoencoder", first, tmp_path / "autoencoder", device="cpu")
@@ -168,7 +174,7 @@ def test_a_view_generator_learns_to_denoise(tmp_path, balls, kind):
 def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
     """Of photos the front view counts; the other views are nobody's truth."""
     folder = str(save_views(tmp_path / "views", **CLEAN))
-    training = ViewsTraining(f"{balls}/canonical", folder, drop_condition=0.0, levels=1)
+    training = ViewsTraining(f"{balls}/canonical", folder, condition_dropout=0.0, noise_levels=1)
     task = ViewsTask(replace(training, unposed_photos=str(photos), unposed_share=1.0), CPU)
     latents, _, has_truth = task._batch(generator_for(0, 0), 3)
     assert has_truth.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
@@ -179,12 +185,18 @@ def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
 def decoding(balls, warping):
     models = {"generator": f"{warping}/views", "reconstructor": f"{warping}/reconstructor"}
     return DecoderTraining(
-        f"{balls}/canonical", **models, variants=1, crop=16, adversary=0.1, adversary_first=2, width=16
+        f"{balls}/canonical",
+        **models,
+        augmentations=1,
+        crop_size=16,
+        adversarial_weight=0.1,
+        critic_warmup=2,
+        critic_width=16,
     )
 
 
 def test_a_decoder_and_its_matte_learn_towards_the_truth(decoding):
-    task = DecoderTask(replace(decoding, adversary=0.0), CPU)
+    task = DecoderTask(replace(decoding, adversarial_weight=0.0), CPU)
     decoder = torch.nn.ModuleList([task.model.decoder, task.model.post_quant_conv])
     assert_learns(task, objective=lambda losses: losses["error"] + losses["matte"], model=decoder)
 
@@ -273,7 +285,7 @@ def test_an_adversary_pulls_towards_the_truth_and_past_the_critic_by_its_share(s
 
 
 def test_a_segmenter_learns_to_tell_balls_from_backgrounds(balls):
-    training = PortraitTraining(f"{balls}/canonical", size=32, company=0.0)
+    training = PortraitTraining(f"{balls}/canonical", size=32, bystander_share=0.0)
     torch.manual_seed(0)
     task = PortraitTask(SegmenterConfig(widths=(16, 32)), training, CPU)
     assert_learns(task, batch=4)
@@ -296,7 +308,7 @@ def marked(balls):
 
 @pytest.mark.training
 def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
-    training = PortraitTraining(f"{marked}/canonical", size=32, company=0.0)
+    training = PortraitTraining(f"{marked}/canonical", size=32, bystander_share=0.0)
     loop = {"batch": 4, "warmup": 1, "max_steps": 2, "ema": 0.5}
     config = write_config(
         tmp_path / "matte.yaml",
@@ -306,7 +318,7 @@ def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
     )
     run("portrait", config, tmp_path / "matte", device="cpu")
     before = load_segmenter(tmp_path / "matte")
-    start = replace(training, start=str(tmp_path / "matte/portrait"), points=0.3)
+    start = replace(training, init_from=str(tmp_path / "matte/portrait"), landmark_weight=0.3)
     task = PortraitTask(SegmenterConfig(widths=(16, 32), landmarks=True), start, CPU)
     scene = PortraitSampler(HeadFolder(training.data), training).photo(generator_for(7, 0))
     rgb, prior = scene.photo.split([3, 1])
@@ -314,7 +326,7 @@ def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
     assert losses_of(task).keys() == {"matte", "wrong", "points", "pixels", "total"}
     assert_learns(task, batch=4)
     assert_learns(task, batch=4, objective=lambda losses: losses["matte"] + 0.3 * losses["points"])
-    misfit = replace(training, start=str(tmp_path / "matte/portrait"))
+    misfit = replace(training, init_from=str(tmp_path / "matte/portrait"))
     with pytest.raises(UserError, match="does not fit the `model`"):
         PortraitTask(SegmenterConfig(widths=(16, 48)), misfit, CPU)
 
@@ -326,7 +338,7 @@ def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, warping, ph
         run(
             "reconstructor", reconstructor_config(tmp_path, balls, 1), tmp_path / "run", unposed_photos=photos
         )
-    training = {"data": f"{balls}/canonical", "autoencoder": f"{warping}/views", "adversary": 0.5}
+    training = {"data": f"{balls}/canonical", "autoencoder": f"{warping}/views", "adversarial_weight": 0.5}
     training["reconstructor"] = f"{warping}/reconstructor"
     with pytest.raises(UserError, match="adversary"):
         run(
@@ -356,9 +368,9 @@ def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, warping
     data, other = {"data": f"{marked}/canonical"}, {"data": f"{held}/canonical"}
     models = {"generator": f"{warping}/views", "reconstructor": f"{warping}/reconstructor"}
     stages = {
-        "autoencoder": (VIEWS, {"data": [data["data"]], "crop": 32}, {"data": [other["data"]]}, "psnr"),
+        "autoencoder": (VIEWS, {"data": [data["data"]], "crop_size": 32}, {"data": [other["data"]]}, "psnr"),
         "views": (None, data | {"autoencoder": str(save_views(tmp_path / "views"))}, other, "loss"),
-        "decoder": (None, data | models | {"crop": 16, "width": 16}, other, "error"),
+        "decoder": (None, data | models | {"crop_size": 16, "critic_width": 16}, other, "error"),
         "portrait": ({"widths": [16, 32], "landmarks": True}, data | {"size": 32}, other, "pixels"),
         "features": ({"widths": [16, 16]}, data, other, "parts"),
         "reconstructor": (

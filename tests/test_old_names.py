@@ -1,14 +1,20 @@
 """Models and configurations of version 0.1 have other names; they are still read."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
+import pytest
 import torch
 from heads import write_balls, write_config
 from small import RECONSTRUCTOR
 
 import facelift.train
+from facelift import old_names
 from facelift.reconstruct import GSLRM, GSLRMConfig
+from facelift.refine import RefineConfig
+from facelift.train import STAGES
+from facelift.train.config import LoopConfig
 from facelift.views import ViewGeneratorConfig
+from facelift.weights import Settings
 
 TINY = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_dim": 16}
 
@@ -64,3 +70,24 @@ def test_fields_of_a_training_and_of_its_validation(tmp_path, monkeypatch):
     assert (found["generated_share"], found["front_only_share"], found["unposed_share"]) == (0.4, 0.2, 0.3)
     assert seen["validation"].front_only_share == 0.1
     assert seen["validation"].generated_share == 0.4
+
+
+def test_fields_of_a_fit():
+    old = Settings.from_dict(refinement={"imagined_weight": 0.5, "recolor_imagined": 0.1})
+    assert old.refinement == RefineConfig(generated_weight=0.5, recolor_generated=0.1)
+
+
+@pytest.mark.parametrize(
+    ("table", "classes"),
+    [
+        (old_names.VIEW_GENERATOR, [ViewGeneratorConfig]),
+        (old_names.RECONSTRUCTOR, [GSLRMConfig]),
+        (old_names.REFINEMENT, [RefineConfig]),
+        (old_names.LOOP, [LoopConfig]),
+        (old_names.TRAINING, [parts.training for parts in STAGES.values()]),
+    ],
+)
+def test_every_table_leads_to_fields_that_there_are(table, classes):
+    """An old name that is a field again would be read as another one."""
+    now = {field.name for cls in classes for field in fields(cls)}
+    assert set(table.values()) <= now and not set(table) & now

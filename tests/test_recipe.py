@@ -76,7 +76,7 @@ def test_every_stage_finds_what_it_builds_on_and_the_last_ones_are_shipped(recip
     assert commands[-1].startswith("evaluate")
     model = recipe.folder / "model"
     assert (model / "views/config.json").read_text() == "decoder"
-    assert (model / "reconstructor/config.json").read_text() == "reconstructor_imagined"
+    assert (model / "reconstructor/config.json").read_text() == "reconstructor_generated"
 
 
 def test_a_killed_recipe_goes_on_with_the_stage_it_was_in(recipe):
@@ -86,7 +86,7 @@ def test_a_killed_recipe_goes_on_with_the_stage_it_was_in(recipe):
     assert trained(commands) == first
     done, commands = recipe()
     assert done.returncode == 0, done.stderr
-    rest = ["views.yaml", "views_adversary.yaml", "decoder.yaml", "reconstructor_imagined.yaml"]
+    rest = ["views.yaml", "views_adversarial.yaml", "decoder.yaml", "reconstructor_generated.yaml"]
     assert trained(commands) == rest
 
 

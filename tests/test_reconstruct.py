@@ -336,23 +336,23 @@ def test_warped_views_are_the_front_view_seen_from_all_six_cameras():
     assert not (confidence[1:, 0] > 0)[unknown].any()
 
 
-def test_imagined_views_keep_what_is_known_and_their_own_matte():
-    class Imagining:
+def test_generated_views_keep_what_is_known_and_their_own_matte():
+    class Generating:
         config = SimpleNamespace(warped_views=True, matte=True)
 
         def generate(self, portrait, warped):
             return torch.cat([torch.full((6, 3, 256, 256), 0.9), torch.full((6, 1, 256, 256), 0.6)], dim=1)
 
     portrait, matte = torch.full((3, 256, 256), 0.95), GreenBall().portrait()[1]
-    imagined = generate_views(Imagining(), GreenBall().distances, portrait, matte)
-    assert torch.equal(imagined.images[0], portrait), "the photo keeps its whites"
-    assert torch.equal(imagined.coverage[0], matte)
-    unknown = imagined.confidence[:, 0] == 0
+    generated = generate_views(Generating(), GreenBall().distances, portrait, matte)
+    assert torch.equal(generated.images[0], portrait), "the photo keeps its whites"
+    assert torch.equal(generated.coverage[0], matte)
+    unknown = generated.confidence[:, 0] == 0
     assert unknown.any()
-    assert (imagined.images.movedim(1, -1)[unknown] == 0.9).all()
-    assert (imagined.coverage[:, 0][unknown] == 0.6).all()
-    empty = imagined.confidence[1:, 0, :20] == 1
-    assert empty.any() and (imagined.coverage[1:, 0, :20][empty] == 0).all(), "above the ball is nothing"
+    assert (generated.images.movedim(1, -1)[unknown] == 0.9).all()
+    assert (generated.coverage[:, 0][unknown] == 0.6).all()
+    empty = generated.confidence[1:, 0, :20] == 1
+    assert empty.any() and (generated.coverage[1:, 0, :20][empty] == 0).all(), "above the ball is nothing"
 
 
 @torch.no_grad()
@@ -492,7 +492,7 @@ def test_a_rim_does_not_take_the_white_behind_it():
     assert errors[False] < errors[True] / 2
 
 
-def test_refinement_trusts_the_photo_more_than_imagined_views():
+def test_refinement_trusts_the_photo_more_than_generated_views():
     true, cameras = a_sphere_of_gaussians(), canonical_rig(96)
     views = render(true, cameras).image
     lies = torch.cat([views[:1], views[1:].flip(1)])  # red for blue

@@ -1,11 +1,15 @@
 """The settings of the fit travel with the model, and those of version 0.1 are still read."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
+from facelift.cameras import orbit
 from facelift.errors import UserError
-from facelift.refine import RefineConfig
+from facelift.gaussians import Gaussians
+from facelift.refine import RefineConfig, refine
 from facelift.weights import Settings, save_settings
 
 
@@ -46,3 +50,22 @@ def test_settings_are_changed_by_name():
 def test_a_setting_that_cannot_be_changed_so_is_one_sentence(setting, sentence):
     with pytest.raises(UserError, match=sentence):
         RefineConfig().changed([setting])
+
+
+def test_without_any_loss_nothing_moves():
+    """Each weight at 0 switches its loss off, that of the pictures as well."""
+    rng = torch.Generator().manual_seed(0)
+    means = torch.rand(40, 3, generator=rng) - 0.5
+    turned = torch.nn.functional.normalize(torch.randn(40, 4, generator=rng), dim=-1)
+    cloud = Gaussians(
+        means, turned, torch.full((40, 3), 0.05), torch.full((40,), 0.5), torch.rand(40, 3, generator=rng)
+    )
+    cameras = orbit([0, 90], [0, 0], size=16)
+    views = torch.rand(2, 3, 16, 16, generator=rng)
+    off = RefineConfig(
+        steps=2, image_weight=0.0, color_smoothness=0.0, flatness=0.0, color_prior=0.0, gap_growth=1.0
+    )
+    for config, moves in ((off, False), (replace(off, image_weight=1.0), True)):
+        fitted = refine(cloud, views, cameras, config)
+        assert torch.equal(fitted.means, cloud.means) != moves
+        assert torch.allclose(fitted.sh0, cloud.sh0) != moves

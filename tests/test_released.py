@@ -101,7 +101,7 @@ def test_gaussians_are_facelifts_own(model):
 
 
 def test_a_released_model_takes_the_views_as_they_are(model, expected):
-    """FaceLift hands the imagined front to GS-LRM and refines nothing."""
+    """FaceLift hands the generated front to GS-LRM and refines nothing."""
     image = expected["input.image"].numpy()
     head = model(image, seed=4, steps=4, guidance=3.0, eta=0.0, prepared=True)
     assert_same_views(head.views, expected["output.eta0"])

@@ -252,7 +252,7 @@ def test_training_reads_shards_as_it_reads_folders(make, tmp_path):
         make(tmp_path / form / "canonical", form=form)
         make(tmp_path / form / "orbit", form=form, rig="orbit", views=4)
     training = [
-        ReconstructorTraining(f"{tmp_path}/{form}/canonical", f"{tmp_path}/{form}/orbit", render_from=1)
+        ReconstructorTraining(f"{tmp_path}/{form}/canonical", f"{tmp_path}/{form}/orbit", render_start_step=1)
         for form in ("folders", "shards")
     ]
     model = GSLRMConfig(image_size=32, patch_size=8, width=64, layers=1, head_dim=32, grid=4)

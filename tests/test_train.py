@@ -145,7 +145,7 @@ def test_several_heads_at_once_have_the_losses_of_each(balls):
     task = ReconstructorTask(GSLRMConfig(**RECONSTRUCTOR), training, torch.device("cpu"))
     losses, gradients = [], []
     for at_once in (1, 4):
-        task.training = replace(training, at_once=at_once)
+        task.training = replace(training, micro_batch=at_once)
         seen = [len(task.samples.sample(generator_for(0, seed), True).images) for seed in range(9)]
         assert 1 in seen and 6 in seen
         losses.append(losses_of(task, batch=6, seed=1))
@@ -200,13 +200,13 @@ def test_views_learn_past_an_adversary(tmp_path, balls):
             training={
                 "data": f"{balls}/canonical",
                 "autoencoder": str(tmp_path / "start"),
-                "adversary": 0.7,
-                "adversary_first": 2,
+                "adversarial_weight": 0.7,
+                "critic_warmup": 2,
             },
             loop={
                 "batch": 2,
                 "lr": 3e-3,
-                "rates": {"critic": 4.0},
+                "lr_factors": {"critic": 4.0},
                 "warmup": 1,
                 "max_steps": steps,
                 "ema": 0,
@@ -219,8 +219,10 @@ def test_views_learn_past_an_adversary(tmp_path, balls):
 
 
 def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, warping):
-    training = ViewsTraining(f"{balls}/canonical", f"{warping}/views", f"{warping}/reconstructor", variants=1)
-    tasks = [ViewsTask(replace(training, photographed=share), CPU) for share in (0.0, 1.0)]
+    training = ViewsTraining(
+        f"{balls}/canonical", f"{warping}/views", f"{warping}/reconstructor", augmentations=1
+    )
+    tasks = [ViewsTask(replace(training, degraded_share=share), CPU) for share in (0.0, 1.0)]
     plain, photo = (task._encoded(("head", 0), lambda task=task: task._head(0)) for task in tasks)
     assert torch.equal(plain[0][1:], photo[0][1:]), "the others are what they were"
     assert not torch.equal(plain[0][0], photo[0][0]) and not torch.equal(plain[1], photo[1])
@@ -244,7 +246,7 @@ def test_landmarks_move_with_their_pixels(tmp_path):
     Image.fromarray(rgba).save(head / "cam_000.png")
     marks = [[41.5, 19.5, 1] if i in (36, 45) else [32.0, 32.0, 1] for i in range(68)]
     (head / "landmarks.json").write_text(json.dumps({"views": [marks] * 6}))
-    plain = {"turned": 0.0, "company": 0.0, "shadow": 0.0, "cut": 0.0}
+    plain = {"half_profile_share": 0.0, "bystander_share": 0.0, "shadow_share": 0.0, "cropped_share": 0.0}
     scenes = PortraitSampler(HeadFolder(tmp_path), PortraitTraining(str(tmp_path), size=64, **plain))
     sides = set()
     for i in range(12):
@@ -304,7 +306,7 @@ def test_levels_are_those_of_a_sampling_or_all(tmp_path, balls):
     save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS | {"scheduler": leading})), tmp_path / "leading")
 
     def trained(name, levels):
-        training = ViewsTraining(f"{balls}/canonical", str(tmp_path / name), levels=levels)
+        training = ViewsTraining(f"{balls}/canonical", str(tmp_path / name), noise_levels=levels)
         return ViewsTask(training, torch.device("cpu")).timesteps.tolist()
 
     assert trained("leading", None) == trained("trailing", None) == list(range(1000))
@@ -313,7 +315,11 @@ def test_levels_are_those_of_a_sampling_or_all(tmp_path, balls):
 
 def test_an_adversary_needs_a_model_of_clean_samples(tmp_path, balls):
     save_model(ViewGenerator(ViewGeneratorConfig(**VIEWS)), tmp_path / "start")
-    training = {"data": f"{balls}/canonical", "autoencoder": str(tmp_path / "start"), "adversary": 0.7}
+    training = {
+        "data": f"{balls}/canonical",
+        "autoencoder": str(tmp_path / "start"),
+        "adversarial_weight": 0.7,
+    }
     with pytest.raises(UserError, match="clean sample"):
         run("views", write_config(tmp_path / "views.yaml", training=training), tmp_path / "run", device="cpu")
 

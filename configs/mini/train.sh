@@ -40,10 +40,10 @@ stage features features 15 # for the reconstructor's perceptual loss
 stage autoencoder autoencoder 40
 stage reconstructor reconstructor 90
 stage views views 90
-stage views views_adversary 45
+stage views views_adversarial 45
 stage decoder decoder 80
-stage reconstructor reconstructor_imagined 20
+stage reconstructor reconstructor_generated 20
 
 mkdir -p model
-cp -r runs/mini/decoder/views runs/mini/reconstructor_imagined/reconstructor runs/mini/portrait/portrait model
+cp -r runs/mini/decoder/views runs/mini/reconstructor_generated/reconstructor runs/mini/portrait/portrait model
 facelift evaluate data/test --train data/mean --model model --out report

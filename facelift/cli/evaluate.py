@@ -51,7 +51,7 @@ def evaluate(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is imagined.", rich_help_panel=MODEL)
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the generated views.", rich_help_panel=MODEL)
     ] = 0,
     fetch: Annotated[
         bool,

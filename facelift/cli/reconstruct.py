@@ -84,7 +84,12 @@ def reconstruct(
     revision: RevisionOption = None,
     seed: Annotated[
         int,
-        typer.Option(min=0, max=2**63 - 1, help="Another seed imagines another head.", rich_help_panel=MODEL),
+        typer.Option(
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the generated views: another one, another head.",
+            rich_help_panel=MODEL,
+        ),
     ] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Denoising steps.", rich_help_panel=MODEL, show_default=OWN)

@@ -6,7 +6,7 @@
     front             the true front view in, the render from there out: does the head keep the portrait?
 
 Every prediction is compared at one resolution, the set's own unless another is asked for, from the set's own
-cameras, on white: a model that works at another size gets its input resized, its imagined views are resized
+cameras, on white: a model that works at another size gets its input resized, its generated views are resized
 back, and its Gaussians are drawn at that size. Real photos have no truth but the photo: `photo` is
 `front` for them, and `turned` is measured by identity alone.
 """

@@ -60,7 +60,7 @@ def introduction(report: Report) -> str:
 
 
 def tables(report: Report) -> list[Table]:
-    """One for each protocol, the imagined views one by one, photos, identity, and what is missing."""
+    """One for each protocol, the generated views one by one, photos, identity, and what is missing."""
     found = [
         _protocol_table(report, protocol) for protocol in report.protocols() if protocol not in OF_PHOTOS
     ]
@@ -111,7 +111,7 @@ def _view_table(report: Report) -> Table:
         for name, *values in zip(VIEW_NAMES[1:], *columns, strict=True)
     ]
     text = "PSNR in dB of each canonical view; the front view is the input."
-    return Table("The imagined views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
+    return Table("The generated views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
 
 
 def _identity_table(report: Report) -> Table:

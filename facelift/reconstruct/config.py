@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-OLD_NAMES = {
-    "crown": "overhead_tokens",
-    "detail": "refinement_unet",
-    "margin": "bottom_padding",
-    "aspect": "max_aspect_ratio",
-    "floor": "min_z",
-}
-"""Fields of version 0.1 and what they are called now."""
+from facelift import old_names
+from facelift.old_names import renamed
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class GSLRMConfig:
     @classmethod
     def from_dict(cls, **values: Any) -> GSLRMConfig:
         """A configuration as `config.json` holds it; the names of version 0.1 are still read."""
-        return cls(**{OLD_NAMES.get(name, name): value for name, value in values.items()})
+        return cls(**renamed(values, old_names.RECONSTRUCTOR))
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON holds them."""

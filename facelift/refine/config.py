@@ -21,12 +21,14 @@ class RefineConfig:
             quaternion components, logarithms, logits and SH coefficients a step.
         adam_eps: Adam's epsilon, about the gradient of a Gaussian in plain sight: those that are hardly seen
             hardly move.
-        imagined_weight: of a pixel that is imagined, where one of the photo's is 1.
-        imagined_lr_factor: on the rates of means, quats and scales where views are imagined: such views
+        image_weight: of the squared error of colour and coverage, by which Gaussians learn to show the views.
+            0 leaves the other terms alone, for ablations.
+        generated_weight: of a pixel that is generated, where one of the photo's is 1.
+        generated_lr_factor: on the rates of means, quats and scales where views are generated: such views
             disagree with one another, and outlines that follow each of them fray.
         color_smoothness: weight of the squared difference between a Gaussian's colour and its neighbours':
             one that differs is a speck between the views. 0 switches it off.
-        imagined_smoothness_factor: on `color_smoothness` where views are imagined.
+        generated_smoothness_factor: on `color_smoothness` where views are generated.
         smoothness_radius: distance up to which Gaussians are neighbours in colour, world units.
         smoothness_neighbors: how many of the nearest.
         flatness: weight of the squared distance along the normal from the middle of a Gaussian's neighbours:
@@ -38,8 +40,8 @@ class RefineConfig:
         gap_growth: most by which `fill_gaps` widens a Gaussian that lies apart; 1 switches it off.
         gap_scale: largest standard deviation it widens to, world units.
         recolor: whether Gaussians take the colours of the views that see them before the fit, where views are
-            imagined.
-        recolor_imagined: trust in a colour that is imagined, where one of the photo's has 1.
+            generated.
+        recolor_generated: trust in a colour that is generated, where one of the photo's has 1.
         recolor_half: total trust at which half of the colour is the new one.
         occlusion_depth, occlusion_softness: how far behind the surface a Gaussian is hidden from a view, and
             over what distance it becomes so, world units.
@@ -54,10 +56,11 @@ class RefineConfig:
     opacities_lr: float = 0.1
     sh0_lr: float = 0.04
     adam_eps: float = 0.02
-    imagined_weight: float = 0.3
-    imagined_lr_factor: float = 0.3
+    image_weight: float = 1.0
+    generated_weight: float = 0.3
+    generated_lr_factor: float = 0.3
     color_smoothness: float = 0.5
-    imagined_smoothness_factor: float = 3.0
+    generated_smoothness_factor: float = 3.0
     smoothness_radius: float = 0.03
     smoothness_neighbors: int = 4
     flatness: float = 200.0
@@ -67,7 +70,7 @@ class RefineConfig:
     gap_growth: float = 3.0
     gap_scale: float = 0.03
     recolor: bool = True
-    recolor_imagined: float = 0.02
+    recolor_generated: float = 0.02
     recolor_half: float = 0.005
     occlusion_depth: float = 0.03
     occlusion_softness: float = 0.01

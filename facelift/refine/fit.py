@@ -41,7 +41,7 @@ def refine(
         cameras: of the views, on any device.
         config: the settings; each step renders two of the views, in turn.
         coverage: (V, 1, H, W) in [0, 1] of the views; None is unknown wherever they are not white.
-        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true; what is imagined counts less, and each
+        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true; generated pixels count less, and each
             step renders the first view, which is all true, and one of the others. None is true everywhere.
 
     Raises:
@@ -67,7 +67,7 @@ def refine(
     near = (distances[:, : config.smoothness_neighbors] < config.smoothness_radius).float()[..., None]
     upright = normals(gaussians.means, indices) * (distances[:, -1:] < config.flatness_radius)
     gaussians = fill_gaps(gaussians, distances, config)
-    imagined = confidence is not None
+    generated = confidence is not None
     if confidence is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
         weights = torch.ones_like(present)
@@ -77,19 +77,20 @@ def refine(
         if config.recolor:
             gaussians = recolor_from_views(gaussians, views, cameras, confidence, config)
         pairs = [[0, i] for i in range(1, len(views))]
-        weights = config.imagined_weight + (1 - config.imagined_weight) * confidence
-    smoothness = config.color_smoothness * (config.imagined_smoothness_factor if imagined else 1.0)
+        weights = config.generated_weight + (1 - config.generated_weight) * confidence
+    smoothness = config.color_smoothness * (config.generated_smoothness_factor if generated else 1.0)
     first = SH_C0 * gaussians.sh0
     with torch.enable_grad():
         raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
-        optimizer = _optimizer(raw, config, config.imagined_lr_factor if imagined else 1.0)
+        optimizer = _optimizer(raw, config, config.generated_lr_factor if generated else 1.0)
         for shown in islice(cycle(pairs), config.steps):
             drawn = render(_activated(raw), cameras[shown])
             # Without a matte: what hangs over the outline must vanish, not turn white; a rim in the view's
             # colours must not be the white behind it.
             wanted = present[shown] * drawn.alpha if coverage is None else coverage[shown]
             colors = SH_C0 * raw["sh0"]
-            loss = image_loss(drawn.image, drawn.alpha, views[shown], wanted, weights[shown])
+            error = image_loss(drawn.image, drawn.alpha, views[shown], wanted, weights[shown])
+            loss = config.image_weight * error
             loss = loss + config.color_prior * color_prior(colors, first)
             loss = loss + smoothness * color_smoothness(colors, nearest, near)
             loss = loss + config.flatness * flatness(raw["means"], indices, upright)

@@ -98,11 +98,11 @@ def recolor_from_views(
         gaussians: N of them.
         views: (V, 3, H, W) RGB in [0, 1] on white.
         cameras: of the views.
-        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true and not imagined.
+        confidence: (V, 1, H, W) in [0, 1], 1 where the views are true and not generated.
         config: `recolor_*`, `occlusion_*` and `boundary`.
     """
     depths = render(gaussians, cameras).mean_depth
-    trusted = erode(not_white(views), config.boundary) * (config.recolor_imagined + confidence.square())
+    trusted = erode(not_white(views), config.boundary) * (config.recolor_generated + confidence.square())
     pixels, distance = cameras.project(gaussians.means)
     places = pixels / views.new_tensor([cameras.width, cameras.height]) * 2 - 1
     layers = torch.cat([views, depths, trusted], dim=1)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from facelift import old_names
 from facelift.choices import Stage
 from facelift.devices import choose_device
 from facelift.errors import UserError
+from facelift.old_names import renamed
 from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
-from facelift.reconstruct.config import OLD_NAMES as OLD_RECONSTRUCTOR_NAMES
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.config import LoopConfig, read_yaml, structured
 from facelift.train.decoder import DecoderTask, DecoderTraining
@@ -25,7 +26,6 @@ from facelift.train.portrait import PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
-from facelift.views.generator import OLD_NAMES as OLD_VIEW_NAMES
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,6 @@ STAGES: dict[Stage, StageParts] = {
     "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
     "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
 }
-OLD_TRAINING_NAMES = {
-    "wild": "unposed_photos",
-    "wild_share": "unposed_share",
-    "live": "streaming",
-    "imagined": "generated_share",
-    "alone": "front_only_share",
-}
-"""Fields of `training` in version 0.1 and what they are called now."""
-
 EXTENSIBLE: tuple[Stage, ...] = ("views", "reconstructor")
 """Stages whose training can take in photos, and heads as they are drawn."""
 
@@ -107,11 +98,11 @@ def run(
         raise UserError(f"{path}: unknown {', '.join(sorted(unknown))} in a configuration for {stage}.")
     model = []
     if kind.model:
-        values = _renamed(parts.get("model", {}), OLD_VIEW_NAMES | OLD_RECONSTRUCTOR_NAMES)
+        values = renamed(parts.get("model", {}), old_names.VIEW_GENERATOR | old_names.RECONSTRUCTOR)
         model.append(structured(kind.model, values, path, "model"))
-    values = _renamed(parts.get("training", {}), OLD_TRAINING_NAMES)
+    values = renamed(parts.get("training", {}), old_names.TRAINING)
     training = structured(kind.training, values, path, "training")
-    loop = structured(LoopConfig, parts.get("loop", {}), path, "loop")
+    loop = structured(LoopConfig, renamed(parts.get("loop", {}), old_names.LOOP), path, "loop")
     if unposed_photos is not None:
         training = replace(training, unposed_photos=str(unposed_photos))
     if streaming:
@@ -124,11 +115,6 @@ def run(
             raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
     held_out = None
     if "validation" in parts:
-        values = asdict(training) | _renamed(parts["validation"], OLD_TRAINING_NAMES)
+        values = asdict(training) | renamed(parts["validation"], old_names.TRAINING)
         held_out = task.held_out(structured(kind.training, values, path, "validation"))
     train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes, held_out)
-
-
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The values, those with old names under their new ones."""
-    return {names.get(name, name): value for name, value in values.items()}

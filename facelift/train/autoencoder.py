@@ -32,18 +32,18 @@ class AutoencoderTraining:
 
     Attributes:
         data: folders of heads; any rig.
-        kl: weight of the KL term.
-        edges: weight of the loss on differences between neighbouring pixels.
-        crop: side of the squares that are cut from the views, around something that is not background.
-        heads: how often a square is cut from the middle of the view instead: faces are small, and what
-            counts.
+        kl_weight: of the KL term.
+        gradient_weight: of the loss on differences between neighbouring pixels.
+        crop_size: side of the squares that are cut from the views, around something that is not background.
+        centre_crop_share: how often a square is cut from the middle of the view instead: faces are small, but
+            count most.
     """
 
     data: list[str]
-    kl: float = 1e-7
-    edges: float = 0.5
-    crop: int = 128
-    heads: float = 0.6
+    kl_weight: float = 1e-7
+    gradient_weight: float = 0.5
+    crop_size: int = 128
+    centre_crop_share: float = 0.6
 
 
 class AutoencoderTask:
@@ -91,8 +91,8 @@ class AutoencoderTask:
         total = (
             pixels
             + SQUARED_WEIGHT * squared.mean()
-            + self.training.edges * edges
-            + self.training.kl * kl * mean[0].numel()
+            + self.training.gradient_weight * edges
+            + self.training.kl_weight * kl * mean[0].numel()
             + matted
         )
         psnr = -10 * squared.detach().mean(dim=(1, 2, 3)).log10().mean()
@@ -106,8 +106,8 @@ class AutoencoderTask:
         folder = self.folders[int(torch.randint(len(self.folders), (), generator=rng))]
         head = folder.heads[int(torch.randint(len(folder), (), generator=rng))]
         view = folder.load(head, [int(torch.randint(folder.count(head), (), generator=rng))])
-        size, crop = view.images.shape[-1], self.training.crop
-        if torch.rand((), generator=rng) < self.training.heads:
+        size, crop = view.images.shape[-1], self.training.crop_size
+        if torch.rand((), generator=rng) < self.training.centre_crop_share:
             centre = (size * (0.5 + 0.08 * torch.randn(2, generator=rng))).long()
         else:
             covered = view.alpha[0, 0].nonzero()

@@ -22,7 +22,7 @@ class LoopConfig:
         batch: samples a step.
         lr: peak learning rate of AdamW.
         muon_lr: of Muon on the weights of hidden layers (Jordan et al., 2024); 0 leaves them to AdamW.
-        rates: factors on both, for the parameters whose names begin so.
+        lr_factors: factors on both, for the parameters whose names begin so.
         warmup: steps over which the rate rises.
         cooldown: the last fraction of the time box, over which the rate falls to a twentieth.
         betas, weight_decay: of AdamW.
@@ -39,7 +39,7 @@ class LoopConfig:
     batch: int = 8
     lr: float = 1e-3
     muon_lr: float = 0.0
-    rates: dict[str, float] = field(default_factory=dict)
+    lr_factors: dict[str, float] = field(default_factory=dict)
     warmup: int = 100
     cooldown: float = 0.25
     betas: tuple[float, float] = (0.9, 0.99)

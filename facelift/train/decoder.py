@@ -42,23 +42,23 @@ class DecoderTraining:
         data: folder of heads, canonical rig.
         generator: folder of a trained view generator with warped views that takes one step.
         reconstructor: folder of the reconstructor whose depth warps the photo.
-        variants: how many lights, framings and mirrorings of each head there are, kept in memory.
-        crop: side of the squares that are decoded, a multiple of a latent cell.
-        crops: how many are cut from one head.
-        adversary: how strongly the critic pulls, as a share of the pull towards the true view.
-        adversary_first: steps in which the critic alone learns.
-        width: of the critic.
+        augmentations: how many lights, framings and mirrorings of each head there are; they stay in memory.
+        crop_size: side of the squares that are decoded, a multiple of a latent cell.
+        crops_per_head: how many are cut from one head.
+        adversarial_weight: norm of the adversarial gradient, over that of the gradient towards the true view.
+        critic_warmup: steps in which the critic alone learns.
+        critic_width: its channels.
     """
 
     data: str
     generator: str
     reconstructor: str
-    variants: int = 2
-    crop: int = 128
-    crops: int = 4
-    adversary: float = 1.0
-    adversary_first: int = 50
-    width: int = 64
+    augmentations: int = 2
+    crop_size: int = 128
+    crops_per_head: int = 4
+    adversarial_weight: float = 1.0
+    critic_warmup: int = 50
+    critic_width: int = 64
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class DecoderTask:
         channels_last(self.generator)
         self.first = deepcopy(self.generator.autoencoder)
         channels = 3 * PIXEL_UNSHUFFLE**2
-        critic = Critic(channels, channels, VIEWS - 1, training.width)
+        critic = Critic(channels, channels, VIEWS - 1, training.critic_width)
         self.model = _Trained(self.generator.autoencoder, critic)
         self.model.to(device).requires_grad_(True)
         self.cache: dict[int, _GeneratedViews] = {}
@@ -105,13 +105,15 @@ class DecoderTask:
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """Crops of what the U-Net generates against the true views; then the critic's own loss."""
-        heads = -(-batch // self.training.crops)
-        indices = torch.randint(len(self.folder) * self.training.variants, (heads,), generator=rng).tolist()
+        heads = -(-batch // self.training.crops_per_head)
+        indices = torch.randint(
+            len(self.folder) * self.training.augmentations, (heads,), generator=rng
+        ).tolist()
         crops = [self._crop(self._generated(indices[i % heads]), rng) for i in range(batch)]
         true, warped, confidence, latents, view = (
             torch.stack(x).to(self.device) for x in zip(*crops, strict=True)
         )
-        learns = step >= self.training.adversary_first and torch.is_grad_enabled()
+        learns = step >= self.training.critic_warmup and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
             color, logits = self.generator.autoencoder.decode_layers(latents)
         generated = torch.lerp(composite_on_white(color.float(), logits)[:, :3], warped, confidence)
@@ -121,12 +123,12 @@ class DecoderTask:
             F.pixel_unshuffle(4 * x - 2, PIXEL_UNSHUFFLE) for x in (true, generated, warped)
         )
         yield from adversarial_losses(
-            self.model.critic, true, generated, warped, view, self.training.adversary, batch, beside
+            self.model.critic, true, generated, warped, view, self.training.adversarial_weight, batch, beside
         )
 
     def _crop(self, head: _GeneratedViews, rng: torch.Generator) -> tuple[Tensor, ...]:
         """A square of one view, around something that the portrait does not tell, and which view it is."""
-        cell, size = self.generator.autoencoder.downsampling, self.training.crop
+        cell, size = self.generator.autoencoder.downsampling, self.training.crop_size
         view = torch.randint(VIEWS - 1, (), generator=rng)
         places = ((head.confidence[view, 0] < MIN_CONFIDENCE) & (head.true[view, 3] > 0)).nonzero()
         places = places if len(places) else torch.zeros(1, 2)
@@ -144,7 +146,7 @@ class DecoderTask:
         """One head in one of its lights and framings, its views generated once."""
         if index not in self.cache:
             rng = generator_for(0, index)
-            views = self.folder.load(self.folder.heads[index // self.training.variants])
+            views = self.folder.load(self.folder.heads[index // self.training.augmentations])
             layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
             warped, confidence, latents = self._sample(layers[0].to(self.device), rng)
             true, warped, confidence = ((255 * x).round().byte() for x in (layers[1:], warped, confidence))
@@ -165,7 +167,7 @@ class DecoderTask:
         """Three heads: the true views, those of the first decoder, and those of this one."""
         rows = []
         for index in range(0, len(self.folder), max(1, len(self.folder) // 3))[:3]:
-            head = self._generated(index * self.training.variants)
+            head = self._generated(index * self.training.augmentations)
             true, warped, confidence = (x.float() / 255 for x in (head.true, head.warped, head.confidence))
             rows.append(true[:, :3])
             for decoder in (self.first, self.generator.autoencoder):

@@ -68,13 +68,13 @@ class FeaturesTraining:
 
     Attributes:
         data: folder of heads, canonical rig, with all truth (`facelift synth --truth all`).
-        segmentation, identity, expression: weights of the three losses.
+        segmentation_weight, identity_weight, expression_weight: of the three losses.
     """
 
     data: str
-    segmentation: float = 1.0
-    identity: float = 0.5
-    expression: float = 1.0
+    segmentation_weight: float = 1.0
+    identity_weight: float = 0.5
+    expression_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -205,9 +205,9 @@ class FeaturesTask:
         likeness = likeness.masked_fill(torch.eye(len(likeness), device=self.device).bool(), -torch.inf)
         other = torch.arange(len(likeness), device=self.device) ^ 1  # the same person's
         return {
-            "parts": training.segmentation * F.cross_entropy(logits, middle),
-            "identity": training.identity * F.cross_entropy(likeness, other),
-            "expression": training.expression
+            "parts": training.segmentation_weight * F.cross_entropy(logits, middle),
+            "identity": training.identity_weight * F.cross_entropy(likeness, other),
+            "expression": training.expression_weight
             * F.binary_cross_entropy_with_logits(found.expression.float()[labelled], shown[labelled]),
         }
 

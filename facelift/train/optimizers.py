@@ -62,7 +62,7 @@ def build_optimizers(
     model: nn.Module,
     lr: float,
     muon_lr: float,
-    rates: dict[str, float],
+    lr_factors: dict[str, float],
     betas: tuple[float, float],
     weight_decay: float,
 ) -> Iterator[tuple[torch.optim.Optimizer, float]]:
@@ -73,18 +73,18 @@ def build_optimizers(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     hidden = {n: p for n, p in trained.items() if muon_lr and p.ndim in (2, 4) and "block" in n}
     if hidden:
-        yield Muon(_groups(hidden, rates), muon_lr, weight_decay), muon_lr
-    rest = _groups({name: p for name, p in trained.items() if name not in hidden}, rates)
+        yield Muon(_groups(hidden, lr_factors), muon_lr, weight_decay), muon_lr
+    rest = _groups({name: p for name, p in trained.items() if name not in hidden}, lr_factors)
     yield (
         torch.optim.AdamW(rest, lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
         lr,
     )
 
 
-def _groups(parameters: dict[str, nn.Parameter], rates: dict[str, float]) -> list[dict[str, Any]]:
+def _groups(parameters: dict[str, nn.Parameter], lr_factors: dict[str, float]) -> list[dict[str, Any]]:
     """The parameters by the factor on their rate."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
-        factor = next((f for beginning, f in rates.items() if name.startswith(beginning)), 1.0)
+        factor = next((f for beginning, f in lr_factors.items() if name.startswith(beginning)), 1.0)
         groups.setdefault(factor, []).append(parameter)
     return [{"params": members, "factor": factor} for factor, members in groups.items()]

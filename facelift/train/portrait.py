@@ -36,24 +36,24 @@ class PortraitTraining:
 
     Attributes:
         data: folder of heads, canonical rig; for a model that finds landmarks drawn with all truth.
-        start: folder of a trained network, `OUT/portrait` of its training, whose weights are the first ones;
-            what it lacks begins anew.
-        points: weight of the landmarks' loss.
+        init_from: folder of a trained network to start from, `OUT/portrait` of its training; what it
+            lacks begins anew.
+        landmark_weight: of the landmarks' loss.
         size: side of the portraits, pixels.
-        turned: how often the head is seen from half aside.
-        company: how often others stand behind.
-        shadow: how often the person's lies on what is behind.
-        cut: how often the photo ends within the portrait's square.
+        half_profile_share: how often the head is seen in half profile.
+        bystander_share: how often others stand behind.
+        shadow_share: how often the person casts a shadow on the background.
+        cropped_share: how often the photo ends within the portrait's square.
     """
 
     data: str
-    start: str | None = None
-    points: float = 0.03
+    init_from: str | None = None
+    landmark_weight: float = 0.03
     size: int = 256
-    turned: float = 0.2
-    company: float = 0.25
-    shadow: float = 0.3
-    cut: float = 0.3
+    half_profile_share: float = 0.2
+    bystander_share: float = 0.25
+    shadow_share: float = 0.3
+    cropped_share: float = 0.3
 
 
 class PortraitTask:
@@ -63,8 +63,8 @@ class PortraitTask:
         self.device, self.training = device, training
         self.sampler = PortraitSampler(HeadFolder(training.data), training)
         self.model = Segmenter(model)
-        if training.start:
-            start = Path(training.start)
+        if training.init_from:
+            start = Path(training.init_from)
             take_weights(self.model, load_weights(Segmenter, SegmenterConfig, start), start)
         if self.model.framing is not None:
             folder = self.sampler.folder
@@ -99,7 +99,7 @@ class PortraitTask:
             inside = ((wanted > 0) & (wanted < self.training.size)).all(-1)
             maps = output.maps.float()
             of_points = maps_loss(maps[inside], wanted[inside])
-            loss = loss + self.training.points * of_points
+            loss = loss + self.training.landmark_weight * of_points
             with torch.no_grad():
                 apart = (SegmenterOutput(logits, maps).points - wanted).norm(dim=-1)[inside]
             parts |= {"points": of_points.detach(), "pixels": apart.mean()}
@@ -160,7 +160,7 @@ class PortraitSampler:
             points: whether to tell where the landmarks are.
         """
         size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
-        turned = noise.random() < self.training.turned
+        turned = noise.random() < self.training.half_profile_share
         view = HALF_PROFILE_VIEWS[noise.integers(2)] if turned else 0
         person, marks = self._person(rng, view, mirrored=moved, points=points)
         behind = self._behind(rng, noise)
@@ -169,11 +169,11 @@ class PortraitSampler:
             person, face, move = _moved(person, face, noise)
             if marks is not None:  # cv2 has the centres of pixels at whole numbers
                 marks = (marks - 0.5) @ move[:, :2].T + move[:, 2] + 0.5
-        if noise.random() < self.training.shadow:
+        if noise.random() < self.training.shadow_share:
             behind = _shadowed(behind, person[..., 3], noise)
         photo = camera(_over(person, behind), noise)
         layers = np.dstack([photo, person[..., 3]])
-        if moved and noise.random() < self.training.cut:
+        if moved and noise.random() < self.training.cropped_share:
             layers = _cut_off(layers, noise)
         (x, y), half = face[0], face[1] / 2
         prior_logits = prior((size, size), Face(x - half, y - half, x + half, y + half))
@@ -207,7 +207,7 @@ class PortraitSampler:
         """(S, S, 3) a background, sometimes with other people in it."""
         size = self.training.size
         scene = random_background(noise, size)
-        others = int(noise.integers(1, 3)) if noise.random() < self.training.company else 0
+        others = int(noise.integers(1, 3)) if noise.random() < self.training.bystander_share else 0
         for _ in range(others):
             aside = noise.choice([-1, 1]) * noise.uniform(0.35, 0.7) * size
             move = np.array([[1.0, 0, aside], [0, 1, noise.uniform(-0.2, 0.3) * size]])

@@ -45,15 +45,15 @@ class ReconstructorTraining:
         canonical: folder of heads with the six input views and their depth.
         orbit: folder of the same heads from other cameras, for supervision.
         overhead: folder of the same heads from above, for a model with overhead tokens.
-        geometry, color, image: weights of the direct loss on depth and opacity, of that on the colours of the
-            overhead tokens, and of the squared error of renders.
-        perceptual: weight of how the features of renders differ from those of the truth.
+        geometry_weight, color_weight, image_weight: of the direct loss on depth and opacity, of that on the
+            colours of the overhead tokens, and of the squared error of renders.
+        perceptual_weight: of how the features of renders differ from those of the truth.
         features: folder of the network whose features they are, `OUT/features` of its training
             (`facelift.train.features`); None leaves this out.
-        render_from: step from which rendered views are compared as well.
+        render_start_step: step from which rendered views are compared as well.
         rendered_inputs, rendered_others: how many of each are rendered for a sample.
         render_size: side of the rendered images in pixels.
-        start: folder of a trained reconstructor whose weights are the first ones; what it lacks begins anew.
+        init_from: folder of a trained reconstructor to start from; what it lacks begins anew.
         generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come
             as they do at inference: the true front view and five generated ones. The truth stays the true
             head.
@@ -63,8 +63,8 @@ class ReconstructorTraining:
         unposed_photos: folder of photos; some samples are of them, with generated views, and only the photo
             is compared.
         unposed_share: how often that is.
-        at_once: heads that go through the model side by side; None is one on a CPU, and all of a batch on a
-            GPU, which is idle with one.
+        micro_batch: heads that go through the model together; None is one on a CPU, and the whole batch on a
+            GPU, which one head would not keep busy.
         streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
             meanwhile (`facelift.data.streaming`).
     """
@@ -72,22 +72,22 @@ class ReconstructorTraining:
     canonical: str
     orbit: str
     overhead: str | None = None
-    geometry: float = 1.0
-    color: float = 1.0
-    image: float = 100.0
-    perceptual: float = 0.5
+    geometry_weight: float = 1.0
+    color_weight: float = 1.0
+    image_weight: float = 100.0
+    perceptual_weight: float = 0.5
     features: str | None = None
-    render_from: int = 0
+    render_start_step: int = 0
     rendered_inputs: int = 1
     rendered_others: int = 3
     render_size: int = 256
-    start: str | None = None
+    init_from: str | None = None
     generator: str | None = None
     generated_share: float = 0.5
     front_only_share: float = 0.0
     unposed_photos: str | None = None
     unposed_share: float = 0.15
-    at_once: int | None = None
+    micro_batch: int | None = None
     streaming: bool = False
 
 
@@ -103,8 +103,8 @@ class ReconstructorTask:
         self.heads = _open(training, device)
         self.model = GSLRM(model)
         self.model.init_weights()
-        if training.start:
-            start = Path(training.start)
+        if training.init_from:
+            start = Path(training.init_from)
             take_weights(self.model, load_reconstructor(start), start)
         self.model.to(device)
         self.generator: CachedGenerator | None = None
@@ -134,15 +134,17 @@ class ReconstructorTask:
         """Direct losses on each head's rays, and those of its renders once they are compared."""
         samples: dict[int, list[Sample]] = {}  # by the number of their views
         for _ in range(batch):
-            sample = self.samples.sample(rng, rendered=step >= self.training.render_from).to(self.device)
+            sample = self.samples.sample(rng, rendered=step >= self.training.render_start_step).to(
+                self.device
+            )
             if sample.of_photo:
                 yield _summed(self._photo_losses(sample), 1)
             else:
                 samples.setdefault(len(sample.images), []).append(sample)
-        at_once = self.training.at_once or (batch if self.device.type == "cuda" else 1)
+        micro_batch = self.training.micro_batch or (batch if self.device.type == "cuda" else 1)
         for alike in samples.values():
-            for i in range(0, len(alike), at_once):
-                chunk = alike[i : i + at_once]
+            for i in range(0, len(alike), micro_batch):
+                chunk = alike[i : i + micro_batch]
                 yield _summed(self._losses(chunk), len(chunk))
 
     def _losses(self, samples: list[Sample]) -> dict[str, Tensor]:
@@ -153,10 +155,10 @@ class ReconstructorTask:
             predicted = self.model(images, Cameras.concatenate(rigs), len(samples))
         truth, training = Views.concatenate([sample.truth for sample in samples]), self.training
         depth, alpha = geometry_losses(predicted, truth, self.model.config)
-        losses = {"depth": training.geometry * depth, "alpha": 0.1 * training.geometry * alpha}
+        losses = {"depth": training.geometry_weight * depth, "alpha": 0.1 * training.geometry_weight * alpha}
         if len(samples[0].truth.images) > len(samples[0].images):  # there is one from above
             loss = overhead_color_loss(predicted, truth, len(samples), self.model.config)
-            losses["color"] = training.color * loss
+            losses["color"] = training.color_weight * loss
         targets = [sample.targets for sample in samples if sample.targets is not None]
         if targets:
             drawn = render_batch(predicted.unbatch(), [target.cameras for target in targets])
@@ -164,11 +166,13 @@ class ReconstructorTask:
                 (drawing.image - target.images).square().mean()
                 for drawing, target in zip(drawn, targets, strict=True)
             ]
-            losses["image"] = training.image * torch.stack(errors).mean()
+            losses["image"] = training.image_weight * torch.stack(errors).mean()
             if self.features is not None:
                 images = torch.cat([drawing.image for drawing in drawn])
                 true = torch.cat([target.images for target in targets])
-                losses["perceptual"] = training.perceptual * perceptual_loss(self.features, images, true)
+                losses["perceptual"] = training.perceptual_weight * perceptual_loss(
+                    self.features, images, true
+                )
         return losses
 
     def _photo_losses(self, sample: Sample) -> dict[str, Tensor]:
@@ -179,7 +183,7 @@ class ReconstructorTask:
         (drawn,) = render_batch([predicted.activated()], [sample.truth.cameras])
         truth = torch.cat([sample.truth.images, sample.truth.alpha], dim=1)
         error = (torch.cat([drawn.image, drawn.alpha], dim=1) - truth).square()
-        return {"photo": self.training.image * error.mean()}
+        return {"photo": self.training.image_weight * error.mean()}
 
     @torch.no_grad()
     def picture(self) -> Tensor:

@@ -42,7 +42,7 @@ class TrainingState:
         self.average = AveragedModel(task.model, multi_avg_fn=_exponential(config.ema))
         self.optimizers = list(
             build_optimizers(
-                task.model, config.lr, config.muon_lr, config.rates, config.betas, config.weight_decay
+                task.model, config.lr, config.muon_lr, config.lr_factors, config.betas, config.weight_decay
             )
         )
         half = autocast_dtype(task.device) == torch.float16

@@ -41,15 +41,15 @@ class ViewsTraining:
         autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
         reconstructor: folder of a reconstructor that was trained on the front view alone, too, for a model
             that works from warped views (`facelift.views.warp`).
-        drop_condition: how often the portrait is dropped whole, for guidance.
-        photographed: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
+        condition_dropout: how often the portrait is dropped whole, for guidance.
+        degraded_share: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
             (`facelift.train.photographs`); the other views stay as they are.
-        variants: how many lights, framings and mirrorings of each head there are; their latents are kept in
+        augmentations: how many lights, framings and mirrorings of each head there are; their latents stay in
             memory.
-        levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
-        adversary: how strongly a `facelift.train.critic.Critic` pulls at a view, as a share of the pull
-            towards the true one. If there is one, a single step from pure noise is what is trained.
-        adversary_first: steps in which the critic alone learns.
+        noise_levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
+        adversarial_weight: norm of the gradient of a `facelift.train.critic.Critic`, over that of the
+            gradient towards the true view. Above 0, a single step from pure noise is what is trained.
+        critic_warmup: steps in which the critic alone learns.
         unposed_photos: folder of photos; some samples are of them, and only the front view counts.
         unposed_share: how often that is.
         streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
@@ -59,12 +59,12 @@ class ViewsTraining:
     data: str
     autoencoder: str
     reconstructor: str | None = None
-    drop_condition: float = 0.05
-    photographed: float = 0.0
-    variants: int = 4
-    levels: int | None = None
-    adversary: float = 0.0
-    adversary_first: int = 120
+    condition_dropout: float = 0.05
+    degraded_share: float = 0.0
+    augmentations: int = 4
+    noise_levels: int | None = None
+    adversarial_weight: float = 0.0
+    critic_warmup: int = 120
     unposed_photos: str | None = None
     unposed_share: float = 0.1
     streaming: bool = False
@@ -84,7 +84,7 @@ class ViewsTask:
             self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         critic = None
-        if training.adversary:
+        if training.adversarial_weight:
             if self.generator.config.scheduler.get("prediction_type") != "sample":
                 raise UserError("An adversary is for a view generator that predicts the clean sample.")
             channels = self.generator.autoencoder.latent_channels
@@ -134,14 +134,16 @@ class ViewsTask:
         """One step from pure noise, towards the true views and past the critic, which learns beside it."""
         latents, condition, _ = self._batch(rng, batch)
         noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        learns = step >= self.training.adversary_first and torch.is_grad_enabled()
+        learns = step >= self.training.critic_warmup and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
             generated = self.generator.predict_in_one_step(noise, condition)[:, 1:].float()
         true, warped = latents[:, 1:], condition.expand_as(latents)[:, 1:]
         given = torch.cat([warped, latents[:, :1].expand_as(true)], dim=2)
         view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
         true, generated, given = (x.flatten(0, 1) for x in (true, generated, given))
-        yield from adversarial_losses(critic, true, generated, given, view, self.training.adversary, batch)
+        yield from adversarial_losses(
+            critic, true, generated, given, view, self.training.adversarial_weight, batch
+        )
 
     def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents of a batch, what conditions them, and which of them have a true view.
@@ -151,7 +153,7 @@ class ViewsTask:
         """
         parts = zip(*(self._sample(rng) for _ in range(batch)), strict=True)
         latents, condition, has_truth = (torch.stack(part).to(self.device, torch.float32) for part in parts)
-        kept = torch.rand(batch, generator=rng) >= self.training.drop_condition
+        kept = torch.rand(batch, generator=rng) >= self.training.condition_dropout
         return latents, condition * kept.to(self.device)[:, None, None, None, None], has_truth
 
     def _sample(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,15 +164,15 @@ class ViewsTask:
             latents, condition = self._encoded(("photo", index), lambda: portrait[None])
             latents = torch.cat([latents, torch.zeros_like(latents).expand(VIEWS - 1, -1, -1, -1)])
             return latents, condition, torch.eye(VIEWS)[0]
-        index = int(torch.randint(len(self.folder) * self.training.variants, (), generator=rng))
+        index = int(torch.randint(len(self.folder) * self.training.augmentations, (), generator=rng))
         return *self._encoded(("head", index), lambda: self._head(index)), torch.ones(VIEWS)
 
     def _head(self, index: int) -> Tensor:
         """(6, 4, S, S) RGB on white and coverage."""
-        views = self.folder.load(self.folder.heads[index // self.training.variants])
+        views = self.folder.load(self.folder.heads[index // self.training.augmentations])
         layers = varied(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
         noise = np.random.default_rng(index)
-        if noise.random() < self.training.photographed:
+        if noise.random() < self.training.degraded_share:
             layers[0] = photographed(layers[0], noise)
         return layers
 
@@ -190,9 +192,9 @@ class ViewsTask:
 
     def _timesteps(self) -> Tensor:
         """Those that are trained."""
-        if self.training.levels is None:
+        if self.training.noise_levels is None:
             return torch.arange(self.generator.scheduler.config.num_train_timesteps)
-        sampler, steps, *_ = self.generator.resolve_sampling("ddim", self.training.levels)
+        sampler, steps, *_ = self.generator.resolve_sampling("ddim", self.training.noise_levels)
         sampler.set_timesteps(steps)
         return sampler.timesteps
 

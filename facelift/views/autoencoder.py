@@ -1,4 +1,4 @@
-"""The latent space in which the views are imagined."""
+"""The latent space in which the views are generated."""
 
 from __future__ import annotations
 

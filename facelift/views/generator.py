@@ -10,11 +10,13 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
+from facelift import old_names
 from facelift.cameras import VIEW_NAMES
 from facelift.checks import check_images, check_number, check_whole
 from facelift.choices import Scheduler
 from facelift.devices import on_device
 from facelift.errors import UserError
+from facelift.old_names import renamed
 from facelift.views.autoencoder import Autoencoder
 from facelift.views.embedding import ImageEmbedding
 from facelift.views.unet import build_unet
@@ -22,9 +24,6 @@ from facelift.views.unet import build_unet
 VIEWS = len(VIEW_NAMES)
 DPM_STEPS = 20
 MAX_SEED = 2**63 - 1
-
-OLD_NAMES = {"drafts": "warped_views", "fold": "pixel_unshuffle", "components": "patch_pca"}
-"""Fields of version 0.1 and what they are called now."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class ViewGeneratorConfig:
     @classmethod
     def from_dict(cls, **values: Any) -> ViewGeneratorConfig:
         """A configuration as `config.json` holds it; the names of version 0.1 are still read."""
-        return cls(**{OLD_NAMES.get(name, name): value for name, value in values.items()})
+        return cls(**renamed(values, old_names.VIEW_GENERATOR))
 
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON holds them."""
@@ -149,7 +148,7 @@ class ViewGenerator(nn.Module):
         warped: Tensor | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
-        """Imagine the six canonical views of a prepared portrait.
+        """Generate the six canonical views of a prepared portrait.
 
         Args:
             portrait: (3, S, S) RGB in [0, 1] on white, S the model's image size, or with `any_size` another

@@ -59,12 +59,12 @@ class WarpedViews:
 
 @dataclass(frozen=True)
 class GeneratedViews:
-    """The six views of stage 1, the photo's own pixels and imagined ones.
+    """The six views of stage 1, the photo's own pixels and generated ones.
 
     Attributes:
         images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
         coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
-        confidence: (6, 1, S, S) in [0, 1], the share of the warped view in each pixel; the rest is imagined.
+        confidence: (6, 1, S, S) in [0, 1], the share of the warped view in each pixel; the rest is generated.
             1 where the pixel is the photo's or proven background, 0 where the photo tells nothing of it.
     """
 
