@@ -25,7 +25,7 @@ from facelift.synth.scene import Floats, Part, Scene
 ENGINE = "FACELIFT_CYCLES"
 
 SCATTER = (0.009, 0.0035, 0.0017)
-"""How far red, green and blue light wander under the skin, in world units (a head, 23 cm, is about 1 high):
+"""How far red, green and blue light wander under the skin, in world units (20 cm):
 half of what is measured on skin, because the textures are photographs, which light has blurred already."""
 
 RELIEF = 0.004
