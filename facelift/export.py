@@ -12,13 +12,16 @@ from facelift.formats.files import PathLike
 from facelift.formats.ply import write_ply
 from facelift.formats.splats import SPLAT_FORMATS, splat_format
 from facelift.gaussians import Gaussians
+from facelift.page.html import write_html
 
+PAGE = ".html"
 Writer = Callable[[PathLike, Gaussians], None]
 
 
 def suffixes() -> dict[str, str]:
     """What the names of files that `writer` knows end in, and what these files are."""
-    return {format.suffix: format.name for format in SPLAT_FORMATS if format.write}
+    splats = {format.suffix: format.name for format in SPLAT_FORMATS if format.write}
+    return splats | {PAGE: "a page that shows the head in 3D, in any browser"}
 
 
 def writer(path: PathLike, ply: PlyLayout = "standard") -> Writer:
@@ -31,6 +34,8 @@ def writer(path: PathLike, ply: PlyLayout = "standard") -> Writer:
     Raises:
         UserError: nothing is written under such a name.
     """
+    if Path(path).suffix.lower() == PAGE:
+        return partial(write_html, title=Path(path).stem)
     format = splat_format(path)
     if format is None or format.write is None:
         known = ", ".join(suffixes())

@@ -15,6 +15,8 @@ from facelift.choices import PlyLayout
 from facelift.export import writer
 from facelift.formats.mp4 import write_mp4
 from facelift.gaussians import Gaussians
+from facelift.page.html import html_page
+from facelift.page.show import notebook_frame, show
 from facelift.portrait.quality import PhotoWarning
 from facelift.render import render
 
@@ -50,12 +52,21 @@ class Head:
         """Write the head as what the end of the name says, upright in the tools that read such files.
 
         Args:
-            path: ends in `.ply`, which any splat viewer opens, or another of `facelift.export.suffixes()`.
+            path: ends in `.ply`, which any splat viewer opens, in `.html`, a page to send, or in another of
+                `facelift.export.suffixes()`.
 
         Raises:
             UserError: no such file is written, or `path` cannot be.
         """
         writer(path, self.ply_layout)(path, self.gaussians)
+
+    def show(self) -> None:
+        """Show the head in 3D: in the notebook that runs, or else in the browser until Ctrl-C."""
+        show(html_page(self.gaussians))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows for a head that is the last line of a cell."""
+        return notebook_frame(html_page(self.gaussians))
 
     def turntable(
         self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter

@@ -24,7 +24,7 @@ LAYERS = (
     ("head",),
     ("export", "weights", "estimate"),
     ("hub",),
-    ("portrait", "views", "reconstruct", "refine"),
+    ("portrait", "views", "reconstruct", "refine", "page"),
     ("render", "formats"),
     ("data",),
     ("gaussians",),

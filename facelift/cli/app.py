@@ -24,6 +24,7 @@ from facelift.cli.reconstruct import reconstruct
 from facelift.cli.synth import pack, synth
 from facelift.cli.terminal import complain
 from facelift.cli.train import train
+from facelift.cli.view import view
 
 
 class _Commands(TyperGroup):
@@ -44,6 +45,7 @@ app = typer.Typer(
 )
 app.command(cls=GroupedCommand)(reconstruct)
 app.command(cls=GroupedCommand)(export)
+app.command(cls=GroupedCommand)(view)
 app.command(cls=GroupedCommand)(convert)
 app.command(cls=GroupedCommand)(synth)
 app.command("synth pack", cls=GroupedCommand)(pack)
