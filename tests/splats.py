@@ -48,7 +48,25 @@ PRECISION = {
         "shN": 1 / 32,  # half a level, in the frame of the file; to turn it mixes coefficients
     },
     ".splat": {"means": 0, "quats": 9e-3, "scales": 0, "opacities": 0.5 / 255, "sh0": 0.5 / 255 / 0.28},
+    ".spz": {
+        "means": 0.5 / 4096,
+        "quats": 2.1e-3,
+        "scales": 1 / 31,  # half of a sixteenth, as a logarithm
+        "opacities": 0.5 / 255,
+        "sh0": 0.5 / 38.25,
+        "shN": 1 / 128,  # half a level, in the frame of the file
+    },
+    ".sog": {
+        "means": 2e-5,
+        "quats": 6e-3,
+        "scales": 1e-2,
+        "opacities": 0.5 / 255,
+        "sh0": 1e-2,
+        "shN": 5e-3,
+    },
+    ".glb": {"means": 3e-7, "quats": 1e-6, "scales": 1e-6, "opacities": 0, "sh0": 0, "shN": 1e-6},
 }
+PRECISION[".v3.spz"] = PRECISION[".spz"]
 """How far a file's values may be from what was written, by suffix and field; scales relatively.
 
 A format that cannot hold coefficients above degree 0 has no `shN`.

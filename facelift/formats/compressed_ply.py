@@ -22,6 +22,7 @@ from facelift.formats.morton import morton_order
 from facelift.formats.ply import array
 from facelift.formats.ply_file import KIND, frame_comment, frame_in, higher_coefficients, open_ply
 from facelift.formats.reading import damaged, reading
+from facelift.formats.smallest_three import with_largest, without_largest
 from facelift.gaussians import Gaussians
 from facelift.isolation import isolated
 from facelift.spherical_harmonics import C0
@@ -64,7 +65,7 @@ def write_compressed_ply(path: PathLike, gaussians: Gaussians) -> None:
     bounds = [_bounds(values) for values in (position, scale, color)]
     parts = (
         _to_unit(position, bounds[0]),
-        _without_largest(array(turned.quats)),
+        _to_units(array(turned.quats)),
         _to_unit(scale, bounds[1]),
         np.column_stack([_to_unit(color, bounds[2]), array(turned.opacities)]),
     )
@@ -109,7 +110,7 @@ def read_compressed_ply(path: PathLike, frame: Frame | None = None) -> Gaussians
             rgb = _from_unit(rgb, _table(chunk, _BOUNDS[2]).reshape(-1, 2, 3))
         gaussians = Gaussians(
             means=_tensor(_from_unit(position, bounds[0])),
-            quats=_tensor(_with_largest(rotation)),
+            quats=_tensor(_to_quats(rotation)),
             scales=_tensor(np.exp(_from_unit(scale, bounds[1]))),
             opacities=_tensor(color[:, 3]),
             sh0=_tensor((rgb - 0.5) / C0),
@@ -161,23 +162,15 @@ def _unpack(words: NDArray[np.uint32], bits: tuple[int, ...]) -> Floats:
     return np.stack(parts[::-1], axis=-1)
 
 
-def _without_largest(quats: Floats) -> Floats:
-    """(N, 4) in [0, 1]: which component is the largest, of 0 to 3, and the others, of -0.71 to 0.71."""
-    quats = quats / np.linalg.norm(quats, axis=-1, keepdims=True)
-    largest = np.abs(quats).argmax(axis=-1)[:, None]
-    quats = quats * np.sign(np.take_along_axis(quats, largest, axis=-1))
-    others = quats[np.arange(4) != largest].reshape(-1, 3)
-    return np.hstack([largest / 3.0, others / np.sqrt(2.0) + 0.5])
+def _to_units(quats: Floats) -> Floats:
+    """(N, 4) in [0, 1]: which component is the largest, of 0 to 3, and the others."""
+    largest, others = without_largest(quats)
+    return np.column_stack([largest / 3.0, others / np.sqrt(2.0) + 0.5])
 
 
-def _with_largest(units: Floats) -> Floats:
-    """(N, 4) wxyz of what `_without_largest` gives."""
-    others = (units[:, 1:] - 0.5) * np.sqrt(2.0)
-    largest = (units[:, :1] * 3.0).round()
-    quats = np.empty_like(units)
-    quats[np.arange(4) == largest] = np.sqrt((1.0 - (others**2).sum(axis=-1)).clip(0.0))
-    quats[np.arange(4) != largest] = others.ravel()
-    return quats
+def _to_quats(units: Floats) -> Floats:
+    """(N, 4) wxyz of what `_to_units` gives."""
+    return with_largest((units[:, 0] * 3.0).round(), (units[:, 1:] - 0.5) * np.sqrt(2.0))
 
 
 def _coefficients(path: PathLike, table: np.ndarray, count: int) -> torch.Tensor | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from facelift.errors import UserError
@@ -11,9 +12,12 @@ from facelift.formats.compressed_ply import read_compressed_ply, write_compresse
 from facelift.formats.dot_splat import read_splat, write_splat
 from facelift.formats.files import PathLike
 from facelift.formats.frames import Frame
+from facelift.formats.gltf import read_glb, write_glb
 from facelift.formats.ply import read_ply, write_ply
 from facelift.formats.ply_file import is_compressed
 from facelift.formats.reading import file_size, reading
+from facelift.formats.sog import read_sog, write_sog
+from facelift.formats.spz import read_spz, write_spz
 from facelift.gaussians import Gaussians
 
 _HEAD_BYTES = 1 << 16
@@ -55,6 +59,18 @@ SPLAT_FORMATS: tuple[SplatFormat, ...] = (
         lambda head: head[:3] == b"ply" and is_compressed(head),
     ),
     SplatFormat(".splat", "antimatter15's .splat", write_splat, read_splat, _nothing_tells),
+    SplatFormat(".spz", "Niantic's SPZ", write_spz, read_spz, lambda head: head[:4] == b"NGSP"),
+    SplatFormat(
+        ".v3.spz",
+        "Niantic's SPZ, version 3, for tools from before 2026",
+        partial(write_spz, version=3),
+        read_spz,
+        lambda head: head[:3] == b"\x1f\x8b\x08",
+    ),
+    SplatFormat(".sog", "PlayCanvas's SOG", write_sog, read_sog, lambda head: head[:4] == b"PK\3\4"),
+    SplatFormat(
+        ".glb", "glTF with KHR_gaussian_splatting", write_glb, read_glb, lambda head: head[:4] == b"glTF"
+    ),
 )
 
 
