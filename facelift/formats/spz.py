@@ -136,7 +136,7 @@ def read_spz(path: PathLike, frame: Frame | None = None) -> Gaussians:
         fixed = np.zeros((header.count, 3, 4), np.uint8)
         fixed[:, :, 1:] = positions.reshape(-1, 3, 3)  # the upper bytes, so that a shift extends the sign
         quats = _first_three(rotations) if header.version == 2 else _smallest_three(rotations)
-        rest = higher.reshape(header.count, -1, 3)[:, :_MOST_COEFFICIENTS]
+        rest = higher.reshape(header.count, header.widths[-1] // 3, 3)[:, :_MOST_COEFFICIENTS]
         gaussians = Gaussians(
             means=_tensor((fixed.view("<i4")[:, :, 0] >> 8) / 2.0**header.fraction_bits),
             quats=_tensor(quats),
