@@ -15,6 +15,8 @@ SOURCES = sorted((ROOT / "facelift").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 DISTRIBUTIONS = {
+    "backports": "backports.zstd",
+    "compression": "backports.zstd",  # part of Python since 3.14
     "PIL": "pillow",
     "cycles": "bpy",
     "mathutils": "bpy",
