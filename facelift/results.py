@@ -25,7 +25,7 @@ def owned_names() -> frozenset[str]:
     return RESULT_NAMES | {f"head{suffix}" for suffix in suffixes()}
 
 
-HIDDEN_NAMES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides
+SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides
 
 
 def find_photos(paths: Sequence[str | Path]) -> list[Path]:
@@ -56,7 +56,7 @@ def _files_in(folder: Path) -> list[Path]:
         files = sorted(
             file
             for file in folder.iterdir()
-            if not file.name.startswith(".") and file.name.lower() not in HIDDEN_NAMES and file.is_file()
+            if not file.name.startswith(".") and file.name.lower() not in SYSTEM_FILES and file.is_file()
         )
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}).") from error

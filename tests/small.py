@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from heads import write_config
 
+from configs import views_config
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.weights import save_model
@@ -21,38 +22,21 @@ RECONSTRUCTOR = {
     "footprint_scale": True,
     "skip_background": True,
 }
-VIEWS = {
-    "image_size": 32,
-    "pixel_unshuffle": 2,
-    "autoencoder": {
-        "block_out_channels": [32, 32],
-        "down_block_types": ["DownEncoderBlock2D"] * 2,
-        "up_block_types": ["UpDecoderBlock2D"] * 2,
-        "layers_per_block": 1,
-        "latent_channels": 4,
-        "mid_block_add_attention": False,
-    },
-    "unet": {
-        "sample_size": 8,
-        "in_channels": 8,
-        "out_channels": 4,
-        "block_out_channels": [32, 32],
-        "down_block_types": ["CrossAttnDownBlock2D"] * 2,
-        "up_block_types": ["CrossAttnUpBlock2D"] * 2,
-        "layers_per_block": 1,
-        "cross_attention_dim": 16,
-        "attention_head_dim": 2,
-    },
-    "scheduler": {
+VIEWS = views_config(
+    32,
+    channels=[32, 32],
+    cross_attention_dim=16,
+    groups=32,
+    scheduler={
         "prediction_type": "v_prediction",
         "clip_sample": False,
         "timestep_spacing": "trailing",
         "rescale_betas_zero_snr": True,
     },
-    "steps": 4,
-    "guidance": 1.0,
-    "eta": 0.0,
-}
+    steps=4,
+    guidance=1.0,
+    eta=0.0,
+)
 CLEAN = VIEWS | {"scheduler": VIEWS["scheduler"] | {"prediction_type": "sample"}}
 """A view generator that predicts the clean sample."""
 

@@ -368,7 +368,7 @@ def test_places_that_do_not_work(pipeline, tmp_path, capsys):
         (["synth", "there"], "--assets"),
         (["train", "everything", "config.yaml"], "everything"),
         (["evaluate"], "HEADS"),
-        (["evaluate", "heads", "--heads", "0"], "--heads"),
+        (["evaluate", "heads", "--people", "0"], "--people"),
         (["compare", "a"], "B"),
         (["bench", "there"], "--assets"),
     ],

@@ -13,6 +13,7 @@ import torch
 from heads import write_ball, write_balls
 from PIL import Image
 
+from configs import views_config
 from facelift.cameras import canonical_rig, orbit, orbit_rig
 from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import folder_name
@@ -33,7 +34,7 @@ from facelift.evaluate.metrics import (
     ssim,
 )
 from facelift.evaluate.page import page
-from facelift.evaluate.protocols import TURNS, model_predictions, targets_of, turned_target
+from facelift.evaluate.protocols import TURN_AZIMUTHS, model_predictions, targets_of, turned_target
 from facelift.evaluate.report import Record, Scale
 from facelift.evaluate.sets import TestSet
 from facelift.evaluate.statistics import estimate
@@ -205,7 +206,7 @@ def test_identity_looks_for_a_face_itself_where_the_truth_is_unknown():
 
     measure, target = dlib_measure(), face_question()
     aside = turned_target(target.portrait)
-    assert sorted(TURNS) == list(TURNS) and max(TURNS) == -min(TURNS) == 30
+    assert sorted(TURN_AZIMUTHS) == list(TURN_AZIMUTHS) and max(TURN_AZIMUTHS) == -min(TURN_AZIMUTHS) == 30
     moved = torch.ones_like(target.portrait)
     moved[:, :, 40:] = target.portrait[:, :, :-40]
     shown = torch.stack([target.portrait, moved, torch.ones_like(moved), *[moved] * 3])
@@ -684,36 +685,12 @@ def test_curves_and_page_are_well_formed():
 
 def tiny_model():
     torch.manual_seed(0)
-    blocks = {"block_out_channels": [8, 8], "layers_per_block": 1}
-    views = ViewGeneratorConfig(
-        image_size=SIZE,
-        pixel_unshuffle=2,
-        autoencoder={
-            **blocks,
-            "down_block_types": ["DownEncoderBlock2D"] * 2,
-            "up_block_types": ["UpDecoderBlock2D"] * 2,
-            "latent_channels": 4,
-            "norm_num_groups": 4,
-            "mid_block_add_attention": False,
-        },
-        unet={
-            **blocks,
-            "sample_size": 16,
-            "in_channels": 8,
-            "out_channels": 4,
-            "down_block_types": ["CrossAttnDownBlock2D"] * 2,
-            "up_block_types": ["CrossAttnUpBlock2D"] * 2,
-            "cross_attention_dim": 8,
-            "attention_head_dim": 2,
-            "norm_num_groups": 4,
-        },
-        steps=2,
-        guidance=1.0,
-    )
+    config = views_config(SIZE, [8, 8], cross_attention_dim=8, groups=4, steps=2, guidance=1.0)
     reconstructor = GSLRM(
         GSLRMConfig(image_size=SIZE, patch_size=16, width=32, layers=1, head_dim=16, grid=4)
     )
-    return FaceLift(ViewGenerator(views).eval(), reconstructor.eval(), torch.device("cpu"))
+    views = ViewGenerator(ViewGeneratorConfig(**config))
+    return FaceLift(views.eval(), reconstructor.eval(), torch.device("cpu"))
 
 
 def test_a_real_model_goes_through(balls):

@@ -18,11 +18,11 @@ from facelift.errors import UserError
 from facelift.train import run
 from facelift.train.features import (
     PART_CLASSES,
+    FeatureOutput,
     Features,
     FeaturesConfig,
     FeaturesTask,
     FeaturesTraining,
-    Understanding,
     load_features,
     perceptual_loss,
 )
@@ -91,7 +91,7 @@ def test_its_losses_are_least_for_who_sees_everything(people):
     task = learning(people)
     parts = torch.arange(6 * 8 * 8).view(6, 8, 8) % PART_CLASSES
     shown = torch.tensor([1.0, torch.nan, 0.0, 1.0, 0.0, 0.0])[:, None]
-    right = Understanding(
+    right = FeatureOutput(
         parts=20.0 * F.one_hot(parts[:, 2::4, 2::4], PART_CLASSES).movedim(-1, 1),
         identity=torch.eye(3).repeat_interleave(2, dim=0),
         expression=20.0 * (2 * shown.nan_to_num(0.0) - 1),

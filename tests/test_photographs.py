@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
-from facelift.train.photographs import camera, hand, photographed, strands
+from facelift.train.photographs import camera, degrade, hand, strands
 
 SIZE = 128
 
@@ -60,11 +60,11 @@ def test_who_is_hidden_is_still_there(draw):
 
 def test_a_photo_is_seen_on_white_and_follows_from_its_seed():
     portrait = a_portrait()
-    photos = [photographed(portrait, np.random.default_rng(seed)) for seed in range(60)]
+    photos = [degrade(portrait, np.random.default_rng(seed)) for seed in range(60)]
     for photo in photos:
         assert photo.shape == portrait.shape and photo.dtype == portrait.dtype
         assert (photo[:3, photo[3] == 0] == 1).all(), "nothing of noise and compression is around the person"
-    assert torch.equal(photographed(portrait, np.random.default_rng(7)), photos[7])
+    assert torch.equal(degrade(portrait, np.random.default_rng(7)), photos[7])
     same = sum(torch.equal(photo, portrait) for photo in photos)
     wider = sum(bool((photo[3] > portrait[3]).any()) for photo in photos)
     assert 2 <= same <= 25 and 4 <= wider <= 28, "some are as they were, a quarter is hidden"

@@ -22,7 +22,7 @@ from facelift.refine.surface import fill_gaps, neighbors, normals, recolor_from_
 from facelift.render import render
 from facelift.views.surfels import surfels
 from facelift.views.visibility import HALF_DEPTH, nearest_possible_depth
-from facelift.views.warp import UNKNOWN, generate_views, warp_views
+from facelift.views.warp import UNKNOWN_COLOR, generate_views, warp_views
 
 GOLDEN = Path(__file__).parent / "golden"
 MINI = GSLRMConfig(
@@ -331,7 +331,7 @@ def test_warped_views_are_the_front_view_seen_from_all_six_cameras():
     assert confidence[3, 0, 128, int(back)] == 0, "from behind, who knows what is before it"
     for i in range(1, 6):
         assert confidence[i, 0, :64].min() == 1 and views[i, :, :64].min() == 1, "nothing is above the ball"
-    unknown = (views[1:] - torch.tensor(UNKNOWN)[:, None, None]).abs().amax(dim=1) < 0.05
+    unknown = (views[1:] - torch.tensor(UNKNOWN_COLOR)[:, None, None]).abs().amax(dim=1) < 0.05
     assert unknown[1, :, 132:].sum() < 0.1 * unknown[1, :, :128].sum(), "its shadow lies behind the ball"
     assert not (confidence[1:, 0] > 0)[unknown].any()
 

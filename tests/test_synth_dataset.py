@@ -176,7 +176,7 @@ def test_shards_end_where_the_split_and_the_next_shard_begin(make, tmp_path):
     (tmp_path / "empty").mkdir()
     units = dataset.Shards(tmp_path / "empty", None).units(range(980, 1120))
     assert units == [range(980, 1000), range(1000, 1050), range(1050, 1100), range(1100, 1120)]
-    assert split.HELD_OUT_SEEDS.stop % shards.HEADS == 0
+    assert split.HELD_OUT_SEEDS.stop % shards.HEADS_PER_SHARD == 0
 
 
 def test_a_longer_run_goes_on_where_the_shorter_one_ended(make, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from configs import views_config
 from facelift.errors import UserError
 from facelift.reconstruct.transformer import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
@@ -19,38 +20,17 @@ from facelift.views.unet import FrontViewAttention, build_unet
 
 
 def tiny(warped_views=False, **sampling):
-    blocks = 2
-    config = ViewGeneratorConfig(
-        image_size=32,
-        pixel_unshuffle=2,
-        autoencoder={
-            "block_out_channels": (32, 32),
-            "down_block_types": ("DownEncoderBlock2D",) * blocks,
-            "up_block_types": ("UpDecoderBlock2D",) * blocks,
-            "layers_per_block": 1,
-            "latent_channels": 4,
-        },
-        unet={
-            "sample_size": 8,
-            "in_channels": 8,
-            "out_channels": 5 if warped_views else 4,
-            "block_out_channels": (32, 32),
-            "down_block_types": ("CrossAttnDownBlock2D",) * blocks,
-            "up_block_types": ("CrossAttnUpBlock2D",) * blocks,
-            "layers_per_block": 1,
-            "cross_attention_dim": 16,
-            "attention_head_dim": 2,
-        },
-        scheduler={
-            "prediction_type": "sample" if warped_views else "v_prediction",
-            "clip_sample": False,
-            "timestep_spacing": "trailing",
-        },
-        warped_views=warped_views,
-        **({"steps": 2, "guidance": 1.0, "eta": 0.0} | sampling),
+    scheduler = {
+        "prediction_type": "sample" if warped_views else "v_prediction",
+        "clip_sample": False,
+        "timestep_spacing": "trailing",
+    }
+    sampling = {"steps": 2, "guidance": 1.0, "eta": 0.0} | sampling
+    config = views_config(
+        32, [32, 32], 16, groups=32, scheduler=scheduler, warped_views=warped_views, **sampling
     )
     torch.manual_seed(0)
-    return ViewGenerator(config).eval()
+    return ViewGenerator(ViewGeneratorConfig(**config)).eval()
 
 
 @torch.no_grad()

@@ -8,43 +8,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from configs import views_config
 from facelift import FaceLift, Head
 from facelift.portrait.segment import Segmenter, SegmenterConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 
 SIZE = 32
-BLOCKS = {"block_out_channels": [8, 16], "layers_per_block": 1}
-VIEWS = {
-    "image_size": SIZE,
-    "pixel_unshuffle": 2,
-    "warped_views": True,
-    "matte": True,
-    "patch_pca": True,
-    "steps": 2,
-    "guidance": 1.5,
-    "eta": 0.5,
-    "autoencoder": {
-        **BLOCKS,
-        "down_block_types": ["DownEncoderBlock2D"] * 2,
-        "up_block_types": ["UpDecoderBlock2D"] * 2,
-        "latent_channels": 4,
-        "norm_num_groups": 4,
-        "mid_block_add_attention": False,
-    },
-    "unet": {
-        **BLOCKS,
-        "sample_size": SIZE // 4,
-        "in_channels": 8,
-        "out_channels": 5,
-        "down_block_types": ["CrossAttnDownBlock2D"] * 2,
-        "up_block_types": ["CrossAttnUpBlock2D"] * 2,
-        "cross_attention_dim": 8,
-        "attention_head_dim": 2,
-        "norm_num_groups": 4,
-    },
-    "scheduler": {"prediction_type": "sample", "clip_sample": False, "timestep_spacing": "trailing"},
-}
+VIEWS = views_config(
+    SIZE,
+    channels=[8, 16],
+    cross_attention_dim=8,
+    groups=4,
+    warped_views=True,
+    matte=True,
+    patch_pca=True,
+    steps=2,
+    guidance=1.5,
+    eta=0.5,
+    scheduler={"prediction_type": "sample", "clip_sample": False, "timestep_spacing": "trailing"},
+)
 RECONSTRUCTOR = {
     "image_size": SIZE,
     "patch_size": 8,

@@ -16,10 +16,10 @@ def main() -> None:
     # each time, and take their cores from the rasteriser's threads and from all else that runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:  # around every import, so that Ctrl-C is quiet from the first moment
-        from facelift.cli.process import run_and_leave
+        from facelift.cli.process import run_and_exit
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    run_and_leave(_run)
+    run_and_exit(_run)
 
 
 def _run() -> int:

@@ -41,7 +41,11 @@ def evaluate(
     people: Annotated[
         int | None,
         typer.Option(
-            "--heads", min=1, help="How many people to measure on; all if not given.", rich_help_panel=DATA
+            "--people",
+            "--heads",
+            min=1,
+            help="How many people to measure on; all if not given.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     size: Annotated[

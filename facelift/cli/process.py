@@ -18,11 +18,11 @@ from typing import Any, NoReturn
 from facelift.errors import UserError
 from facelift.formats.files import explain
 
-PATIENCE = 2.0
-"""Seconds that an interrupted command has to tidy up before it may be ended at once."""
+GRACE_PERIOD = 2.0
+"""Seconds that an interrupted command has to tidy up; after them, a second signal ends it at once."""
 
-BROKEN_PIPE = 128 + 13
-"""The exit code of a command whose reader has gone, as shells tell of one that SIGPIPE ends."""
+BROKEN_PIPE_EXIT_CODE = 128 + 13
+"""The exit code that shells report for a command that SIGPIPE ends: its reader has closed the pipe."""
 
 _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -30,8 +30,8 @@ _STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") i
 class Interruption:
     """A signal that asks the command to stop: it becomes a KeyboardInterrupt, so that temporary files go.
 
-    Libraries swallow such an exception here and there, or turn it into another one: what matters is
-    `requested`, and `check` raises it again where the command passes by.
+    Some libraries swallow that exception or turn it into another one, so `requested` remembers it, and the
+    command calls `check` between its steps to raise it again.
     """
 
     def __init__(self) -> None:
@@ -59,22 +59,22 @@ class Interruption:
             raise KeyboardInterrupt
 
     def catch(self) -> None:
-        """Begin to listen, but not to signals that whoever started the command has it ignore (nohup, `&`)."""
-        self._answer(self._stop)
+        """Handle signals from here on, except those that the parent process ignores (nohup, `&`)."""
+        self._set_handlers(self._stop)
         sys.unraisablehook = self._raise_later
-        atexit.register(self._end)  # before everybody else, so that it is called last
+        atexit.register(self._end)  # registered first, so called last
 
     def end_at_once(self, code: int) -> None:
-        """From here on there is nothing left to tidy up: a signal ends the process with `code`."""
+        """Nothing is left to tidy up: from here on a signal ends the process at once, with `code`."""
         self._code = code
-        self._answer(lambda *_: os._exit(code))
+        self._set_handlers(lambda *_: os._exit(code))
 
     def _end(self) -> None:
-        """After all else that is done at exit: the interpreter's own end is slow, and hears no signal."""
+        """Runs last at exit, and skips the interpreter's own end, which is slow and handles no signals."""
         if self._code is not None:
             os._exit(self._code)
 
-    def _answer(self, handler: Callable[[int, Any], Any]) -> None:
+    def _set_handlers(self, handler: Callable[[int, Any], Any]) -> None:
         for number in _STOPPING:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, handler)
@@ -83,11 +83,11 @@ class Interruption:
         if not self.requested:
             self._signal, self._since = number, time.monotonic()
             raise KeyboardInterrupt
-        if time.monotonic() - self._since > PATIENCE:
+        if time.monotonic() - self._since > GRACE_PERIOD:
             os._exit(self.exit_code)
 
     def _raise_later(self, unraisable: Any) -> None:
-        """An interruption within a destructor goes nowhere: send the signal again, in a moment."""
+        """An interruption within a destructor is not raised: send the signal again, a moment later."""
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             sys.__unraisablehook__(unraisable)
         elif self._signal is not None:
@@ -98,8 +98,8 @@ class Interruption:
 interruption = Interruption()
 
 
-class _Results(io.FileIO):
-    """Standard output. Whoever closes it wants no more: the command stops, in silence."""
+class _StandardOutput(io.FileIO):
+    """Standard output. Once its reader has closed it the command stops, without a message."""
 
     _gone = False
 
@@ -114,12 +114,12 @@ class _Results(io.FileIO):
 
     def _fail(self, error: OSError) -> None:
         if isinstance(error, BrokenPipeError) or (os.name == "nt" and error.errno == errno.EINVAL):
-            sys.exit(BROKEN_PIPE)
+            sys.exit(BROKEN_PIPE_EXIT_CODE)
         raise UserError(f"Cannot write standard output: {explain(error)}.") from error
 
 
-class _Notes(_Results):
-    """Standard error. The work goes on, whether or not anybody reads how far it is."""
+class _StandardError(_StandardOutput):
+    """Standard error. The work goes on even if its reader has closed it."""
 
     def _fail(self, error: OSError) -> None:
         pass
@@ -132,11 +132,11 @@ def open_streams() -> None:
             os.fstat(descriptor)
         except OSError:  # closed by the caller (`2>&-`): the next file to be opened would take its place
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    sys.stdout = _forgiving(sys.stdout, 1, _Results)
-    sys.stderr = _forgiving(sys.stderr, 2, _Notes)
+    sys.stdout = _tolerant(sys.stdout, 1, _StandardOutput)
+    sys.stderr = _tolerant(sys.stderr, 2, _StandardError)
 
 
-def _forgiving(stream: Any, descriptor: int, kind: type[_Results]) -> Any:
+def _tolerant(stream: Any, descriptor: int, kind: type[_StandardOutput]) -> Any:
     """A stream in place of `stream` that escapes what the encoding lacks, and fails as `kind` does."""
     if stream is not None:
         raw = getattr(stream.buffer, "raw", stream.buffer)  # the same where Python runs unbuffered
@@ -151,15 +151,15 @@ def _forgiving(stream: Any, descriptor: int, kind: type[_Results]) -> Any:
     )
 
 
-def run_and_leave(work: Callable[[], int]) -> NoReturn:
+def run_and_exit(work: Callable[[], int]) -> NoReturn:
     """Do the work, whose result is the exit code, and end the process."""
     try:
-        _leave(_outcome(work))
+        _exit(_run(work))
     except KeyboardInterrupt:
-        _leave(interruption.exit_code)
+        _exit(interruption.exit_code)
 
 
-def _outcome(work: Callable[[], int]) -> int:
+def _run(work: Callable[[], int]) -> int:
     """Do the work; the exit code."""
     try:
         open_streams()
@@ -173,7 +173,7 @@ def _outcome(work: Callable[[], int]) -> int:
         return 1
 
 
-def _leave(code: int) -> NoReturn:
+def _exit(code: int) -> NoReturn:
     """End the process with `code`; one that was asked to stop as such, at once, whatever is half loaded."""
     if interruption.requested:
         os._exit(interruption.exit_code)  # every line is out; what an interrupted write left would come twice

@@ -37,7 +37,7 @@ LANDMARKS_FILE = "landmarks.json"
 PERSON_FILE = "person.json"
 SUMS_FILE = "SHA256SUMS"
 
-SAMPLES = 16
+CYCLES_SAMPLES = 16
 """Paths that Cycles traces through a pixel, if not said otherwise."""
 
 Files = dict[str, bytes]
@@ -101,7 +101,7 @@ class Contents:
     size: int
     truth: Truth = "all"
     renderer: RendererName = "opengl"
-    samples: int = SAMPLES
+    samples: int = CYCLES_SAMPLES
 
     @property
     def layout(self) -> Layout:

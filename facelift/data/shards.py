@@ -22,7 +22,7 @@ from facelift.data import split
 from facelift.data.schema import SUMS_FILE, Contents, Files, flat
 from facelift.errors import UserError
 
-HEADS = 50
+HEADS_PER_SHARD = 50
 """Seeds from one multiple of this to the next share a shard; held-out ones never share it with others."""
 
 _SHARD = re.compile(r"heads_(\d{6,})-(\d{6,})\.tar")
@@ -85,7 +85,12 @@ class Shards:
         Raises:
             UserError: if `out` has shards that begin within one of them.
         """
-        stops = [*range(seeds.start + HEADS - seeds.start % HEADS, seeds.stop, HEADS), seeds.stop]
+        stops = [
+            *range(
+                seeds.start + HEADS_PER_SHARD - seeds.start % HEADS_PER_SHARD, seeds.stop, HEADS_PER_SHARD
+            ),
+            seeds.stop,
+        ]
         units = [range(*ends) for ends in zip([seeds.start, *stops], stops, strict=False)]
         starts = {unit.start for unit in units}
         for found in self._found():

@@ -30,8 +30,8 @@ from facelift.evaluate.page import page
 from facelift.evaluate.pictures import grid_of, stacked
 from facelift.evaluate.progress import Progress
 from facelift.evaluate.protocols import (
-    ORBITS,
-    WITH_BASELINES,
+    BASELINE_PROTOCOLS,
+    ORBIT_PROTOCOLS,
     Baselines,
     model_predictions,
     photo_prediction,
@@ -114,21 +114,21 @@ def evaluate(
     )
     records = []
     for i, sample in enumerate(_track(test.names, "heads")):
-        if (record := progress.recall(sample)) is None:
+        if (record := progress.load(sample)) is None:
             record, picture = _measure_sample(model, test.load(sample), baselines, measures, seed)
-            progress.keep(sample, record, picture if i < GRID_HEADS else None)
+            progress.save(sample, record, picture if i < GRID_HEADS else None)
         records.append(record)
     of_photos = []
     for path in _track(paths, "photos"):
-        if (record := progress.recall(f"photo {path.name}")) is None:
+        if (record := progress.load(f"photo {path.name}")) is None:
             record = _measure_photo(model, path, measures, seed)
-            progress.keep(f"photo {path.name}", record)
+            progress.save(f"photo {path.name}", record)
         of_photos.append(record)
     report = Report(facts, scales, {**missing, **baselines.missing, **_not_asked(test)}, records, of_photos)
     with atomic_folder(out, RESULT_NAMES) as aside:
         write_png(aside / "grid.png", stacked([progress.picture(name) for name in test.names[:GRID_HEADS]]))
         write_report(report, aside)
-    progress.done()
+    progress.delete()
     return report
 
 
@@ -146,7 +146,7 @@ def write_report(report: Report, folder: Path) -> None:
                 )
                 for scale in report.scales
             ]
-            for protocol in ORBITS
+            for protocol in ORBIT_PROTOCOLS
         ]
     )
     pictures = [("Truth, predictions and differences", folder / "grid.png")]
@@ -166,9 +166,9 @@ def _measure_sample(
     predicted = model_predictions(model, sample, targets, seed)
     azimuths, scores = {}, {}
     for protocol, target in targets.items():
-        applied = [measure for measure in measures if protocol in ORBITS or not measure.orbit_only]
+        applied = [measure for measure in measures if protocol in ORBIT_PROTOCOLS or not measure.orbit_only]
         predictions = {"model": predicted[protocol]}
-        if protocol in WITH_BASELINES:
+        if protocol in BASELINE_PROTOCOLS:
             predictions |= baselines.predictions(protocol, target, sample.canonical)
         absolute = [measure for measure in applied if measure.absolute]
         scores[protocol] = score(predictions, target, applied)
@@ -213,7 +213,7 @@ def _measures(fetch: bool) -> tuple[list[Measure], dict[str, str]]:
 def _not_asked(test: TestSet) -> dict[str, str]:
     if test.orbit_cameras(test.names[0]) is not None:
         return {}
-    return {protocol: "the set has the six canonical views only" for protocol in ORBITS}
+    return {protocol: "the set has the six canonical views only" for protocol in ORBIT_PROTOCOLS}
 
 
 def _azimuths(cameras: Cameras) -> list[float]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
 from facelift.data.reader import Views
-from facelift.evaluate.metrics import COVERED, Prediction
+from facelift.evaluate.metrics import MIN_COVERAGE, Prediction
 from facelift.gaussians import SH_C0, Gaussians
 from facelift.render import render
 
@@ -59,10 +59,10 @@ class MeanHead:
         """Take in one more head, its six canonical views with depth."""
         assert six.depth is not None
         side = max(1, CELL * six.cameras.width // 256)
-        mask = ((six.alpha[:, 0] > COVERED) & (six.depth > 0)).float()
+        mask = ((six.alpha[:, 0] > MIN_COVERAGE) & (six.depth > 0)).float()
         share = F.avg_pool2d(mask, side)
         near = F.avg_pool2d(six.depth * mask, side) / share.clamp_min(1e-6)
-        full = (share > COVERED).float()
+        full = (share > MIN_COVERAGE).float()
         self.depth = self.depth + near * full
         self.covered = self.covered + full
         self.heads += 1

@@ -13,9 +13,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras
-from facelift.evaluate.metrics import BEST_PSNR, COVERED, Measure, Prediction, Target, peak_signal_noise_ratio
+from facelift.evaluate.metrics import (
+    MAX_PSNR,
+    MIN_COVERAGE,
+    Measure,
+    Prediction,
+    Target,
+    peak_signal_noise_ratio,
+)
 
-SAME_POINT = 0.02  # world units between two depths of what counts as one point
+MAX_DEPTH_DIFFERENCE = 0.02  # of two views of one point, world units
 
 
 def neighbor_psnr(prediction: Prediction, target: Target) -> Tensor | None:
@@ -29,7 +36,7 @@ def neighbor_psnr(prediction: Prediction, target: Target) -> Tensor | None:
         warped, seen = reproject(prediction, cameras, i, j)
         own = prediction.images[i][:, seen]
         values.append(
-            peak_signal_noise_ratio(warped[:, seen], own, data_range=1.0).clamp_max(BEST_PSNR)
+            peak_signal_noise_ratio(warped[:, seen], own, data_range=1.0).clamp_max(MAX_PSNR)
             if seen.any()
             else torch.tensor(torch.nan)
         )
@@ -52,7 +59,11 @@ def reproject(prediction: Prediction, cameras: Cameras, i: int, j: int) -> tuple
     # Depths of two surfaces must not be blended, hence the nearest pixel's.
     layers = torch.stack([prediction.depth[j], prediction.alpha[j, 0]])[None]
     depth, alpha = F.grid_sample(layers, places, mode="nearest", align_corners=False)[0]
-    seen = (prediction.alpha[i, 0] > COVERED) & (alpha > COVERED) & ((depth - distance[0]).abs() < SAME_POINT)
+    seen = (
+        (prediction.alpha[i, 0] > MIN_COVERAGE)
+        & (alpha > MIN_COVERAGE)
+        & ((depth - distance[0]).abs() < MAX_DEPTH_DIFFERENCE)
+    )
     return colors, seen
 
 

@@ -26,8 +26,8 @@ try:
 except ImportError:
     raise UserError("Measuring needs torchmetrics: pip install 'facelift[evaluate]'.") from None
 
-BEST_PSNR = 100.0  # dB, of identical images: infinity has no mean
-COVERED = 0.5  # alpha from which a pixel counts as the head
+MAX_PSNR = 100.0  # dB, of identical images: infinity has no mean
+MIN_COVERAGE = 0.5  # alpha from which a pixel counts as the head
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,18 @@ def psnr(prediction: Prediction, target: Target) -> Tensor:
     found = peak_signal_noise_ratio(
         prediction.images, target.truth.images, data_range=1.0, reduction="none", dim=(1, 2, 3)
     )
-    return found.clamp_max(BEST_PSNR)
+    return found.clamp_max(MAX_PSNR)
 
 
 def masked_psnr(prediction: Prediction, target: Target) -> Tensor:
     """The same over the true silhouette alone."""
     truth = target.truth
     values = []
-    for shown, true, mask in zip(prediction.images, truth.images, truth.alpha[:, 0] > COVERED, strict=True):
+    for shown, true, mask in zip(
+        prediction.images, truth.images, truth.alpha[:, 0] > MIN_COVERAGE, strict=True
+    ):
         values.append(peak_signal_noise_ratio(shown[:, mask], true[:, mask], data_range=1.0))
-    return torch.stack(values).clamp_max(BEST_PSNR)
+    return torch.stack(values).clamp_max(MAX_PSNR)
 
 
 def ssim(prediction: Prediction, target: Target) -> Tensor:
@@ -112,7 +114,7 @@ def silhouette_iou(prediction: Prediction, target: Target) -> Tensor | None:
     """Intersection over union of the silhouettes, where alpha exceeds one half."""
     if prediction.alpha is None:
         return None
-    pairs = zip(prediction.alpha > COVERED, target.truth.alpha > COVERED, strict=True)
+    pairs = zip(prediction.alpha > MIN_COVERAGE, target.truth.alpha > MIN_COVERAGE, strict=True)
     return torch.stack([binary_jaccard_index(shown.int(), true.int()) for shown, true in pairs])
 
 
@@ -121,7 +123,7 @@ def depth_error(prediction: Prediction, target: Target) -> Tensor | None:
     truth = target.truth
     if prediction.alpha is None or prediction.depth is None or truth.depth is None:
         return None
-    both = (prediction.alpha[:, 0] > COVERED) & (truth.alpha[:, 0] > COVERED) & (truth.depth > 0)
+    both = (prediction.alpha[:, 0] > MIN_COVERAGE) & (truth.alpha[:, 0] > MIN_COVERAGE) & (truth.depth > 0)
     return torch.stack(
         [
             1000 * mean_absolute_error(shown[mask], true[mask]) if mask.any() else torch.tensor(torch.nan)

@@ -46,13 +46,13 @@ class Progress:
                 f"{folder} holds the progress of another measurement: give another --out, or delete it."
             )
 
-    def recall(self, sample: str) -> Record | None:
+    def load(self, sample: str) -> Record | None:
         """The record of a sample that is finished."""
         path = self._path(sample)
         return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
-    def keep(self, sample: str, record: Record, picture: Tensor | None = None) -> None:
-        """Keep a record, and a picture (3, H, W) of it."""
+    def save(self, sample: str, record: Record, picture: Tensor | None = None) -> None:
+        """Save a record, and a picture (3, H, W) of it."""
         path = self._path(sample)
         if picture is not None:
             write_png(path.with_suffix(".png"), picture)
@@ -64,8 +64,8 @@ class Progress:
         with Image.open(self._path(sample).with_suffix(".png")) as image:
             return torch.from_numpy(np.array(image)).movedim(-1, 0).float() / 255
 
-    def done(self) -> None:
-        """The report is written: nothing is kept any longer."""
+    def delete(self) -> None:
+        """Delete the folder, once the report is written."""
         shutil.rmtree(self.folder)
 
     def _path(self, sample: str) -> Path:

@@ -45,10 +45,10 @@ DESCRIPTIONS = {
     "turned": "a photo in, renders up to 30 degrees aside out: is it still that person?",
 }
 PROTOCOLS = tuple(DESCRIPTIONS)
-ORBITS = ("reconstruction", "single-image")
-OF_PHOTOS = ("photo", "turned")
-TURNS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)  # degrees of azimuth of the renders of photos
-WITH_BASELINES = ("views", "single-image")
+ORBIT_PROTOCOLS = ("reconstruction", "single-image")
+PHOTO_PROTOCOLS = ("photo", "turned")
+TURN_AZIMUTHS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)  # degrees of azimuth of the renders of photos
+BASELINE_PROTOCOLS = ("views", "single-image")
 BASELINES = ("mean", "billboard", "mean_head")
 
 Predictions = dict[str, dict[str, Prediction]]  # protocol -> method -> prediction
@@ -164,8 +164,8 @@ def photo_target(portrait: Tensor) -> Target:
 
 def turned_target(portrait: Tensor) -> Target:
     """A prepared portrait, and what nobody knows: what the person looks like from a little aside."""
-    cameras = orbit(TURNS, [0.0] * len(TURNS), portrait.shape[-1])
-    unknown = portrait.new_full((len(TURNS), 4, *portrait.shape[1:]), torch.nan, device="cpu")
+    cameras = orbit(TURN_AZIMUTHS, [0.0] * len(TURN_AZIMUTHS), portrait.shape[-1])
+    unknown = portrait.new_full((len(TURN_AZIMUTHS), 4, *portrait.shape[1:]), torch.nan, device="cpu")
     return Target(rounded(portrait.cpu()), Views(unknown[:, :3], unknown[:, 3:], None, cameras))
 
 

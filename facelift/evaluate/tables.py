@@ -8,7 +8,7 @@ from statistics import median
 
 from facelift.cameras import VIEW_NAMES
 from facelift.evaluate.groups import GROUPS
-from facelift.evaluate.protocols import DESCRIPTIONS, OF_PHOTOS, ORBITS, WITH_BASELINES
+from facelift.evaluate.protocols import BASELINE_PROTOCOLS, DESCRIPTIONS, ORBIT_PROTOCOLS, PHOTO_PROTOCOLS
 from facelift.evaluate.report import NEAR_FRONT, Report, Scale, numbers
 from facelift.evaluate.statistics import estimate
 
@@ -20,9 +20,9 @@ LABELS = {
     "mean_head": "a mean head in the portrait's colour",
 }
 IDENTITIES = ("identity", "arcface")
-WHOLE = "single-image"
+MAIN_PROTOCOL = "single-image"
 GROUP_MEASURES = ("psnr", "masked_psnr", "ssim", *IDENTITIES)
-FEWEST = 3  # people of whom a group says something
+MIN_PEOPLE = 3  # in a group, for its mean to be shown
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def introduction(report: Report) -> str:
 def tables(report: Report) -> list[Table]:
     """One for each protocol, the generated views one by one, photos, identity, and what is missing."""
     found = [
-        _protocol_table(report, protocol) for protocol in report.protocols() if protocol not in OF_PHOTOS
+        _protocol_table(report, protocol)
+        for protocol in report.protocols()
+        if protocol not in PHOTO_PROTOCOLS
     ]
     if "views" in report.protocols():
         found.append(_view_table(report))
@@ -93,7 +95,7 @@ def _protocol_table(report: Report, protocol: str) -> Table:
         (LABELS[method], *(_cell(report, protocol, method, scale) for scale in scales))
         for method in report.methods(protocol)
     ]
-    if protocol in WITH_BASELINES:
+    if protocol in BASELINE_PROTOCOLS:
         margins = [report.margin(protocol, scale) for scale in scales]
         cells = (
             f"{margin[1].text(scale.digits)} (over {margin[0]})" if margin else "–"
@@ -117,7 +119,7 @@ def _view_table(report: Report) -> Table:
 def _identity_table(report: Report) -> Table:
     scales = [scale for scale in report.scales if scale.key in IDENTITIES]
     rows = []
-    for protocol in (p for p in (*ORBITS, "turned") if p in report.protocols()):
+    for protocol in (p for p in (*ORBIT_PROTOCOLS, "turned") if p in report.protocols()):
         for method in report.methods(protocol):
             found = [report.near_front(protocol, method, scale.key) for scale in scales]
             if any(found):
@@ -132,7 +134,9 @@ def _identity_table(report: Report) -> Table:
 
 def _group_table(report: Report) -> Table:
     """The whole way, for each kind of people of whom there are enough to say something."""
-    scored = {s: report.people(WHOLE, "model", s.key) for s in report.scales if s.key in GROUP_MEASURES}
+    scored = {
+        s: report.people(MAIN_PROTOCOL, "model", s.key) for s in report.scales if s.key in GROUP_MEASURES
+    }
     scored = {scale: people for scale, people in scored.items() if people}
     rows = []
     for group in GROUPS:
@@ -140,10 +144,11 @@ def _group_table(report: Report) -> Table:
         cells = []
         for scale, people in scored.items():
             values = [value for person, value in people.items() if person in members]
-            cells.append(estimate(values).text(scale.digits) if len(values) >= FEWEST else "–")
+            cells.append(estimate(values).text(scale.digits) if len(values) >= MIN_PEOPLE else "–")
         if any(cell != "–" for cell in cells):
             rows.append((group, str(len(members)), *cells))
-    text = f"{DESCRIPTIONS[WHOLE]}, by kind of people, where there are {FEWEST} or more of them.".capitalize()
+    text = f"{DESCRIPTIONS[MAIN_PROTOCOL]}, by kind of people, where there are {MIN_PEOPLE} or more of them."
+    text = text.capitalize()
     return Table("For whom", text, ("people", "how many", *_heads([*scored])), rows)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facelift.cameras import Cameras
-from facelift.data.schema import SAMPLES
+from facelift.data.schema import CYCLES_SAMPLES
 from facelift.errors import UserError
 from facelift.synth.scene import Floats, Part, Scene
 
@@ -53,7 +53,7 @@ class Renderer:
 
     _is_open: ClassVar[bool] = False
 
-    def __init__(self, samples: int = SAMPLES) -> None:
+    def __init__(self, samples: int = CYCLES_SAMPLES) -> None:
         if Renderer._is_open:
             raise RuntimeError("a process has one Blender: close the other renderer first")
         with _quiet():

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from facelift.choices import RendererName, Rig, Storage, Truth
 from facelift.data import split
 from facelift.data.folders import Folders
-from facelift.data.schema import LAYOUTS, SAMPLES, Contents, Files
+from facelift.data.schema import CYCLES_SAMPLES, LAYOUTS, Contents, Files
 from facelift.data.shards import Shards
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
@@ -121,7 +121,7 @@ def synthesize(
     rig: Rig,
     views: int = 32,
     renderer: RendererName = "opengl",
-    samples: int = SAMPLES,
+    samples: int = CYCLES_SAMPLES,
     truth: Truth = "all",
     form: Storage = "folders",
     workers: int = 1,

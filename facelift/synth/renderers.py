@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facelift.cameras import Cameras
 from facelift.choices import RendererName
-from facelift.data.schema import SAMPLES
+from facelift.data.schema import CYCLES_SAMPLES
 from facelift.errors import UserError
 from facelift.synth.scene import Floats, Scene
 
@@ -23,7 +23,7 @@ class SceneRenderer(AbstractContextManager["SceneRenderer"], Protocol):
         ...
 
 
-def open_renderer(name: RendererName, samples: int = SAMPLES) -> SceneRenderer:
+def open_renderer(name: RendererName, samples: int = CYCLES_SAMPLES) -> SceneRenderer:
     """The renderer of that name; `samples` is for Cycles, OpenGL draws four to a pixel.
 
     Raises:

@@ -15,7 +15,7 @@ from facelift.cameras import VIEW_NAMES
 MIRRORED_VIEWS = [0, *range(len(VIEW_NAMES) - 1, 0, -1)]
 
 
-def varied(images: Tensor, rng: torch.Generator) -> Tensor:
+def augment(images: Tensor, rng: torch.Generator) -> Tensor:
     """The six canonical images of a head in another light, framing and perhaps mirrored.
 
     Args:

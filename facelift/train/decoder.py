@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.train.augment import varied
+from facelift.train.augment import augment
 from facelift.train.autoencoder import matte_loss
 from facelift.train.critic import Critic, adversarial_losses
 from facelift.train.task import Loss, channels_last, generator_for
@@ -147,7 +147,7 @@ class DecoderTask:
         if index not in self.cache:
             rng = generator_for(0, index)
             views = self.folder.load(self.folder.heads[index // self.training.augmentations])
-            layers = varied(torch.cat([views.images, views.alpha], dim=1), rng)
+            layers = augment(torch.cat([views.images, views.alpha], dim=1), rng)
             warped, confidence, latents = self._sample(layers[0].to(self.device), rng)
             true, warped, confidence = ((255 * x).round().byte() for x in (layers[1:], warped, confidence))
             self.cache[index] = _GeneratedViews(true, warped, confidence, latents.half())

@@ -78,7 +78,7 @@ class FeaturesTraining:
 
 
 @dataclass(frozen=True)
-class Understanding:
+class FeatureOutput:
     """What the network makes of N pictures.
 
     Attributes:
@@ -113,7 +113,7 @@ class Features(nn.Module):
             features.append(x)
         return features
 
-    def understand(self, images: Tensor) -> Understanding:
+    def predict(self, images: Tensor) -> FeatureOutput:
         """Pictures (N, 3, H, W) in [0, 1] on white become what they mean."""
         features = self(images)
         fine = features[1].shape[-2:]
@@ -122,7 +122,7 @@ class Features(nn.Module):
             for head, x in zip(self.part_heads, features[1:], strict=True)
         ]
         whole = torch.cat([features[-1].mean((2, 3)), features[-1].amax((2, 3))], dim=1)
-        return Understanding(
+        return FeatureOutput(
             torch.stack(parts).sum(dim=0),
             F.normalize(self.identity_head(whole), dim=-1),
             self.expression_head(whole),
@@ -191,12 +191,12 @@ class FeaturesTask:
                 )
             parts.append(self._parts(head, views))
         with autocast(self.device):
-            found = self.model.understand(torch.cat(images).to(self.device))
+            found = self.model.predict(torch.cat(images).to(self.device))
         losses = self._losses(found, torch.cat(parts).to(self.device), torch.stack(shown).to(self.device))
         total = torch.stack([*losses.values()]).sum()
         yield Loss(total, {name: loss.detach() for name, loss in losses.items()}, batch)
 
-    def _losses(self, found: Understanding, parts: Tensor, shown: Tensor) -> dict[str, Tensor]:
+    def _losses(self, found: FeatureOutput, parts: Tensor, shown: Tensor) -> dict[str, Tensor]:
         training, logits = self.training, found.parts.float()
         step = parts.shape[-1] // logits.shape[-1]
         middle = parts[:, step // 2 :: step, step // 2 :: step]
@@ -227,7 +227,7 @@ class FeaturesTask:
         """Six faces above the parts that the network sees in them, and those that there are."""
         heads = self.folder.heads[:: max(1, len(self.folder) // 6)][:6]
         images = torch.cat([self.folder.load(head, [0]).images for head in heads])
-        found = self.model.understand(images.to(self.device)).parts.argmax(1).cpu()
+        found = self.model.predict(images.to(self.device)).parts.argmax(1).cpu()
         true = torch.cat([self._parts(head, [0]) for head in heads])
         rows = [images]
         for parts in (found, true):

@@ -15,7 +15,7 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 OCCLUSION_PROBABILITY = 0.25  # that a hand or hair is before the face
 
 
-def photographed(portrait: Tensor, noise: np.random.Generator) -> Tensor:
+def degrade(portrait: Tensor, noise: np.random.Generator) -> Tensor:
     """A portrait as it might come out of a photo.
 
     Args:

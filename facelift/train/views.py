@@ -20,9 +20,9 @@ from facelift.data.reader import HeadFolder
 from facelift.data.streaming import Heads, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.train.augment import varied
+from facelift.train.augment import augment
 from facelift.train.critic import Critic, adversarial_losses
-from facelift.train.photographs import photographed
+from facelift.train.photographs import degrade
 from facelift.train.task import Loss, channels_last, generator_for
 from facelift.train.unposed import UnposedPhotos
 from facelift.views.generator import VIEWS, ViewGenerator
@@ -170,10 +170,10 @@ class ViewsTask:
     def _head(self, index: int) -> Tensor:
         """(6, 4, S, S) RGB on white and coverage."""
         views = self.folder.load(self.folder.heads[index // self.training.augmentations])
-        layers = varied(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
+        layers = augment(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
         noise = np.random.default_rng(index)
         if noise.random() < self.training.degraded_share:
-            layers[0] = photographed(layers[0], noise)
+            layers[0] = degrade(layers[0], noise)
         return layers
 
     @torch.no_grad()

@@ -1,8 +1,8 @@
 """The surface that one view shows, a disc for each pixel (Pfister et al., "Surfels", 2000).
 
-Ours, not in the paper. How far each pixel's surface lies, GS-LRM tells well from one view alone; how wide and
-how turned its Gaussians must be to look like that surface from aside follows from their neighbours' places,
-and their colours are the view's own.
+Ours, not in the paper. GS-LRM estimates the distance of each pixel's surface well from one view alone. The
+size and orientation of the discs follow from the positions of neighbouring pixels; their colours are the
+view's.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 from facelift.cameras import Cameras
 from facelift.gaussians import SH_C0, Gaussians, quaternions_of
 
-SPREAD = 0.5  # standard deviation of a disc in pixels: discs side by side close the surface
-THICKNESS = 0.15  # of a disc, the same
-STRETCH = 2.5  # pixels' widths up to which a disc follows a surface that runs along the view
-COVERED = 0.5  # coverage from which a pixel has a disc
+DISC_SIGMA = 0.5  # standard deviation of a disc in pixels, so that neighbouring discs leave no gaps
+DISC_THICKNESS = 0.15  # standard deviation along the normal, in pixels
+MAX_STRETCH = 2.5  # largest size of a disc on a slanted surface, in widths of a pixel
+MIN_COVERAGE = 0.5  # coverage from which a pixel has a disc
 
 
 def surfels(distance: Tensor, image: Tensor, coverage: Tensor, camera: Cameras) -> tuple[Gaussians, Tensor]:
@@ -36,14 +36,14 @@ def surfels(distance: Tensor, image: Tensor, coverage: Tensor, camera: Cameras) 
     points = origins[0] + distance[..., None] * directions[0]
     across, down = _to_neighbour(points, 1), _to_neighbour(points, 0)
     width = (distance / camera.intrinsics[0, 0])[..., None]  # of a pixel, at the surface
-    kept = (coverage[0] > COVERED) & across.isfinite().all(-1) & down.isfinite().all(-1)
+    kept = (coverage[0] > MIN_COVERAGE) & across.isfinite().all(-1) & down.isfinite().all(-1)
     points, across, down, width = (x[kept] for x in (points, across, down, width))
     facing = width[:, 0].square() / torch.linalg.cross(across, down, dim=-1).norm(dim=-1)
 
-    sides = torch.stack([_limited(side, STRETCH * width) for side in (across, down)], dim=1)
+    sides = torch.stack([_limited(side, MAX_STRETCH * width) for side in (across, down)], dim=1)
     variances, axes = torch.linalg.eigh(sides.mT @ sides)
     axes = axes * torch.linalg.det(axes).sign()[:, None, None]  # rotations, not mirrors
-    scales = (SPREAD * variances.clamp_min(0).sqrt()).maximum(THICKNESS * width)
+    scales = (DISC_SIGMA * variances.clamp_min(0).sqrt()).maximum(DISC_THICKNESS * width)
     share = coverage[:, kept]
     colors = ((image[:, kept] - 1) / share + 1).clamp(0, 1).mT  # without the white behind them
     gaussians = Gaussians(points, quaternions_of(axes), scales, share[0], (colors - 0.5) / SH_C0)

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from facelift.cameras import Cameras
 
 HALF_WIDTH, HALF_DEPTH = 1.0, 0.7  # of the box that holds a head and its shoulders: x, y in world units
-REACH, SAMPLES = 1.25, 52  # along a ray, to either side of the world's centre
-COARSER = 2  # a ray for so many pixels
+MAX_OFFSET, SAMPLES_PER_RAY = 1.25, 52  # world units to either side of the centre; samples along a ray
+STRIDE = 2  # pixels a ray, along each side
 
 
 def nearest_possible_depth(depth: Tensor, camera: Cameras, others: Cameras) -> Tensor:
@@ -31,17 +31,17 @@ def nearest_possible_depth(depth: Tensor, camera: Cameras, others: Cameras) -> T
         (N, 1, H, W) z-depth of the nearest place in each pixel of the others where matter may be, infinite
         where none can be.
     """
-    rays = others.resized(others.width // COARSER)
+    rays = others.resized(others.width // STRIDE)
     origins, directions = rays.rays()
     distance = origins[0, 0, 0].norm()
-    steps = torch.linspace(-REACH, REACH, SAMPLES, device=depth.device, dtype=depth.dtype)
+    steps = torch.linspace(-MAX_OFFSET, MAX_OFFSET, SAMPLES_PER_RAY, device=depth.device, dtype=depth.dtype)
     steps = steps[:, None, None] + distance
     rotation, translation = camera.w2c[0, :3, :3], camera.w2c[0, :3, 3]
     focal, center = camera.intrinsics[0, :2], camera.intrinsics[0, 2:]
     size = depth.new_tensor([camera.width, camera.height])
     found = []
     for origin, direction, w2c in zip(origins, directions, rays.w2c, strict=True):  # (h, w, 3) each
-        x, y = (origin[..., i] + steps * direction[..., i] for i in range(2))  # (SAMPLES, h, w)
+        x, y = (origin[..., i] + steps * direction[..., i] for i in range(2))  # (SAMPLES_PER_RAY, h, w)
         outside = (x.abs() > HALF_WIDTH) | (y.abs() > HALF_DEPTH)
         start, along = origin @ rotation.T + translation, direction @ rotation.T
         z = start[..., 2] + steps * along[..., 2]
@@ -59,4 +59,4 @@ def nearest_possible_depth(depth: Tensor, camera: Cameras, others: Cameras) -> T
         far = steps * (direction @ w2c[2, :3])
         found.append(far.masked_fill(outside | (z < seen), torch.inf).amin(dim=0))
     nearest = -F.max_pool2d(-torch.stack(found)[:, None], 3, 1, 1)
-    return F.interpolate(nearest, scale_factor=COARSER, mode="nearest")
+    return F.interpolate(nearest, scale_factor=STRIDE, mode="nearest")

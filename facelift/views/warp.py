@@ -28,13 +28,13 @@ from facelift.views.visibility import nearest_possible_depth
 SurfaceDistances = Callable[[Tensor, Cameras], Tensor]
 """From (3, S, S) RGB and its camera to (>= S, S) distances along the pixels' rays: `GSLRM.distances`."""
 
-UNKNOWN = (0.4, 0.5, 0.7)  # RGB of what the portrait does not show; few people wear this colour
-NEIGHBOURHOOD = 5  # pixels
+UNKNOWN_COLOR = (0.4, 0.5, 0.7)  # RGB of what the portrait does not show; few people wear this colour
+WINDOW = 5  # pixels along the side of the window over which opacity and confidence are averaged
 # Mean opacity around a pixel from which confidence rises above 0, and at which it reaches 1.
 MIN_OPACITY, FULL_OPACITY = 0.8, 0.95
 # The same for the cosine between a surface's normal and the front camera's view.
 MIN_COSINE, FULL_COSINE = 0.2, 0.45
-SEEN = 0.1  # coverage from which the front camera sees a surface, opacity from which others do
+MIN_ALPHA = 0.1  # coverage in the front view, and opacity in the others, from which a pixel shows a surface
 DEPTH_MARGIN = 0.03  # by which the surface may lie before its estimate, world units
 DEPTH_TOLERANCE = 0.1  # by which it may lie behind what is possible and still count as seen, world units
 
@@ -45,9 +45,9 @@ class WarpedViews:
 
     Attributes:
         images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait
-            itself. UNKNOWN shows through wherever something may be.
+            itself. UNKNOWN_COLOR shows through wherever something may be.
         coverage: (6, 1, S, S) in [0, 1].
-        confidence: (6, 1, S, S) in [0, 1], how surely a pixel is right as it is: 1 all over the front view;
+        confidence: (6, 1, S, S) in [0, 1], how likely a pixel is right as it is: 1 all over the front view;
             in the others high where nothing can be, and where a surface lies that the front camera sees well,
             with nothing before it.
     """
@@ -133,16 +133,16 @@ def _warp(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) ->
 
     possible = nearest_possible_depth(_front_depth(distance, coverage, front), front, rig[1:])
     empty = possible.isinf()
-    behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN)[:, None, None])
+    behind = torch.where(empty, 1.0, portrait.new_tensor(UNKNOWN_COLOR)[:, None, None])
     images = (drawn.image + (1 - drawn.alpha) * behind).clamp(0, 1)
 
-    confidence = _ramp(_neighbourhood_mean(drawn.alpha), MIN_OPACITY, FULL_OPACITY)
+    confidence = _ramp(_window_mean(drawn.alpha), MIN_OPACITY, FULL_OPACITY)
     confidence = confidence * _ramp(cosine, MIN_COSINE, FULL_COSINE)
     occluded = drawn.mean_depth > possible + DEPTH_TOLERANCE
-    background = empty & (drawn.alpha < SEEN)
+    background = empty & (drawn.alpha < MIN_ALPHA)
     confidence = torch.where(background, 1.0, confidence * ~occluded)
-    # A pixel is as sure as those around it.
-    confidence = confidence * (2 * _neighbourhood_mean(confidence) - 1).clamp(0, 1)
+    # Isolated confident pixels among unsure ones are lowered, too.
+    confidence = confidence * (2 * _window_mean(confidence) - 1).clamp(0, 1)
     return WarpedViews(
         images=torch.cat([portrait[None], images]),
         coverage=torch.cat([coverage[None], drawn.alpha]),
@@ -153,12 +153,12 @@ def _warp(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) ->
 def _front_depth(distance: Tensor, coverage: Tensor, camera: Cameras) -> Tensor:
     """(S, S) z-depth of the nearest that the camera sees around a pixel; infinite where nothing is."""
     depth = distance[: camera.height] * camera.depth_along_rays()[0]
-    depth = torch.where(coverage[0] > SEEN, depth.nan_to_num(0), torch.inf)
-    return -F.max_pool2d(-depth[None], NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2)[0] - DEPTH_MARGIN
+    depth = torch.where(coverage[0] > MIN_ALPHA, depth.nan_to_num(0), torch.inf)
+    return -F.max_pool2d(-depth[None], WINDOW, 1, WINDOW // 2)[0] - DEPTH_MARGIN
 
 
-def _neighbourhood_mean(values: Tensor) -> Tensor:
-    return F.avg_pool2d(values, NEIGHBOURHOOD, 1, NEIGHBOURHOOD // 2, count_include_pad=False)
+def _window_mean(values: Tensor) -> Tensor:
+    return F.avg_pool2d(values, WINDOW, 1, WINDOW // 2, count_include_pad=False)
 
 
 def _ramp(values: Tensor, low: float, high: float) -> Tensor:
