@@ -24,18 +24,19 @@ def suffixes() -> dict[str, str]:
     return splats | {PAGE: "a page that shows the head in 3D, in any browser"}
 
 
-def writer(path: PathLike, ply: PlyLayout = "standard") -> Writer:
+def writer(path: PathLike, ply: PlyLayout = "standard", title: str | None = None) -> Writer:
     """What writes a file of this name: give it the path and Gaussians of our world.
 
     Args:
         path: its longest end that is one of `suffixes` counts, in whatever case.
         ply: how a PLY lists its Gaussians, see `facelift.formats.ply.write_ply`.
+        title: what a page says above the head; None is the file's name.
 
     Raises:
         UserError: nothing is written under such a name.
     """
     if Path(path).suffix.lower() == PAGE:
-        return partial(write_html, title=Path(path).stem)
+        return partial(write_html, title=title or Path(path).stem)
     format = splat_format(path)
     if format is None or format.write is None:
         known = ", ".join(suffixes())

@@ -48,17 +48,18 @@ class Head:
         """(N, 3, H, W) RGB in [0, 1] on white."""
         return render(self.gaussians, cameras).image.clamp(0, 1)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, title: str | None = None) -> None:
         """Write the head as what the end of the name says, upright in the tools that read such files.
 
         Args:
             path: ends in `.ply`, which any splat viewer opens, in `.html`, a page to send, or in another of
                 `facelift.export.suffixes()`.
+            title: what a page says above the head; None is the file's name.
 
         Raises:
             UserError: no such file is written, or `path` cannot be.
         """
-        writer(path, self.ply_layout)(path, self.gaussians)
+        writer(path, self.ply_layout, title)(path, self.gaussians)
 
     def show(self) -> None:
         """Show the head in 3D: in the notebook that runs, or else in the browser until Ctrl-C."""

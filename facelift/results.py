@@ -93,6 +93,7 @@ def write_results(
     progress: Progress = iter,
     timings: Timings | None = None,
     formats: Sequence[str] = (),
+    title: str | None = None,
 ) -> None:
     """Fill an existing folder with the files of one head.
 
@@ -104,6 +105,7 @@ def write_results(
         progress: wraps the turntable's frames, to show how far it is.
         timings: takes the time of each stage.
         formats: what else to write the head as, as ends of names: ".spz" for `head.spz`.
+        title: what `head.html` says above the head; None is "head".
     """
     import torch
 
@@ -117,7 +119,7 @@ def write_results(
     with timings("files"):
         head.save(folder / "gaussians.ply")
         for suffix in formats:
-            head.save(folder / f"head{suffix}")
+            head.save(folder / f"head{suffix}", title)
         write_png(folder / "input.png", head.portrait)
         write_png(folder / "multiview.png", tile(head.views, columns))
         pairs = torch.cat([head.views.cpu(), renders.cpu()])

@@ -34,7 +34,7 @@ class FakeHead:
         assert (len(cameras), cameras.width) == (6, SIZE)
         return 1 - self.views
 
-    def save(self, path):
+    def save(self, path, title=None):
         write_ply(path, self.gaussians)
 
     def turntable(self, path, frames=150, size=None, progress=iter):

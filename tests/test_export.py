@@ -139,7 +139,7 @@ def test_gaussians_that_cannot_be_drawn_are_counted_and_left_out(here, capsys):
 
 
 def test_more_files_beside_the_ply(pipeline, tmp_path, capsys):  # noqa: F811
-    pipeline.head.save = lambda path: writer(path)(path, cloud(40))
+    pipeline.head.save = lambda path, title=None: writer(path)(path, cloud(40))
     photos(tmp_path, "a.jpg")
     formats = [word for suffix in SPLATS for word in ("--format", suffix[1:])]
     assert run("reconstruct", "a.jpg", "--no-turntable", *formats) == 0

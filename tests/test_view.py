@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from painted import painted_head
+from test_cli import photos, pipeline  # noqa: F401 - a fixture
 
 from facelift.cameras import canonical_rig, orbit
 from facelift.cli.app import run
 from facelift.errors import UserError
+from facelift.export import writer
 from facelift.formats.splats import write_splats
 from facelift.head import Head
 from facelift.page import FRONT, Viewpoint, html_page, write_html
@@ -112,6 +114,20 @@ def test_what_is_no_page_is_refused_in_a_sentence(wrong, message, tmp_path):
 def test_a_head_saves_itself_as_a_page(tmp_path):
     head().save(tmp_path / "anna.HTML")
     assert "<title>anna</title>" in (tmp_path / "anna.HTML").read_text(encoding="utf-8")
+
+
+def test_reconstruct_makes_a_page_with_the_photos_name(pipeline, tmp_path):  # noqa: F811
+    pipeline.head.save = lambda path, title=None: writer(path, title=title)(path, painted_head(100))
+    photos(tmp_path, "<script>Anna & I.jpg")
+    assert run(["reconstruct", "<script>Anna & I.jpg", "--no-turntable", "--html", "--format", "html"]) == 0
+    page = (tmp_path / "outputs/<script>Anna & I/head.html").read_text(encoding="utf-8")
+    assert "<title>&lt;script&gt;Anna &amp; I</title>" in page
+
+
+def test_any_file_of_gaussians_becomes_a_page(tmp_path):
+    write_splats(tmp_path / "a.ply", painted_head(100))
+    assert run(["export", str(tmp_path / "a.ply"), str(tmp_path / "b.html")]) == 0
+    assert "<title>b</title>" in (tmp_path / "b.html").read_text(encoding="utf-8")
 
 
 # Notebooks

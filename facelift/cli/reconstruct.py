@@ -159,6 +159,12 @@ def reconstruct(
     no_turntable: Annotated[
         bool, typer.Option("--no-turntable", help="Make no video.", rich_help_panel=OUTPUT)
     ] = False,
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Make head.html, a page to send: the head in 3D.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -196,7 +202,7 @@ def reconstruct(
     warnings.filterwarnings("ignore", module="PIL")  # about the metadata of photos that are read all the same
     photos = find_photos(photo)
     with status("Loading"):
-        from facelift.export import chosen_suffix
+        from facelift.export import PAGE, chosen_suffix
         from facelift.formats.files import atomic_folder
         from facelift.pipeline import FaceLift
         from facelift.portrait import Framing
@@ -204,6 +210,8 @@ def reconstruct(
         from facelift.timings import Timings
 
     chosen = [chosen_suffix(format) for format in formats or ()]
+    if html and PAGE not in chosen:
+        chosen.append(PAGE)
     framing = Framing(face, tilt, zoom, shift)
     clock = Timings()
     with clock("load"):  # no spinner: a download has its own progress bars
@@ -252,6 +260,7 @@ def reconstruct(
                     partial(track, total=frames),
                     clock,
                     chosen,
+                    path.stem,
                 )
         except Exception as error:
             if len(photos) == 1 or interruption.requested:
