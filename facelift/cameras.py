@@ -142,19 +142,34 @@ def look_at(positions: Tensor) -> Tensor:
 def orbit(
     azimuths: Sequence[float],
     elevations: Sequence[float],
-    size: int = 512,
-    radius: float = RADIUS,
+    size: int | tuple[int, int] = 512,
+    radius: float | Sequence[float] = RADIUS,
     fov: float = FOV_DEGREES,
+    target: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Cameras:
-    """Cameras on a sphere around the origin, looking at it. Angles and `fov` in degrees."""
+    """Cameras on a sphere around a point, looking at it.
+
+    Args:
+        azimuths: of N cameras, degrees.
+        elevations: as many, degrees; at 90 and -90 no direction would be up.
+        size: of the images in pixels, one side or width and height.
+        radius: of the sphere; or one distance a camera.
+        fov: field of view across the shorter side of the image, degrees.
+        target: the point.
+    """
+    width, height = (size, size) if isinstance(size, int) else size
     degrees = torch.tensor([azimuths, elevations], dtype=torch.float64, device="cpu")
     azimuth, elevation = torch.deg2rad(degrees)
-    positions = radius * torch.stack(
+    positions = torch.stack(
         [-azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
     )
-    focal = size / 2 / math.tan(math.radians(fov) / 2)
-    intrinsics = positions.new_tensor([focal, focal, size / 2, size / 2]).float().repeat(len(positions), 1)
-    return Cameras(look_at(positions).float(), intrinsics, size, size)
+    positions = torch.as_tensor(radius, dtype=torch.float64).reshape(-1, 1) * positions
+    w2c = look_at(positions)
+    if any(target):
+        w2c[:, :3, 3:] -= w2c[:, :3, :3] @ positions.new_tensor(target)[:, None]
+    focal = min(width, height) / 2 / math.tan(math.radians(fov) / 2)
+    intrinsics = positions.new_tensor([focal, focal, width / 2, height / 2]).float()
+    return Cameras(w2c.float(), intrinsics.repeat(len(positions), 1), width, height)
 
 
 def canonical_rig(size: int = 512) -> Cameras:

@@ -18,6 +18,12 @@ Scheduler = Literal["ddim", "dpm++"]
 Matting = Literal["auto", "grabcut", "rembg", "none"]
 """How to remove the background, see `facelift.portrait.prepare_portrait`."""
 
+CameraPath = Literal["still", "turntable", "spiral", "dolly"]
+"""How the cameras of a film move, see `facelift.camera_paths`."""
+
+OutputType = Literal["color", "depth", "normals"]
+"""What pictures of Gaussians show, see `facelift.pictures`."""
+
 Rig = Literal["canonical", "orbit", "overhead", "all"]
 """Where the cameras of a synthetic head stand: one of three rigs, or all of them."""
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from facelift.cameras import Cameras, turntable_rig
 from facelift.choices import PlyLayout
 from facelift.export import writer
-from facelift.formats.mp4 import write_mp4
 from facelift.gaussians import Gaussians
 from facelift.page.html import html_page
 from facelift.page.show import notebook_frame, show
+from facelift.pictures import write_pictures
 from facelift.portrait.quality import PhotoWarning
 from facelift.render import render
 
@@ -72,8 +71,9 @@ class Head:
     def turntable(
         self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter
     ) -> None:
-        """Write one turn around the head as MP4, 30 frames a second."""
+        """Write one turn around the head, 30 frames a second, as MP4 or whatever `path` ends in.
+
+        `facelift.pictures.write_pictures` lists the kinds, and draws other paths and backgrounds.
+        """
         rig = turntable_rig(frames, size or self.portrait.shape[-1])
-        # In NumPy, for torch's threads would spin between frames and take cores from the rasteriser's.
-        images = (render(self.gaussians, rig[i]).image[0].movedim(0, -1).cpu().numpy() for i in range(frames))
-        write_mp4(path, progress(np.rint(255 * image.clip(0, 1)).astype(np.uint8) for image in images))
+        write_pictures(path, self.gaussians, rig, progress=progress)

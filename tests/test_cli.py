@@ -15,8 +15,8 @@ from PIL import Image
 
 from facelift.cli.app import run as run_command
 from facelift.errors import UserError
-from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import read_ply, write_ply
+from facelift.formats.video import write_video
 from facelift.gaussians import Gaussians
 from facelift.portrait import Framing
 from facelift.results import RESULT_NAMES, find_photos, folder_names
@@ -39,7 +39,7 @@ class FakeHead:
 
     def turntable(self, path, frames=150, size=None, progress=iter):
         side = size or SIZE
-        write_mp4(path, progress(np.zeros((side, side, 3), np.uint8) for _ in range(frames)))
+        write_video(path, progress(np.zeros((side, side, 3), np.uint8) for _ in range(frames)))
 
 
 class FakePipeline:

@@ -9,10 +9,11 @@ from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from facelift.errors import UserError
+from facelift.formats.animation import write_animation
 from facelift.formats.files import atomic_folder, atomic_path
-from facelift.formats.mp4 import write_mp4
 from facelift.formats.ply import read_ply, write_ply
 from facelift.formats.png import tile, write_png
+from facelift.formats.video import write_video
 from facelift.gaussians import Gaussians
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh0")
@@ -81,14 +82,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+NOISE = np.random.default_rng(0).integers(0, 255, (9, 256, 256, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
     "write",
     [
         lambda path: write_ply(path, random_gaussians(2000)),
         lambda path: write_png(path, torch.rand(3, 256, 256)),
-        lambda path: write_mp4(path, np.random.default_rng(0).integers(0, 255, (9, 256, 256, 3), np.uint8)),
+        lambda path: write_video(path.with_suffix(".mp4"), NOISE),
+        lambda path: write_video(path.with_suffix(".webm"), NOISE),
+        lambda path: write_video(path.with_suffix(".mov"), NOISE),
+        lambda path: write_animation(path.with_suffix(".gif"), NOISE),
+        lambda path: write_animation(path.with_suffix(".webp"), NOISE),
     ],
-    ids=["ply", "png", "mp4"],
+    ids=["ply", "png", "mp4", "webm", "mov", "gif", "webp"],
 )
 def test_a_write_cut_short_by_the_system_leaves_nothing(tmp_path, write):
     resource = pytest.importorskip("resource", reason="this system cannot limit the size of files")
@@ -266,7 +274,7 @@ def test_a_ply_that_cannot_be_opened_is_one_sentence(tmp_path, name):
         read_ply(tmp_path / name)
 
 
-# --- MP4
+# --- video
 
 
 def gradient(step, height, width):
@@ -277,7 +285,7 @@ def gradient(step, height, width):
 @pytest.mark.parametrize(("size", "written"), [((64, 96), (64, 96)), ((65, 97), (66, 98))])
 def test_mp4_decodes_to_what_was_written(tmp_path, size, written):
     path = tmp_path / "a.mp4"
-    write_mp4(path, (gradient(step, *size) for step in range(5)), fps=30)
+    write_video(path, (gradient(step, *size) for step in range(5)), fps=30)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -295,7 +303,7 @@ def test_mp4_decodes_to_what_was_written(tmp_path, size, written):
 def test_mp4_colours_are_tagged_and_kept(tmp_path):
     colours = [(200, 60, 30), (20, 180, 90), (255, 255, 255)]
     for colour in colours:
-        write_mp4(tmp_path / "a.mp4", [np.full((32, 32, 3), colour, np.uint8)])
+        write_video(tmp_path / "a.mp4", [np.full((32, 32, 3), colour, np.uint8)])
         with av.open(str(tmp_path / "a.mp4")) as container:
             frame = next(container.decode(video=0))
             assert frame.colorspace == 1  # BT.709
@@ -308,11 +316,11 @@ def test_mp4_frames_are_taken_one_at_a_time_and_an_error_leaves_nothing(tmp_path
         raise RuntimeError("the renderer failed")
 
     with pytest.raises(RuntimeError, match="the renderer failed"):
-        write_mp4(tmp_path / "a.mp4", frames())
+        write_video(tmp_path / "a.mp4", frames())
     with pytest.raises(ValueError, match="shape"):
-        write_mp4(tmp_path / "a.mp4", [gradient(0, 32, 32), gradient(0, 16, 16)])
+        write_video(tmp_path / "a.mp4", [gradient(0, 32, 32), gradient(0, 16, 16)])
     with pytest.raises(UserError, match="at least one frame"):
-        write_mp4(tmp_path / "a.mp4", [])
+        write_video(tmp_path / "a.mp4", [])
     assert os.listdir(tmp_path) == []
 
 

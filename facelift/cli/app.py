@@ -21,6 +21,7 @@ from facelift.cli.export import export
 from facelift.cli.help import GroupedCommand
 from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
+from facelift.cli.render import render
 from facelift.cli.synth import pack, synth
 from facelift.cli.terminal import complain
 from facelift.cli.train import train
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand)(reconstruct)
 app.command(cls=GroupedCommand)(export)
 app.command(cls=GroupedCommand)(view)
+app.command(cls=GroupedCommand)(render)
 app.command(cls=GroupedCommand)(convert)
 app.command(cls=GroupedCommand)(synth)
 app.command("synth pack", cls=GroupedCommand)(pack)

@@ -67,15 +67,17 @@ def status(what: str) -> Iterator[Callable[[Iterable[Any]], Iterable[Any]]]:
     interruption.check()
 
 
-def track(frames: Iterable[Any], total: int) -> Iterable[Any]:
+def track(frames: Iterable[Any], total: int, what: str = "Rendering the turntable") -> Iterable[Any]:
     """A progress bar on a terminal, a plain line elsewhere."""
     if not sys.stderr.isatty():
-        say("Rendering the turntable")
+        say(what)
         return frames
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(frames, "Rendering the turntable", total, console=Console(stderr=True), transient=True)
+    shown = escape(printable(what))
+    return track(frames, shown, total, console=Console(stderr=True), transient=True)
 
 
 def duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from facelift.cameras import Cameras, canonical_rig
+from facelift.data.camera_file import cameras_of
 from facelift.data.schema import (
     CAMERAS_FILE,
     DEPTH_SCALE,
@@ -164,13 +165,7 @@ class HeadFolder:
         where = self.root / head / CAMERAS_FILE
         try:
             frames = json.loads(self._read(head, CAMERAS_FILE))["frames"]
-            cameras = Cameras(
-                torch.tensor([frame["w2c"] for frame in frames], dtype=torch.float32),
-                torch.tensor([[frame[k] for k in ("fx", "fy", "cx", "cy")] for frame in frames]),
-                frames[0]["w"],
-                frames[0]["h"],
-            )
-            return [frame["file_path"] for frame in frames], cameras
+            return [frame["file_path"] for frame in frames], cameras_of(frames)
         except FileNotFoundError:  # FaceLift's six-view folders leave them out
             files = [f"cam_{i:03d}.png" for i in range(6)]
             return files, canonical_rig(self._image(head, files[0]).shape[0])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facelift.data.camera_file import camera_records
 from facelift.data.parts import COLORS, OTHER, PARTS
 from facelift.data.schema import (
     CAMERAS_FILE,
@@ -33,37 +34,21 @@ def encode(contents: Contents, name: str, head: SyntheticHead) -> Files:
     """The files of a head that has this name, each with its path in the head's folder."""
     drawing, files = head.drawing, {}
     steps = np.minimum(np.rint(drawing.depth * DEPTH_SCALE), 65535).astype(np.uint16)
-    for i in range(len(head.cameras)):
-        files[contents.layout.image_name(i)] = _png(Image.fromarray(drawing.rgba[i]))
+    names = [contents.layout.image_name(i) for i in range(len(head.cameras))]
+    for i, image_name in enumerate(names):
+        files[image_name] = _png(Image.fromarray(drawing.rgba[i]))
         files[depth_name(i)] = _png(Image.fromarray(steps[i]))
         if contents.truth == "all":
             files[normal_name(i)] = _png(Image.fromarray(drawing.normals[i]))
             files[part_name(i)] = _png(_segmentation(drawing.parts[i]))
     files[CAMERAS_FILE] = _json(
-        {"id": name, "renderer": contents.drawn_by, "frames": _frames(contents, head)}
+        {"id": name, "renderer": contents.drawn_by, "frames": camera_records(head.cameras, names)}
     )
     if contents.truth == "all" and head.landmarks is not None:
         files[LANDMARKS_FILE] = _json(_landmark_record(head.landmarks))
     files[PERSON_FILE] = head.person.to_json().encode()
     sums = (f"{digest(data)}  {path}\n" for path, data in files.items())
     return {**files, SUMS_FILE: "".join(sums).encode()}
-
-
-def _frames(contents: Contents, head: SyntheticHead) -> list[dict[str, Any]]:
-    """The frames of FaceLift's `opencv_cameras.json`: world to camera, intrinsics in pixels."""
-    cameras = head.cameras
-    return [
-        {
-            "w": cameras.width,
-            "h": cameras.height,
-            **dict(zip(("fx", "fy", "cx", "cy"), intrinsics, strict=True)),
-            "w2c": w2c,
-            "file_path": contents.layout.image_name(i),
-        }
-        for i, (w2c, intrinsics) in enumerate(
-            zip(cameras.w2c.tolist(), cameras.intrinsics.tolist(), strict=True)
-        )
-    ]
 
 
 def _png(image: Image.Image) -> bytes:
