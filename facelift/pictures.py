@@ -189,7 +189,8 @@ def _write_folder(path: PathLike, frames: Iterable[NDArray[Any]], cameras: Camer
         for frame in frames:
             names.append(f"frame_{len(names):04d}.png")
             Image.fromarray(frame).save(aside / names[-1])
-        (aside / CAMERAS_NAME).write_text(json.dumps({"frames": camera_records(cameras, names)}))
+        records = json.dumps({"frames": camera_records(cameras, names)})
+        (aside / CAMERAS_NAME).write_text(records, encoding="utf-8")
 
 
 def _depths_seen(gaussians: Gaussians, cameras: Cameras) -> tuple[float, float]:

@@ -116,7 +116,7 @@ WRONG = [
     ("head.ply --size 4000 --supersample 4", "too large"),
     ("head.ply -o a.gif --fps 100", "A GIF shows 50 frames a second"),
     ("head.ply -o nowhere/a.mp4 --frames 1", "Cannot write nowhere/a.mp4: the folder does not exist"),
-    ("empty.ply", "no Gaussians to draw"),
+    ("empty.ply", "no Gaussians that can be drawn"),
     ("missing.ply", "missing.ply"),
     ("head.ply --device cuda:99", "cuda:99"),
 ]

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from facelift.cli.options import FrameOption, PlyLayoutOption
-from facelift.cli.terminal import say, status, tell
+from facelift.cli.splats import read_drawable
+from facelift.cli.terminal import status, tell
 from facelift.errors import UserError
 
 
@@ -24,18 +25,10 @@ def export(
     """Turn a file of Gaussians into other kinds: splats for other tools."""
     with status(f"Reading {source}"):
         from facelift.export import writer
-        from facelift.formats.splats import read_splats
 
         writers = {path: writer(path, ply_layout or "standard") for path in out}
         _check_places(list(out), overwrite)
-        gaussians = read_splats(source, frame)
-    count = len(gaussians)
-    gaussians = gaussians[gaussians.drawable]
-    if len(gaussians) == 0:
-        raise UserError(f"{source} holds no Gaussians that can be drawn; export another file.")
-    if len(gaussians) < count:
-        spoilt = count - len(gaussians)
-        say(f"{spoilt} of {count} Gaussians in {source} hold NaN or infinity: they are left out.")
+        gaussians = read_drawable(source, frame)
     for path, write in writers.items():
         with status(f"Writing {path}"):
             write(path, gaussians)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from facelift.choices import CameraPath, OutputType
-from facelift.cli.options import CAMERA, OUTPUT, DeviceOption, finite
+from facelift.cli.options import CAMERA, OUTPUT, DeviceOption, FrameOption, finite
+from facelift.cli.splats import read_drawable
 from facelift.cli.terminal import status, tell, track
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def render(
             show_default="0 0 0",
         ),
     ] = None,
+    frame: FrameOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Draw a head, or any other Gaussians: a still, a video, an animation, a folder of pictures."""
@@ -153,10 +155,9 @@ def render(
     options = {name: value for name, value in options.items() if value is not None}
     with status(f"Reading {file}"):
         from facelift.devices import choose_device, geometry_device
-        from facelift.formats.splats import read_splats
         from facelift.pictures import check_in_view, check_outside, write_pictures
 
-        gaussians = read_splats(file)
+        gaussians = read_drawable(file, frame)
     out = out or Path(f"{file.stem}.mp4")
     path = path or ("still" if out.suffix.lower() == ".png" else "turntable")
     if path in get_args(CameraPath):
