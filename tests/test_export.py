@@ -99,8 +99,8 @@ def test_what_is_there_is_kept_unless_told_otherwise(here, capsys):
         (["folder", "a.ply"], "Cannot read folder: it is a folder; give the name of a file."),
         (["empty.ply", "a.ply"], "empty.ply is not a complete PLY file; write or download it again."),
         (["letter.txt", "a.ply"], "letter.txt is no file of Gaussians that is known here; these are .ply, "),
-        (["none.ply", "a.ply"], "none.ply holds no Gaussians that can be drawn; export another file."),
-        (["nan.ply", "a.ply"], "nan.ply holds no Gaussians that can be drawn; export another file."),
+        (["none.ply", "a.ply"], "none.ply holds no Gaussians that can be drawn; give another file."),
+        (["nan.ply", "a.ply"], "nan.ply holds no Gaussians that can be drawn; give another file."),
         (
             ["in.ply", "nowhere/a.ply"],
             "Cannot write nowhere/a.ply: the folder does not exist; create it first.",
