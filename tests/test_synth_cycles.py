@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_synth_render import card, part, scene, sphere
+from test_synth_render import card, part, scene, sphere, sphere_depth
 
 from facelift import cameras
 from facelift.errors import UserError
@@ -40,14 +40,10 @@ def surroundings(environment, *parts, lamps=(), exposure=1.0):
 def test_depth_and_silhouette_of_a_sphere_match_its_rays(renderer):
     views, radius = cameras.orbit_rig(3, 96), 0.6
     rgba, depth = renderer.render(scene(sphere([0, 0, 0], radius, steps=200)), views)
-    origins, directions = (x.double() for x in views.rays())
-    along = -(origins * directions).sum(-1)
-    square = radius**2 - (origins.square().sum(-1) - along**2)
-    forward = views.w2c[:, 2, :3].double()[:, None, None]
-    exact = ((along - square.clamp_min(0).sqrt()) * (directions * forward).sum(-1)).numpy()
-    facing = square.numpy() > 0.25  # a ray anywhere within the pixel has about the depth of its middle
+    exact, square = sphere_depth(views, radius)
+    facing = square > 0.25  # a ray anywhere within the pixel has about the depth of its middle
     assert np.abs(depth - exact)[facing].max() < 0.02 and np.abs((depth - exact)[facing].mean()) < 1e-3
-    assert (rgba[..., 3][square.numpy() > 0.05] == 255).all()
+    assert (rgba[..., 3][square > 0.05] == 255).all()
     area = np.pi * (96 / 2 / np.tan(np.radians(25)) * np.tan(np.arcsin(radius / 2.7))) ** 2
     assert rgba[..., 3].sum(axis=(1, 2)) / 255 == pytest.approx(area, rel=0.01)
     assert (depth == 0)[rgba[..., 3] == 0].all() and (rgba[rgba[..., 3] == 0] == 0).all()

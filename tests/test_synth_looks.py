@@ -80,7 +80,7 @@ def test_voluminous_hair_stands_farther_off_the_skull_and_hangs_the_same(makehum
         crown = np.flatnonzero(placed[:, 1] > 8.0)[::5]
         off = [np.linalg.norm((placed + x)[crown, None] - skin[None], axis=2).min(1) for x in (flat, full)]
         assert (off[1] > off[0]).mean() > 0.95
-        hanging = placed[:, 1] < groom.HANGING
+        hanging = placed[:, 1] < groom.HANGING_BELOW
         np.testing.assert_array_equal(flat[hanging], full[hanging])
 
 
@@ -144,7 +144,7 @@ def test_upper_teeth_end_at_the_lip_and_the_tongue_goes_with_the_jaw(makehuman):
         still = {name: w for name, w in person.targets.items() if not name.startswith("expression/")}
         opened = still | {"expression/units/caucasian/mouth-open": 0.6}
         rest, wide = (shape(replace(person, targets=targets), makehuman) for targets in (still, opened))
-        assert rest[mouth.UPPER_LIP, 1] - rest[upper, 1].min() == pytest.approx(mouth.SHOWN, abs=1e-5)
+        assert rest[mouth.UPPER_LIP, 1] - rest[upper, 1].min() == pytest.approx(mouth.TEETH_SHOWN, abs=1e-5)
         np.testing.assert_array_equal(wide[upper], rest[upper])
         fallen = rest[tongue, 1] - wide[tongue, 1]
         assert fallen.min() > 0.05, "an open mouth shows what is below the palate"

@@ -10,8 +10,8 @@ from facelift.synth import makehuman as formats
 from facelift.synth import textures
 from facelift.synth.build import CHIN, build_scene, face_size, frame, shape
 from facelift.synth.light import (
-    KINDS,
-    METERED,
+    LIGHTING_KINDS,
+    METERING_NORMALS,
     directions_of,
     irradiance,
     sample_lighting,
@@ -159,7 +159,7 @@ def test_seams_split_vertices_but_not_their_normals(cube):
 
 def test_an_environment_lights_a_surface_as_its_definition_says():
     even = np.ones((16, 32, 3), np.float32)
-    np.testing.assert_allclose(irradiance(even, METERED), 1, atol=0.02)
+    np.testing.assert_allclose(irradiance(even, METERING_NORMALS), 1, atol=0.02)
     assert solid_angles(16, 32).sum() == pytest.approx(4 * np.pi, rel=1e-5)
     # Light from above only: a face turned up gets all of it, one turned aside half.
     above = even * (directions_of(16, 32)[..., 2:] > 0)
@@ -171,14 +171,14 @@ def test_faces_are_well_lit_by_every_light():
     for seed in range(100):
         lighting = sample_lighting(np.random.default_rng(seed))
         light = lighting.light()
-        total = irradiance(light.environment, METERED)
-        total = total + np.maximum(METERED @ light.directions.T, 0) @ light.colors
+        total = irradiance(light.environment, METERING_NORMALS)
+        total = total + np.maximum(METERING_NORMALS @ light.directions.T, 0) @ light.colors
         total = total.mean(axis=1) * light.exposure
         assert 0.7 < total.mean() < 1.2
         assert total[1:3].min() > 0.2 * total[1:3].max()
         assert (light.environment >= 0).all() and (light.colors >= 0).all() and len(light.directions) <= 3
         kinds.add(lighting.kind)
-    assert kinds == set(KINDS)
+    assert kinds == set(LIGHTING_KINDS)
 
 
 @pytest.fixture(scope="module")

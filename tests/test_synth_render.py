@@ -38,6 +38,16 @@ def part(vertices, normals, uvs, faces, texture, name, alpha):
     return Part(name, *floats, faces.astype(np.int32), texture, alpha, specular=0.0)
 
 
+def sphere_depth(views, radius):
+    """Depth of a sphere about the origin in each pixel, and the squared half length of its ray within."""
+    origins, directions = (x.double() for x in views.rays())
+    along = -(origins * directions).sum(-1)
+    square = radius**2 - (origins.square().sum(-1) - along**2)
+    forward = views.w2c[:, 2, :3].double()[:, None, None]
+    depth = ((along - square.clamp_min(0).sqrt()) * (directions * forward).sum(-1)).numpy()
+    return depth, square.numpy()
+
+
 def scene(*parts, sky=1.0, lamps=()):
     directions = np.array([direction for direction, _ in lamps], np.float32).reshape(-1, 3)
     colors = np.array([color for _, color in lamps], np.float32).reshape(-1, 3)
@@ -65,12 +75,8 @@ def test_projection_agrees_with_the_cameras(renderer, size):
 def test_depth_and_silhouette_of_a_sphere_match_its_rays(renderer):
     views, radius = cameras.canonical_rig(128), 0.6
     rgba, depth = renderer.render(scene(sphere([0, 0, 0], radius, steps=200)), views)
-    origins, directions = (x.double() for x in views.rays())
-    along = -(origins * directions).sum(-1)
-    square = radius**2 - (origins.square().sum(-1) - along**2)
-    forward = views.w2c[:, 2, :3].double()[:, None, None]
-    exact = ((along - square.clamp_min(0).sqrt()) * (directions * forward).sum(-1)).numpy()
-    inside = square.numpy() > 0.05
+    exact, square = sphere_depth(views, radius)
+    inside = square > 0.05
     assert np.abs(depth - exact)[inside].max() < 1e-3
     assert (rgba[..., 3][inside] == 255).all()
     area = np.pi * (128 / 2 / np.tan(np.radians(25)) * np.tan(np.arcsin(radius / 2.7))) ** 2

@@ -14,7 +14,7 @@ from facelift.data.schema import Contents
 from facelift.errors import UserError
 from facelift.synth import pack
 from facelift.synth.head import draw_head
-from facelift.synth.landmarks import EYEBALLS, FRONTS, VERTICES, locate, see
+from facelift.synth.landmarks import EYE_FRONTS, EYEBALLS, VERTICES, locate, see
 from facelift.synth.pack import open_assets
 from facelift.synth.writer import encode
 
@@ -193,7 +193,7 @@ def test_the_table_is_the_same_on_both_sides(makehuman_data):
     for right, left in pairs:
         assert np.allclose(places[right] * [-1, 1, 1], places[left], atol=2e-3)
     # On the base mesh an eyeball looks straight ahead.
-    for ball, front, pupil in zip(EYEBALLS, FRONTS, places[68:70], strict=True):
+    for ball, front, pupil in zip(EYEBALLS, EYE_FRONTS, places[68:70], strict=True):
         assert np.allclose(pupil[:2], base[ball].mean(0)[:2], atol=1e-3)
         assert base[ball].mean(0)[2] < pupil[2] < base[front].mean(0)[2]
 

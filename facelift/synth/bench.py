@@ -34,7 +34,7 @@ from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
 from facelift.synth.assets import Assets
 from facelift.synth.head import draw_person
-from facelift.synth.light import METERED, Lighting, irradiance, sample_lighting
+from facelift.synth.light import METERING_NORMALS, Lighting, irradiance, sample_lighting
 from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
 from facelift.synth.person import Person
@@ -180,8 +180,8 @@ def _lit(person: Person, lighting: Lighting) -> Person:
 def _metered(lighting: Lighting) -> float:
     """Mean light on a face that looks ahead, before exposure and without shadows."""
     light = lighting.light()
-    lamps = np.maximum(METERED @ light.directions.T, 0) @ light.colors
-    return float((irradiance(light.environment, METERED) + lamps).mean())
+    lamps = np.maximum(METERING_NORMALS @ light.directions.T, 0) @ light.colors
+    return float((irradiance(light.environment, METERING_NORMALS) + lamps).mean())
 
 
 def _write_or_agree(path: Path, text: str) -> None:

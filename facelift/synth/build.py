@@ -18,11 +18,11 @@ from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
 from facelift.synth.scene import Floats, Ints, Part, Pixels, Scene
 from facelift.synth.values import Triple
 
-EYES = "eyes/high-poly/high-poly.mhclo"
-TONGUE = "tongue/tongue01/tongue01.mhclo"
+EYES_PROXY = "eyes/high-poly/high-poly.mhclo"
+TONGUE_PROXY = "tongue/tongue01/tongue01.mhclo"
 
 # Roughness and specular of each part; the skin's specular is the person's own.
-LOOK = {
+MATERIALS = {
     "skin": (0.55, 0.2),
     "eyes": (0.08, 0.6),
     "brows": (0.7, 0.05),
@@ -34,16 +34,16 @@ LOOK = {
     "beard": (0.7, 0.05),
     "hat": (0.9, 0.03),
 }
-# How far skin retreats under what covers it, in decimetres.
-UNDER_CLOTHES, UNDER_HAIR = 0.1, 0.06
+# How far skin is moved inwards under clothes and hair, so that it does not show through, decimetres.
+INSET_UNDER_CLOTHES, INSET_UNDER_HAIR = 0.1, 0.06
 
-CARDS = ("brows", "lashes", "hair", "beard")
+ALPHA_CARDS = ("brows", "lashes", "hair", "beard")
 
-# A head is a bust: what lies beyond, none of the canonical views sees and no reconstruction can know.
-FLOOR, ASIDE, AHEAD = -1.4, 1.3, 0.9
+# Heads are cut to a bust, world units: no canonical view sees more, so no reconstruction can know it.
+BUST_MIN_Z, BUST_MAX_X, BUST_MAX_Y = -1.4, 1.3, 0.9
 
 # The face box that FaceLift centres its portraits on, of a 512 px picture: mean side and centre in pixels.
-BOX_SIDE, BOX_X, BOX_Y = 194.275, 251.833, 280.013
+FACE_BOX_SIDE, FACE_BOX_X, FACE_BOX_Y = 194.275, 251.833, 280.013
 FOCAL = 256 / math.tan(math.radians(FOV_DEGREES / 2))
 
 # Vertices of the base mesh that frame a face: temples (right, left), back of the head, brow, chin.
@@ -51,7 +51,7 @@ TEMPLES, OCCIPUT, BROW, CHIN = (5399, 11998), 962, 5320, 5225
 # A detector's face box in terms of them: it reaches above the eyes and below the chin by shares of the
 # distance between the two, and is a little narrower than the temples. Set so that heads fill FaceLift's
 # pictures as its own samples do.
-ABOVE_EYES, BELOW_CHIN, WIDTH = 0.57, 0.13, 0.95
+ABOVE_EYES, BELOW_CHIN, BOX_WIDTH = 0.57, 0.13, 0.95
 
 
 def build_scene(person: Person, assets: Assets) -> Scene:
@@ -79,9 +79,11 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     def drawn(
         name: str, vertices: Floats, normals: Floats, uvs: Floats, faces: Ints, texture: Pixels
     ) -> Part:
-        roughness, specular = look.get(name) or LOOK[name]
+        roughness, specular = look.get(name) or MATERIALS[name]
         placed = _to_world((vertices - origin) * scale)
-        return Part(name, placed, _to_world(normals), uvs, faces, texture, name in CARDS, roughness, specular)
+        return Part(
+            name, placed, _to_world(normals), uvs, faces, texture, name in ALPHA_CARDS, roughness, specular
+        )
 
     def worn(name: str, proxy: str, texture: Pixels) -> Part:
         return part(name, assets.proxy(proxy).fit(body), meshes.proxy_template(assets, proxy), texture)
@@ -99,17 +101,19 @@ def build_scene(person: Person, assets: Assets) -> Scene:
 
     skin = meshes.skin_template(assets, person.clothes)
     depth = np.zeros(len(body), np.float32)
-    depth[assets.proxy(person.clothes).hidden] = UNDER_CLOTHES
+    depth[assets.proxy(person.clothes).hidden] = INSET_UNDER_CLOTHES
     if person.hair is not None:
-        depth += UNDER_HAIR * regions.vertex_mask(assets, regions.scalp) ** 2
+        depth += INSET_UNDER_HAIR * regions.vertex_mask(assets, regions.scalp) ** 2
     eyes = paint.eyes(person, assets)
     parts = [
         part("skin", meshes.tucked(body, skin.corners, depth), skin, paint.skin(person, assets)),
-        part("eyes", assets.proxy(EYES).fit(body), meshes.opaque_template(assets, EYES, eyes), eyes),
+        part(
+            "eyes", assets.proxy(EYES_PROXY).fit(body), meshes.opaque_template(assets, EYES_PROXY, eyes), eyes
+        ),
         worn("brows", person.brows, paint.brows(person, assets)),
         worn("lashes", person.lashes, paint.lashes(person, assets)),
         worn("teeth", person.teeth, paint.teeth(person, assets)),
-        worn("tongue", TONGUE, paint.plain(assets, assets.proxy(TONGUE).material, 256)),
+        worn("tongue", TONGUE_PROXY, paint.plain(assets, assets.proxy(TONGUE_PROXY).material, 256)),
         worn("clothes", person.clothes, paint.clothes(person, assets)),
     ]
     if person.hair is not None:
@@ -121,7 +125,7 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         template = meshes.proxy_template(assets, person.hair, person.hair_flipped)
         grown = part("hair", hair, template, paint.hair(person.hair, person, assets))
         if person.hat is not None:
-            grown = below(hats.brim_plane(body, assets, person.hat, hats.TUCKED), grown)
+            grown = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), grown)
         parts.append(grown)
     if person.beard is not None and person.beard.length > 0:
         vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
@@ -145,9 +149,15 @@ def build_scene(person: Person, assets: Assets) -> Scene:
 
 
 def bust(part: Part) -> Part:
-    """The part within FLOOR (z), ASIDE (x) and AHEAD (y) of the origin."""
+    """The part within BUST_MIN_Z (z), BUST_MAX_X (x) and BUST_MAX_Y (y) of the origin."""
     planes = np.array(
-        [[0, 0, 1, -FLOOR], [1, 0, 0, ASIDE], [-1, 0, 0, ASIDE], [0, 1, 0, AHEAD], [0, -1, 0, AHEAD]],
+        [
+            [0, 0, 1, -BUST_MIN_Z],
+            [1, 0, 0, BUST_MAX_X],
+            [-1, 0, 0, BUST_MAX_X],
+            [0, 1, 0, BUST_MAX_Y],
+            [0, -1, 0, BUST_MAX_Y],
+        ],
         np.float32,
     )
     for plane in planes:
@@ -180,7 +190,7 @@ def face_size(body: Floats, assets: Assets) -> float:
     """Mean side of the face box, decimetres, of a head that looks ahead."""
     eyes = (joint(body, assets, "l-eye") + joint(body, assets, "r-eye")) / 2
     height = (1 + ABOVE_EYES + BELOW_CHIN) * (eyes[1] - body[CHIN, 1])
-    width = WIDTH * abs(body[TEMPLES[1], 0] - body[TEMPLES[0], 0])
+    width = BOX_WIDTH * abs(body[TEMPLES[1], 0] - body[TEMPLES[0], 0])
     return float(height + width) / 2
 
 
@@ -194,12 +204,13 @@ def frame(body: Floats, size: float, assets: Assets) -> tuple[float, Floats]:
     chin = body[CHIN]
     box = eyes + (1 + BELOW_CHIN - ABOVE_EYES) / 2 * (chin - eyes)
     middle = (body[OCCIPUT, 2] + body[BROW, 2]) / 2
-    # The box lies before the origin: BOX_SIDE * depth / FOCAL = scale * size, depth = RADIUS - scale * ahead.
+    # The box lies in front of the origin:
+    # FACE_BOX_SIDE * depth / FOCAL = scale * size, depth = RADIUS - scale * ahead.
     ahead = float(box[2] - middle)
-    scale = BOX_SIDE * RADIUS / (FOCAL * size + BOX_SIDE * ahead)
+    scale = FACE_BOX_SIDE * RADIUS / (FOCAL * size + FACE_BOX_SIDE * ahead)
     pixel = (RADIUS - scale * ahead) / FOCAL / scale
-    x = box[0] - (BOX_X - 256) * pixel
-    y = box[1] + (BOX_Y - 256) * pixel
+    x = box[0] - (FACE_BOX_X - 256) * pixel
+    y = box[1] + (FACE_BOX_Y - 256) * pixel
     return scale, np.array([x, y, middle], np.float32)
 
 

@@ -24,8 +24,8 @@ from facelift.synth.scene import Floats, Part, Scene
 
 ENGINE = "FACELIFT_CYCLES"
 
-SCATTER = (0.009, 0.0035, 0.0017)
-"""How far red, green and blue light wander under the skin, in world units (20 cm):
+SUBSURFACE_RADIUS = (0.009, 0.0035, 0.0017)
+"""Mean free path of red, green and blue light under the skin, in world units (20 cm):
 half of what is measured on skin, because the textures are photographs, which light has blurred already."""
 
 RELIEF = 0.004
@@ -35,9 +35,9 @@ RELIEF = 0.004
 ALPHA_RANGE = (0.225, 0.825)
 
 # Layers of hair, one behind another, that a ray may cross before it is lost, which would look black.
-LAYERS = 64
+TRANSPARENT_BOUNCES = 64
 
-STRANDS = ("hair", "beard", "brows", "lashes")
+STRAND_PARTS = ("hair", "beard", "brows", "lashes")
 
 
 class Renderer:
@@ -167,7 +167,7 @@ class Renderer:
         material = self._bpy.data.materials.new(part.name)
         nodes = _Nodes(material)
         texture = nodes.add("ShaderNodeTexImage", image=self._texture(part))
-        if part.name in STRANDS:
+        if part.name in STRAND_PARTS:
             surface = nodes.strands(texture)
         else:
             surface = nodes.add("ShaderNodeBsdfPrincipled")
@@ -176,7 +176,9 @@ class Renderer:
             nodes.emboss(texture, surface)
         if part.name == "skin":
             surface.subsurface_method = "RANDOM_WALK_SKIN"
-            nodes.set(surface, Subsurface_Weight=1.0, Subsurface_Radius=SCATTER, Subsurface_Scale=1.0)
+            nodes.set(
+                surface, Subsurface_Weight=1.0, Subsurface_Radius=SUBSURFACE_RADIUS, Subsurface_Scale=1.0
+            )
         if part.alpha:
             surface = nodes.cut(texture, surface)
         nodes.link(surface, 0, nodes.add("ShaderNodeOutputMaterial"), "Surface")
@@ -362,7 +364,7 @@ def _configure(blender: Any, samples: int) -> None:
     cycles.filter_width = 1.0
     cycles.max_bounces = cycles.diffuse_bounces = 4
     cycles.glossy_bounces = 2
-    cycles.transparent_max_bounces = LAYERS
+    cycles.transparent_max_bounces = TRANSPARENT_BOUNCES
     cycles.caustics_reflective = False
     cycles.sample_clamp_indirect = 4.0
     cycles.use_auto_tile = False

@@ -17,14 +17,14 @@ from facelift.synth.scene import Floats, Ints
 from facelift.synth.values import Triple
 
 # Where each kind sits: height above the ears (z = 0.3), and its rise from there per decimetre ahead.
-SEATS = {"fedora": (7.66, 0.05), "beanie": (7.5, 0.19), "cap": (7.52, 0.16)}
+HAT_HEIGHTS = {"fedora": (7.66, 0.05), "beanie": (7.5, 0.19), "cap": (7.52, 0.16)}
 
 FEDORAS = ("clothes/fedora01/fedora.mhclo", "clothes/fedora01/fedora_cocked.mhclo")
 
 # How far a knitted or sewn hat stands off the skin, decimetres; its edge is rolled.
-THICK, ROLL, EDGE = 0.09, 0.05, 0.16
+HAT_THICKNESS, ROLL, EDGE = 0.09, 0.05, 0.16
 # Hair reaches this far up under a hat; thick hair would come through higher up.
-TUCKED = 0.0
+HAIR_LINE = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def sample_hat(rng: np.random.Generator, assets: Assets) -> Hat:
 
 def brim_plane(body: Floats, assets: Assets, hat: Hat, higher: float = 0.0) -> Floats:
     """(4,) the plane a x + b y + c z + d = 0 that the hat sits on, or one `higher`; positive below."""
-    height, rise = SEATS[hat.kind]
+    height, rise = HAT_HEIGHTS[hat.kind]
     height += higher
     from_base = to_base(body, assets)
     middle, ahead, aside = (
@@ -79,19 +79,19 @@ def crown(body: Floats, assets: Assets, hat: Hat) -> tuple[Floats, Ints]:
 def _lifted(assets: Assets, kind: str) -> tuple[Ints, Ints, Floats]:
     """Skin vertices (V,) of a hat, triangles (F, 3) among them, and how far (V,) each is lifted."""
     mesh = assets.base
-    height, rise = SEATS[kind]
+    height, rise = HAT_HEIGHTS[kind]
     above = mesh.vertices[:, 1] - height - rise * (mesh.vertices[:, 2] - 0.3)
     quads = mesh.faces[mesh.groups["body"]]
     quads = quads[(above[quads] > -0.3).all(axis=1) & (above[quads] > -0.05).any(axis=1)]
     used, index = np.unique(triangles(quads), return_inverse=True)
     rolled = ROLL * (above < EDGE) if kind == "beanie" else 0.04 * (above / 0.5).clip(0, 1)
-    lift = (THICK + rolled).astype(np.float32)[used]
+    lift = (HAT_THICKNESS + rolled).astype(np.float32)[used]
     return used.astype(np.int32), index.reshape(-1, 3).astype(np.int32), lift
 
 
 def visor(body: Floats, assets: Assets) -> tuple[Floats, Ints]:
     """A bowed sheet ahead of the forehead, drawn from above and from below."""
-    height, rise = SEATS["cap"]
+    height, rise = HAT_HEIGHTS["cap"]
     angles = np.radians(np.linspace(-68, 68, 25))
     rings = []
     for reach in (0.0, 0.33, 0.66, 1.0):

@@ -33,11 +33,11 @@ VERTICES = np.array(
 
 # The balls that the eyes hang on, the subject's right one first, and the vertices around each one's front.
 EYEBALLS = np.stack([np.arange(14670, 14742), np.arange(14598, 14670)])
-FRONTS = EYEBALLS[:, [0, 9, 18, 27, 36, 45, 54, 63]]
+EYE_FRONTS = EYEBALLS[:, [0, 9, 18, 27, 36, 45, 54, 63]]
 # The iris lies behind the front of the ball: its distance from the centre, as a share of the front's.
-PUPIL = 0.846
+IRIS_DEPTH = 0.846
 
-TOLERANCE = 0.02
+VISIBILITY_TOLERANCE = 0.02
 """World units between a visible landmark and the surface that is seen within a pixel of it: about 5 mm."""
 
 
@@ -59,7 +59,7 @@ class Landmarks:
 def locate(base: Floats) -> Floats:
     """The (72, 3) landmarks of a posed base mesh (19158, 3), in its units."""
     centres = base[EYEBALLS].mean(axis=1)
-    pupils = centres + PUPIL * (base[FRONTS].mean(axis=1) - centres)
+    pupils = centres + IRIS_DEPTH * (base[EYE_FRONTS].mean(axis=1) - centres)
     return np.concatenate([base[VERTICES], pupils, centres])
 
 
@@ -69,7 +69,7 @@ def see(points: Floats, cameras: Cameras, depth: Floats) -> Landmarks:
     at = np.einsum("nij,pj->npi", w2c[:, :3, :3], points) + w2c[:, None, :3, 3]
     focal, centre = np.split(cameras.intrinsics.numpy()[:, None], 2, axis=-1)
     pixels = at[..., :2] / at[..., 2:] * focal + centre
-    return Landmarks(points, pixels, _gap(depth, pixels, at[..., 2]) <= TOLERANCE)
+    return Landmarks(points, pixels, _gap(depth, pixels, at[..., 2]) <= VISIBILITY_TOLERANCE)
 
 
 def _gap(depth: Floats, pixels: Floats, z: Floats) -> Floats:

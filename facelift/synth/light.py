@@ -14,17 +14,17 @@ import numpy as np
 from facelift.synth.scene import Floats, Light
 from facelift.synth.values import Triple, triple
 
-ENVIRONMENT = (16, 32)
-"""Rows and columns of the picture of the surroundings."""
+ENVIRONMENT_SHAPE = (16, 32)
+"""Rows and columns of the environment map."""
 
 # Face normals that the exposure is set for: straight ahead, half to both sides, a little up and down.
-METERED = np.array(
+METERING_NORMALS = np.array(
     [[0, -1, 0], [-0.6, -0.8, 0], [0.6, -0.8, 0], [0, -0.9, 0.43], [0, -0.9, -0.43]], np.float32
 )
-METERED /= np.linalg.norm(METERED, axis=1, keepdims=True)
+METERING_NORMALS /= np.linalg.norm(METERING_NORMALS, axis=1, keepdims=True)
 
 # The darker side of a face keeps at least this share of the light of the brighter one.
-DARKEST_SIDE = 0.22
+MIN_FILL = 0.22
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def irradiance(environment: Floats, normals: Floats) -> Floats:
 
 def _environment(zenith: Triple, horizon: Triple, ground: Triple, panels: tuple[Panel, ...]) -> Floats:
     """The picture (H, W, 3) of the surroundings: a gradient from pole to pole, and panels."""
-    towards = directions_of(*ENVIRONMENT)
+    towards = directions_of(*ENVIRONMENT_SHAPE)
     height = towards[..., 2:]
     pole = np.where(height > 0, _rgb(zenith), _rgb(ground))
     picture = _rgb(horizon) + (pole - _rgb(horizon)) * np.abs(height) ** 0.6
@@ -245,7 +245,7 @@ def _sunset(rng: np.random.Generator) -> _Setting:
     return setting
 
 
-KINDS: dict[str, tuple[float, Callable[[np.random.Generator], _Setting]]] = {
+LIGHTING_KINDS: dict[str, tuple[float, Callable[[np.random.Generator], _Setting]]] = {
     "ambient": (0.22, _ambient),
     "sky": (0.2, _sky),
     "studio": (0.22, _studio),
@@ -258,12 +258,12 @@ KINDS: dict[str, tuple[float, Callable[[np.random.Generator], _Setting]]] = {
 
 def sample_lighting(rng: np.random.Generator) -> Lighting:
     """Random light of a random kind, with the exposure that a camera would set for the face."""
-    names = list(KINDS)
-    kind = names[int(rng.choice(len(names), p=[KINDS[name][0] for name in names]))]
-    setting = KINDS[kind][1](rng)
+    names = list(LIGHTING_KINDS)
+    kind = names[int(rng.choice(len(names), p=[LIGHTING_KINDS[name][0] for name in names]))]
+    setting = LIGHTING_KINDS[kind][1](rng)
     zenith, horizon, ground = (triple(c) for c in (setting.zenith, setting.horizon, setting.ground))
     panels = tuple(setting.panels)
-    surroundings = irradiance(_environment(zenith, horizon, ground, panels), METERED)
+    surroundings = irradiance(_environment(zenith, horizon, ground, panels), METERING_NORMALS)
     fill = _missing_fill(surroundings, setting.lamps)
     zenith, horizon, ground = (triple(_rgb(c) + fill) for c in (zenith, horizon, ground))
     metered = _with_lamps(surroundings + fill, setting.lamps)
@@ -284,7 +284,7 @@ def _with_lamps(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]])
     """Light (5, 3) at the metered normals from the surroundings and the lamps, without shadows."""
     total = surroundings
     for direction, color, _ in lamps:
-        total = total + np.maximum(METERED @ direction, 0)[:, None] * color
+        total = total + np.maximum(METERING_NORMALS @ direction, 0)[:, None] * color
     return total
 
 
@@ -292,7 +292,7 @@ def _missing_fill(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]
     """What must be added all round, for the darker side of the face to have its share of light."""
     sides = _with_lamps(surroundings, lamps).mean(axis=1)[1:3]
     dark, bright = float(sides.min()), float(sides.max())
-    return max((DARKEST_SIDE * bright - dark) / (1 - DARKEST_SIDE), 0.0)
+    return max((MIN_FILL * bright - dark) / (1 - MIN_FILL), 0.0)
 
 
 def _rgb(color: Triple) -> Floats:

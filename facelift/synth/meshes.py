@@ -12,7 +12,7 @@ from facelift.synth.makehuman import Mesh
 from facelift.synth.scene import Floats, Ints, Part, Pixels
 
 # No camera between -20 and 60 degrees sees what lies below this height (decimetres, on the base mesh).
-WAIST = 1.2
+WAIST_HEIGHT = 1.2
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def triangles(quads: Ints) -> Ints:
 
 
 def _above_waist(mesh: Mesh, vertices: Floats) -> NDArray[np.bool_]:
-    return (vertices[mesh.faces, 1] > WAIST).all(axis=1)
+    return (vertices[mesh.faces, 1] > WAIST_HEIGHT).all(axis=1)
 
 
 def skin_template(assets: Assets, clothes: str) -> Template:

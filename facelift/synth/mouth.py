@@ -11,7 +11,7 @@ from facelift.synth.scene import Floats, Ints
 UPPER_LIP = 520
 """The vertex in the middle of the upper lip's inner edge."""
 
-SHOWN = 0.03
+TEETH_SHOWN = 0.03
 """How far the upper teeth reach below the edge of the lip at rest."""
 
 
@@ -21,7 +21,7 @@ def set_teeth(body: Floats, assets: Assets) -> None:
     The lower ones stay: further down their gums would come through the chin.
     """
     upper = _members(assets, "upper-teeth")
-    body[upper, 1] += body[UPPER_LIP, 1] - SHOWN - body[upper, 1].min()
+    body[upper, 1] += body[UPPER_LIP, 1] - TEETH_SHOWN - body[upper, 1].min()
 
 
 def jaw(body: Floats, assets: Assets) -> Floats:

@@ -25,13 +25,13 @@ from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TIL
 
 NEAR, FAR = 0.1, 100.0
 
-GOLDEN = np.pi * (3 - np.sqrt(5))
-"""The golden angle."""
+GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
+"""In radians: it spreads points evenly on a sphere."""
 
 SHADOW_REACH = 1.25
 """World units from the origin beyond which nothing throws a shadow; the views hardly show more."""
 
-# How far light creeps round what is translucent, for red, green and blue.
+# Wrap lighting of translucent parts: how far past the terminator red, green and blue light reaches.
 _WRAP = {
     "skin": (0.3, 0.12, 0.08),
     "hair": (0.3, 0.3, 0.3),
@@ -40,8 +40,9 @@ _WRAP = {
     "tongue": (0.3, 0.15, 0.1),
 }
 
-# Lids and lips are thinner than a tile's texel, and let too much light through to what is behind them.
-_SHELTER = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
+# Share of the light that lids and lips keep off what is behind them; thinner than a texel of the shadow map,
+# they cast too little shadow there.
+_OCCLUSION = {"eyes": 0.8, "teeth": 0.8, "tongue": 0.6}
 
 # What lies in folds of the skin takes light from little else, and teeth have as many faces as all the skin.
 _ENCLOSED = ("eyes", "brows", "lashes", "teeth", "tongue")
@@ -49,8 +50,8 @@ _ENCLOSED = ("eyes", "brows", "lashes", "teeth", "tongue")
 # A beard's shells in the middle, a third of them, stop as much light as all do.
 _MIDDLE = (1 / 3, 2 / 3)
 
-# What comes from farther below than this (the height of a unit direction) meets skin from within.
-_FROM_BELOW = -0.35
+# Light from directions lower than this (z of a unit vector) would come through the body: it is left out.
+_MIN_LIGHT_HEIGHT = -0.35
 
 
 class Renderer:
@@ -160,7 +161,7 @@ class Renderer:
             _set(
                 {"": self._shade[mesh.kind]},
                 wrap=_WRAP.get(name, (0.0, 0.0, 0.0)),
-                shelter=_SHELTER.get(name, 1.0),
+                shelter=_OCCLUSION.get(name, 1.0),
                 roughness=max(mesh.part.roughness, 0.05),
                 specular=mesh.part.specular,
                 part=part_id(name) / 255,
@@ -229,7 +230,7 @@ class Renderer:
             self._tiles.viewport = (TILE * (i % TILES), TILE * (i // TILES), TILE, TILE)
             _set(self._depth, clip_from_world=matrix.T)
             for mesh in blocking:
-                closed = mesh.part.name == "skin" and rays[i, 2] > _FROM_BELOW
+                closed = mesh.part.name == "skin" and rays[i, 2] > _MIN_LIGHT_HEIGHT
                 self._gl.enable_only(self._gl.DEPTH_TEST | (self._gl.CULL_FACE if closed else 0))
                 mesh.texture.use(0)
                 mesh.outline.render(first=mesh.blocking.start, vertices=len(mesh.blocking))
@@ -392,7 +393,10 @@ def _rays(light: Light) -> Floats:
     for direction, angle in zip(light.directions, light.spreads, strict=True):
         spread = np.tan(angle) * np.sqrt((i + 0.5) / LAMP_RAYS)
         right, up, _ = _frame(direction)
-        disc = spread * np.cos(GOLDEN * i) * right[:, None] + spread * np.sin(GOLDEN * i) * up[:, None]
+        disc = (
+            spread * np.cos(GOLDEN_ANGLE * i) * right[:, None]
+            + spread * np.sin(GOLDEN_ANGLE * i) * up[:, None]
+        )
         ray = direction + disc.T
         rays.append(ray / np.linalg.norm(ray, axis=1, keepdims=True))
     return np.concatenate(rays).astype(np.float32)
@@ -403,7 +407,9 @@ def _ambient_rays() -> Floats:
     i = np.arange(AMBIENT_RAYS)
     z = 1 - (2 * i + 1) / AMBIENT_RAYS
     flat = np.sqrt(1 - z * z)
-    return np.stack([flat * np.cos(GOLDEN * i), flat * np.sin(GOLDEN * i), z], axis=1).astype(np.float32)
+    return np.stack([flat * np.cos(GOLDEN_ANGLE * i), flat * np.sin(GOLDEN_ANGLE * i), z], axis=1).astype(
+        np.float32
+    )
 
 
 def _shares(environment: Floats, rays: Floats) -> Floats:

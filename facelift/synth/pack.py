@@ -27,18 +27,18 @@ from facelift.synth.makehuman import WHERE, Mesh, Proxy, Target
 from facelift.synth.scene import Pixels
 from facelift.synth.textures import fitted, open_texture, shrunk
 
-LIMIT = 40_000_000
-"""Bytes that a pack may have."""
+MAX_BYTES = 40_000_000
+"""Largest size of a pack."""
 
-SIZES = (1024, 768, 512, 384, 256)
+TEXTURE_SIDES = (1024, 768, 512, 384, 256)
 """Sides of the textures that are tried, in pixels, until the pack is small enough."""
 
-QUALITY = 92
+IMAGE_QUALITY = 92
 
 HEADER, VERSION = "facelift-pack.json", 1
 
 # Targets that change no head; a whole MakeHuman has many.
-BODY = tuple(
+BODY_TARGETS = tuple(
     "armslegs breast bulge buttocks feet genitals hands hip legs measure pelvis stomach torso "  # noqa: SIM905
     "macrodetails/height macrodetails/proportions".split()
 )
@@ -54,12 +54,13 @@ def write_pack(path: str | Path, assets: str | Path) -> None:
     """
     folder = Assets.open(assets)
     with atomic_path(path) as aside:
-        for size in SIZES:
+        for size in TEXTURE_SIDES:
             _write(aside, folder, size)
-            if aside.stat().st_size <= LIMIT:
+            if aside.stat().st_size <= MAX_BYTES:
                 return
         raise UserError(
-            f"{assets} fills more than {LIMIT // 1_000_000} MB: remove clothes or hair that you do not need."
+            f"{assets} fills more than {MAX_BYTES // 1_000_000} MB: "
+            "remove clothes or hair that you do not need."
         )
 
 
@@ -69,7 +70,7 @@ def _write(path: Path, assets: Assets, size: int) -> None:
         pack.writestr("3dobjs/base.obj", _archive(_mesh_arrays(assets.base)))
         for name in assets.names("targets/**/*.target*"):
             stem = name.removeprefix("targets/").split(".target")[0]
-            if not stem.startswith(BODY):
+            if not stem.startswith(BODY_TARGETS):
                 target = assets.target(stem)
                 arrays: Arrays = {"indices": target.indices, "offsets": target.offsets}
                 pack.writestr(f"targets/{stem}.target", _archive(arrays))
@@ -86,7 +87,7 @@ def _write(path: Path, assets: Assets, size: int) -> None:
             pack.writestr(name, "" if texture is None else textures[texture])
         for texture, name in textures.items():
             buffer = io.BytesIO()
-            shrunk(open_texture(texture), size).save(buffer, "WEBP", quality=QUALITY)
+            shrunk(open_texture(texture), size).save(buffer, "WEBP", quality=IMAGE_QUALITY)
             pack.writestr(name, buffer.getvalue())
 
 

@@ -18,13 +18,13 @@ from facelift.synth.scene import Floats, Pixels
 from facelift.synth.values import Triple, triple
 
 # Where a cheek is in a skin's texture: rows and columns, as shares of its side.
-CHEEK = (0.459, 0.485, 0.85, 0.88)
+CHEEK_UV = (0.459, 0.485, 0.85, 0.88)
 
 # Above this height (decimetres, on the base mesh) clothes are seen.
-CHEST = 4.5
+CLOTHES_SEEN_ABOVE = 4.5
 
 # Half the side of what a mole darkens, texels.
-MOLE = 6
+MOLE_RADIUS = 6
 
 SKIN_SIZE, HAIR_SIZE, CLOTHES_SIZE, EYES_SIZE = 1024, 1024, 512, 512
 
@@ -50,7 +50,7 @@ def skin(person: Person, assets: Assets) -> Pixels:
 
 def _cheek(pixels: Pixels) -> NDArray[np.float64]:
     """Mean sRGB (3,) of a skin texture where a cheek is."""
-    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK)
+    top, bottom, left, right = (round(share * len(pixels)) for share in CHEEK_UV)
     return np.asarray(pixels[top:bottom, left:right, :3].mean(axis=(0, 1)) / 255).clip(0.02)
 
 
@@ -94,7 +94,10 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
         darken(here, (0.86, 0.75, 0.67), _soft(spots[..., None].astype(np.float32)))
     on_face = np.argwhere(mask(regions.face)[..., 0] > 0.5)
     for row, column in on_face[rng.integers(len(on_face), size=person.moles)]:
-        here = slice(max(row - MOLE, 0), row + MOLE), slice(max(column - MOLE, 0), column + MOLE)
+        here = (
+            slice(max(row - MOLE_RADIUS, 0), row + MOLE_RADIUS),
+            slice(max(column - MOLE_RADIUS, 0), column + MOLE_RADIUS),
+        )
         y, x = np.ogrid[here]
         dot = np.exp(-((y - row) ** 2 + (x - column) ** 2) / rng.uniform(0.5, 1.8))
         darken(here, (0.45, 0.36, 0.33), dot[..., None].astype(np.float32))
@@ -209,7 +212,7 @@ def _cloth(assets: Assets, name: str) -> tuple[Floats, Floats, float]:
     """
     proxy = assets.proxy(name)
     mesh, places = proxy.mesh, proxy.fit(assets.base.vertices)
-    upper = (places[mesh.faces, 1] > CHEST).all(axis=1)
+    upper = (places[mesh.faces, 1] > CLOTHES_SEEN_ABOVE).all(axis=1)
     corners, uvs = places[mesh.faces[upper, :2]], mesh.uvs[mesh.face_uvs[upper, :2]]
     sides, spans = (np.linalg.norm(x[:, 0] - x[:, 1], axis=1) for x in (corners, uvs))
     scale = CLOTHES_SIZE * float(np.median(spans / sides.clip(1e-6)))

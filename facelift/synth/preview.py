@@ -15,7 +15,7 @@ from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
 from facelift.synth.sampling import sample_person
 
-ABREAST = 2
+PEOPLE_PER_ROW = 2
 """People side by side."""
 
 
@@ -37,12 +37,12 @@ def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: in
     """
     opened = open_assets(Path(assets))
     cameras = canonical_rig(size)
-    rows = -(-heads // ABREAST)
-    sheet = Image.new("RGB", (ABREAST * len(cameras) * size, rows * size), "white")
+    rows = -(-heads // PEOPLE_PER_ROW)
+    sheet = Image.new("RGB", (PEOPLE_PER_ROW * len(cameras) * size, rows * size), "white")
     with Renderer() as renderer:
         for k in range(heads):
             rgba, _ = renderer.render(build_scene(sample_person(seed + k, opened), opened), cameras)
-            left, top = k % ABREAST * len(cameras) * size, k // ABREAST * size
+            left, top = k % PEOPLE_PER_ROW * len(cameras) * size, k // PEOPLE_PER_ROW * size
             sheet.paste(Image.fromarray(np.concatenate(list(over_white(rgba)), axis=1)), (left, top))
             ImageDraw.Draw(sheet).text((left + 4, top + 4), str(seed + k), fill="black")
     path = Path(out) / "preview.png"

@@ -16,7 +16,7 @@ OPPOSITES = {
     "concave": "convex",
 }
 # Standard deviation of the sliders of each folder of detail targets; 1 is MakeHuman's own limit.
-SPREAD = {
+TARGET_SPREADS = {
     "cheek": 0.36,
     "chin": 0.33,
     "ears": 0.34,
@@ -29,7 +29,7 @@ SPREAD = {
     "nose": 0.35,
 }
 # They move or tilt a whole feature out of place, which the turn of the head or the asymmetry does better.
-LEFT_OUT = (
+EXCLUDED_TARGETS = (
     "head/head-trans",
     "head/head-angle",
     "head/head-age",
@@ -73,11 +73,11 @@ HAIR_SHARES = {
 BALD_SHARE = (0.02, 1.0)
 DARK_EYES = ("brown", "brownlight")
 # Clothes that come with stripes and get no other pattern.
-STRIPED = ("female_elegantsuit01", "male_casualsuit03", "male_casualsuit05")
+STRIPED_CLOTHES = ("female_elegantsuit01", "male_casualsuit03", "male_casualsuit05")
 
 
 # Sliders that are not drawn about zero: faces look up at a camera, not sternly past it.
-MEANS = {
+TARGET_MEANS = {
     "eyebrows/eyebrows-angle": 0.12,
     "eyes/*eye-scale": 0.12,
     "eyes/*eye-height2": 0.16,
@@ -97,7 +97,7 @@ SKIN_TONES = (
 )
 SKIN_DARKNESS = ((0.14, 0.12), (0.24, 0.12), (0.74, 0.15))
 # Linear albedo of the skin that exposure is set for.
-USUAL_SKIN = 0.36
+AVERAGE_ALBEDO = 0.36
 
 BEARD_STYLES = {"full": 0.5, "goatee": 0.22, "moustache": 0.16, "chin strap": 0.12}
 

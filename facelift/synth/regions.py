@@ -16,7 +16,7 @@ from facelift.synth.assets import Assets
 from facelift.synth.scene import Floats, Ints
 
 # The head's share of the skin's texture: columns and rows, top left to bottom right.
-LEFT, RIGHT, TOP, BOTTOM = 0.62, 1.0, 0.18, 0.85
+HEAD_LEFT, HEAD_RIGHT, HEAD_TOP, HEAD_BOTTOM = 0.62, 1.0, 0.18, 0.85
 
 Field = NDArray[Any]
 Region = Callable[[Floats], Field]
@@ -29,7 +29,9 @@ def texel_positions(assets: Assets, size: int) -> Floats:
 
 def crop(size: int) -> tuple[slice, slice]:
     """Rows and columns of the head in a skin texture of this size."""
-    return slice(round(TOP * size), round(BOTTOM * size)), slice(round(LEFT * size), round(RIGHT * size))
+    return slice(round(HEAD_TOP * size), round(HEAD_BOTTOM * size)), slice(
+        round(HEAD_LEFT * size), round(HEAD_RIGHT * size)
+    )
 
 
 def on_texels(assets: Assets, size: int, region: Region) -> Floats:
@@ -62,7 +64,7 @@ def _rasterize(assets: Assets, size: int) -> Floats:
     out = np.full((size, size, 3), np.nan, np.float32)
     for face in mesh.groups["body"]:
         place, uv = mesh.vertices[mesh.faces[face]], mesh.uvs[mesh.face_uvs[face]]
-        if uv[:, 0].min() < LEFT or place[:, 1].min() < 5.0:
+        if uv[:, 0].min() < HEAD_LEFT or place[:, 1].min() < 5.0:
             continue
         xy = uv * [size, -size] + [0, size] - 0.5
         for corners in ((0, 1, 2), (0, 2, 3)):

@@ -19,23 +19,23 @@ from facelift.synth.light import sample_lighting
 from facelift.synth.patterns import sample_pattern
 from facelift.synth.person import Beard, Makeup, Person
 from facelift.synth.priors import (
+    AVERAGE_ALBEDO,
     BALD_SHARE,
     BEARD_STYLES,
     DARK_EYES,
     DYED,
     ETHNICITIES,
+    EXCLUDED_TARGETS,
     GREY,
     HAIR_COLORS,
     HAIR_SHARES,
-    LEFT_OUT,
-    MEANS,
     MOODS,
     OPPOSITES,
     SKIN_DARKNESS,
     SKIN_TONES,
-    SPREAD,
-    STRIPED,
-    USUAL_SKIN,
+    STRIPED_CLOTHES,
+    TARGET_MEANS,
+    TARGET_SPREADS,
 )
 from facelift.synth.values import Triple, pair, triple
 
@@ -53,7 +53,7 @@ def sample_person(seed: int, assets: Assets) -> Person:
     tone = _sample_tone(rng, ethnicity)
     lighting = sample_lighting(rng)
     # A camera makes up for some of what dark skin swallows and pale skin sends.
-    exposure = lighting.exposure * (USUAL_SKIN / float((tone**2.2).mean())) ** 0.3
+    exposure = lighting.exposure * (AVERAGE_ALBEDO / float((tone**2.2).mean())) ** 0.3
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
     eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
@@ -133,8 +133,8 @@ def sample_shape(
     sliders, singles = _sliders(assets)
     for stem, (low, high) in sliders.items():
         # The two sides of a face are nearly, not quite, alike: the left's value is drawn once for both.
-        spread = SPREAD[stem.split("/")[0]]
-        value = float(np.clip(rng.normal(MEANS.get(stem, 0.0), spread), -0.85, 0.85))
+        spread = TARGET_SPREADS[stem.split("/")[0]]
+        value = float(np.clip(rng.normal(TARGET_MEANS.get(stem, 0.0), spread), -0.85, 0.85))
         for side in ("l-", "r-") if "/*" in stem else ("",):
             own = value + (rng.normal(0, 0.06) if side else 0.0)
             weights[(high if own > 0 else low).replace("*", side)] = abs(own)
@@ -153,15 +153,15 @@ def _sliders(assets: Assets) -> tuple[dict[str, tuple[str, str]], dict[str, list
     """Detail targets as sliders with two ends, and the single ones by kind; "*" stands for both sides."""
     sliders: dict[str, tuple[str, str]] = {}
     singles: dict[str, list[str]] = defaultdict(list)
-    for folder in SPREAD:
+    for folder in TARGET_SPREADS:
         found = [name.removeprefix("targets/") for name in assets.names(f"targets/{folder}/*.target*")]
         names = {name.split(".target")[0].replace("/l-", "/*") for name in found if "/r-" not in name}
-        names = {name for name in names if not name.startswith(LEFT_OUT)}
+        names = {name for name in names if not name.startswith(EXCLUDED_TARGETS)}
         for name in sorted(names):
             stem, _, end = name.rpartition("-")
             if end in OPPOSITES and f"{stem}-{OPPOSITES[end]}" in names:
                 sliders[stem] = (name, f"{stem}-{OPPOSITES[end]}")
-            elif not (end in OPPOSITES.values() or name.startswith(LEFT_OUT)):
+            elif not (end in OPPOSITES.values() or name.startswith(EXCLUDED_TARGETS)):
                 singles[stem].append(name)
     return sliders, singles
 
@@ -302,7 +302,7 @@ def _sample_clothes(rng: np.random.Generator, assets: Assets, is_male: bool) -> 
 
 
 def _striped(clothes: str) -> bool:
-    return clothes.split("/")[1] in STRIPED
+    return clothes.split("/")[1] in STRIPED_CLOTHES
 
 
 def _pick(rng: np.random.Generator, names: list[str]) -> str:
