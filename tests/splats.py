@@ -47,6 +47,14 @@ PRECISION = {
         "sh0": 8e-3,
         "shN": 1 / 32,  # half a level, in the frame of the file; to turn it mixes coefficients
     },
+    ".ksplat": {
+        "means": 1e-4,
+        "quats": 6e-4,
+        "scales": 1e-3,
+        "opacities": 1 / 255,
+        "sh0": 1 / 255 / 0.28,
+        "shN": 3 / 255,
+    },
     ".splat": {"means": 0, "quats": 9e-3, "scales": 0, "opacities": 0.5 / 255, "sh0": 0.5 / 255 / 0.28},
     ".spz": {
         "means": 0.5 / 4096,

@@ -1,6 +1,7 @@
 """Files of Gaussians: each format's precision, how one is chosen, and that damage is a sentence."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +146,20 @@ def test_files_of_no_gaussians(tmp_path):
     for suffix in (".ply", ".compressed.ply", ".spz", ".v3.spz", ".sog"):
         write_splats(tmp_path / f"a{suffix}", none)
         assert isinstance(read := read_splats(tmp_path / f"a{suffix}"), Gaussians) and len(read) == 0
+
+
+# --- .ksplat, which GaussianSplats3D 0.4.7 has written from `cloud(count, degree, seed=1)`
+
+
+@pytest.mark.parametrize(("level", "count"), [(0, 60), (1, 300), (2, 300)])
+def test_ksplat_of_each_compression_level(level, count):
+    path = Path(__file__).parent / f"golden/level_{level}.ksplat"
+    gaussians = read_splats(path)
+    assert gaussians.degree == level  # by the way that they were made
+    assert_close(gaussians, cloud(count, degree=level, seed=1), ".ksplat")
+    assert torch.equal(read_splats(path, frame="world").means[:, 0], gaussians.means[:, 0])
+
+
+def test_ksplat_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"let its name end in \.ply"):
+        write_splats(tmp_path / "a.ksplat", cloud(3))

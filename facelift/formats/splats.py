@@ -13,6 +13,7 @@ from facelift.formats.dot_splat import read_splat, write_splat
 from facelift.formats.files import PathLike
 from facelift.formats.frames import Frame
 from facelift.formats.gltf import read_glb, write_glb
+from facelift.formats.ksplat import read_ksplat
 from facelift.formats.ply import read_ply, write_ply
 from facelift.formats.ply_file import is_compressed
 from facelift.formats.reading import file_size, reading
@@ -71,6 +72,7 @@ SPLAT_FORMATS: tuple[SplatFormat, ...] = (
     SplatFormat(
         ".glb", "glTF with KHR_gaussian_splatting", write_glb, read_glb, lambda head: head[:4] == b"glTF"
     ),
+    SplatFormat(".ksplat", "GaussianSplats3D's .ksplat", None, read_ksplat, _nothing_tells),
 )
 
 
