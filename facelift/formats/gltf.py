@@ -222,21 +222,24 @@ def _primitive(
         raise UserError(f"{path} has linear colours, which are not read: save it in sRGB.")
     attributes = primitive["attributes"]
 
-    def values(*names: str) -> torch.Tensor:
+    def values(*names: str, width: int = 3) -> torch.Tensor:
         arrays = [_values(path, document, binary, attributes[name]) for name in names]
+        if any(array.shape[1] != width for array in arrays):
+            raise damaged(path, _KIND)
         return torch.from_numpy(np.stack(arrays, axis=1))
 
     degree = max(d for d in range(4) if all(name in attributes for name in _names(d)))
     higher = [name for d in range(1, degree + 1) for name in _names(d)]
     gaussians = Gaussians(
         means=values("POSITION")[:, 0],
-        quats=values(f"{EXTENSION}:ROTATION")[:, 0].roll(1, dims=-1),
+        quats=values(f"{EXTENSION}:ROTATION", width=4)[:, 0].roll(1, dims=-1),
         scales=values(f"{EXTENSION}:SCALE")[:, 0],
-        opacities=values(f"{EXTENSION}:OPACITY")[:, 0, 0],
+        opacities=values(f"{EXTENSION}:OPACITY", width=1)[:, 0, 0].clamp(0.0, 1.0),
         sh0=values(*_names(0))[:, 0],
         shN=values(*higher) if higher else None,
     )
-    if {len(field) for field in gaussians.tensors().values()} != {len(gaussians)}:
+    lengths = {len(field) for field in gaussians.tensors().values()}
+    if lengths != {len(gaussians)} or bool((gaussians.scales < 0).any()):
         raise damaged(path, _KIND)
     return gaussians
 

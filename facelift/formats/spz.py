@@ -188,6 +188,8 @@ def _from_gzip(path: PathLike, data: bytes) -> Parts:
     header = _read_header(path, stream.decompress(data, struct.calcsize(_START)))
     size = sum(header.sizes)
     body = stream.decompress(stream.unconsumed_tail, size + _EXTENSION_BYTES)
+    if not stream.eof:  # so that the checksum has not been compared
+        raise damaged(path, _KIND)
     return header, body[:size], body[size:]
 
 
