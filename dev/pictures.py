@@ -1,13 +1,16 @@
 """Makes the pictures of README and docs with this version of the product: python dev/pictures.py
 
 From examples/portrait.jpg and the packaged model, in two minutes on two cores, into docs/images: portrait.png
-(what `facelift reconstruct` writes as output.png), turntable.webp, and architecture.svg with its thumbnails.
+(what `facelift reconstruct` writes as output.png), turntable.webp, page.webp (head.html on a laptop and a
+phone, which takes Chromium), and architecture.svg with its thumbnails.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -34,12 +37,13 @@ FRAMES, SIDE, MILLISECONDS = 72, 320, 60  # of the turntable
 
 
 def main() -> None:
-    """Make all three."""
+    """Make all of them."""
     model = FaceLift.from_pretrained()
     head, unrefined = model(PHOTO), model(PHOTO, refinement=0)
     renders = head.render(canonical_rig(head.portrait.shape[-1]))
     write_png(IMAGES / "portrait.png", tile(torch.cat([head.views, renders]), columns=len(head.views)))
     write_turntable(head)
+    write_page(head)
     portrait = prepare_portrait(PHOTO, model.size, segmenter=model.segmenter)
     with model.autocast():
         warped = warp_views(model.reconstructor.distances, portrait.image, portrait.alpha).images
@@ -60,6 +64,34 @@ def write_turntable(head: Head) -> None:
         quality=75,
         method=6,
     )
+
+
+def write_page(head: Head) -> None:
+    """The page that `head.save("head.html")` writes, on a laptop and a phone, beside each other."""
+    from playwright.sync_api import sync_playwright
+
+    screens = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        page = Path(folder) / "head.html"
+        head.save(page, title="Made from one photo")
+        flags = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        for width, scheme, turns in ((760, "light", 3), (280, "dark", 0)):
+            context = browser.new_context(
+                viewport={"width": width, "height": 520}, color_scheme=scheme, reduced_motion="reduce"
+            )
+            tab = context.new_page()
+            tab.goto(page.as_uri())
+            tab.wait_for_selector("body[data-state=ready]")
+            for _ in range(turns):
+                tab.keyboard.press("ArrowRight")
+            tab.wait_for_timeout(1000)
+            screens.append(Image.open(io.BytesIO(tab.screenshot())).convert("RGB"))
+        browser.close()
+    both = Image.new("RGB", (sum(screen.width for screen in screens) + 20, 520), "#8a8f98")
+    both.paste(screens[0], (0, 0))
+    both.paste(screens[1], (screens[0].width + 20, 0))
+    both.save(IMAGES / "page.webp", quality=80, method=6)
 
 
 def picture(image: Tensor) -> Image.Image:

@@ -184,12 +184,15 @@ def test_wheel_pinch_and_two_taps(open_page, path, gaussians):
 def test_on_a_phone_nothing_is_cut_off_and_two_fingers_zoom(open_page, path, browser):
     page = open_page(path, size=(390, 700), has_touch=True, is_mobile=True, color_scheme="dark")
     before = picture(page, "page-phone-dark")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    boxes = [element.bounding_box() for element in page.query_selector_all("#bar, #bar button, h1")]
-    assert len(boxes) >= 6
-    for box in boxes:
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-        assert box["y"] >= 0 and box["y"] + box["height"] <= 700
+    for width in (280, 390):
+        page.set_viewport_size({"width": width, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        bar, *buttons = (e.bounding_box() for e in page.query_selector_all("#bar, #bar button, #bar label"))
+        assert len(buttons) == 5 and bar["x"] >= 0 and bar["x"] + bar["width"] <= width
+        for one, other in zip([bar | {"width": 0}, *buttons], [*buttons, bar | {"x": width}], strict=True):
+            assert one["x"] + one["width"] <= other["x"] and other["width"] >= 44, "beside each other"
+        cut = "e => e.scrollWidth > e.clientWidth || e.getBoundingClientRect().bottom > innerHeight"
+        assert not any(e.evaluate(cut) for e in page.query_selector_all("h1, #bar, #bar button"))
     head = (np.abs(before - before[0, 0]).sum(-1) > 0.1)[60:600]
     assert not head[:, 0].any() and not head[:, -1].any() and head.any(), "the head is whole"
 
