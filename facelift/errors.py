@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text is one sentence that says what to do; no traceback is shown."""
+    """An error that the user can correct: one sentence that says what to do, shown without a traceback."""

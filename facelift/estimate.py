@@ -1,4 +1,4 @@
-"""How long a photo will take on a CPU, told before it begins."""
+"""Estimates, before the work begins, how long a photo takes on a CPU."""
 
 from __future__ import annotations
 

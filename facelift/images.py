@@ -9,7 +9,7 @@ WHITE = 0.98
 
 
 def not_white(images: Tensor) -> Tensor:
-    """The coverage of images on white, as far as it can be told from their colours.
+    """The coverage of images on white, estimated from their colours.
 
     Args:
         images: (V, 3, H, W) RGB in [0, 1].

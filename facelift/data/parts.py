@@ -1,4 +1,4 @@
-"""The parts that a segmentation of a head tells apart, their numbers and their colours."""
+"""The classes of a head's segmentation: names, numbers and colours of its parts."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ class HeadFolder:
         return read_file(shard, self._files(head, shard)[flat(name)])
 
     def _find_files(self, head: str, shard: Path) -> Index:
-        """Where the files of a head lie. Of every shard it is known where its heads begin, and no more."""
+        """Where the files of a head lie. Of each shard only the offsets of its heads are kept."""
         if shard not in self._starts:
             starts, start = {}, 0
             for name, _, after in read_index(shard):
@@ -220,7 +220,7 @@ def resize_images(images: Tensor, size: int) -> Tensor:
 
 
 def _sharded(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every head that the names of the shards promise, and its shard."""
+    """Every head that the file names of the shards list, and its shard."""
     for path in sorted(root.glob("heads_*.tar")):
         for seed in seeds_of(path.name) or ():
             yield folder_name(seed), path

@@ -14,7 +14,7 @@ The one view of the overhead rig is laid out as the canonical ones are.
 
 Depth is z-depth, 0 where nothing is. A normal is `rgb / 127.5 - 1`, and black where nothing is. The numbers
 in `parts` are indices into `facelift.data.parts.PARTS`; a palette shows them in colour. Landmarks are in the
-order of `facelift.synth.landmarks`. `sha256sum -c SHA256SUMS` tells whether a folder is whole.
+order of `facelift.synth.landmarks`. `sha256sum -c SHA256SUMS` checks whether a folder is complete.
 """
 
 from __future__ import annotations

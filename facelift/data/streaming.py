@@ -1,8 +1,8 @@
 """Heads in the memory of the device that trains on them, and those that are still being drawn as they come.
 
-More people are what training wants most (docs/training.md), and `facelift synth` draws one or two a second on
+More people help a training most (docs/training.md), and `facelift synth` draws one or two a second on
 every core. What is drawn is read once, by another process; no step waits for a picture to be decoded. Which
-heads a step can choose from hangs on how many have come: such a run does not repeat itself.
+heads a step can choose from depends on how many have arrived, so such a run is not repeatable.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _Stored:
 
 @dataclass
 class _Memory:
-    """What has come; a thread adds to it."""
+    """The heads that have arrived; a thread adds to it."""
 
     heads: list[str] = field(default_factory=list)
     stored: dict[str, _Stored] = field(default_factory=dict)
@@ -86,13 +86,13 @@ class StreamingHeads:
 
     def __init__(self, root: str | Path, device: torch.device, depth: bool = False) -> None:
         self.root, self._memory = Path(root), _Memory()
-        context = get_context("spawn")  # a thread would keep Python from the training
+        context = get_context("spawn")  # a thread would hold the GIL while the training needs it
         queue: Queue[_Read | str] = context.Queue(PREFETCH)
         reader = context.Process(target=_read, args=(self.root, depth, queue), daemon=True)
         reader.start()
         weakref.finalize(self, reader.terminate)
         threading.Thread(target=_take_in, args=(queue, self._memory, device), daemon=True).start()
-        if not awaited(self._has_some):
+        if not wait_until(self._has_some):
             raise UserError(f"No head appears in {self.root}: have `facelift synth` fill it.")
 
     @property
@@ -137,7 +137,7 @@ def open_heads(
     return HeadFolder(root, held_out) if device is None else StreamingHeads(root, device, depth)
 
 
-def awaited(arrived: Callable[[], bool]) -> bool:
+def wait_until(arrived: Callable[[], bool]) -> bool:
     """Whether it is so within two minutes."""
     since = time.monotonic()
     while not arrived():

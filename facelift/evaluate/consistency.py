@@ -2,8 +2,8 @@
 
 A view's neighbour is the view whose camera is nearest. Every covered pixel is lifted into the world by its
 own depth and projected into the neighbour; where the neighbour sees the same point (its depth there agrees),
-the two colours are compared. Highlights and strands of hair cost the truth itself something, which is told
-beside; Gaussians that hang in front of the head or shine through it cost more.
+the two colours are compared. Highlights and strands of hair lower the score of the true views as well, which
+is reported beside; Gaussians that hang in front of the head or shine through it cost more.
 """
 
 from __future__ import annotations

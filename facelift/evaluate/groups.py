@@ -1,4 +1,4 @@
-"""Kinds of people, so that a report can say whom a model fails: from what the generator wrote of each.
+"""Groups of people, by what the generator recorded of each, to see for which of them a model is worse.
 
 Skin is named by its individual typology angle (Chardon, Cretois, Hourseau, "Skin colour typology and
 suntanning pathways", 1991), in three classes where they have six.
@@ -50,7 +50,7 @@ def _groups(person: dict[str, Any]) -> set[str]:
     ]
     typology = math.degrees(math.atan2(lightness - 50, yellow))
     hair, beard = person["hair"], person["beard"]
-    told = {
+    groups = {
         "light skin": typology > 41,
         "medium skin": 10 < typology <= 41,
         "dark skin": typology <= 10,
@@ -66,4 +66,4 @@ def _groups(person: dict[str, Any]) -> set[str]:
         "no hair": hair is None,
         "head turned by 8° or more": abs(person["turn"][0]) >= 8,
     }
-    return {group for group, applies in told.items() if applies}
+    return {group for group, applies in groups.items() if applies}

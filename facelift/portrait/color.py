@@ -74,7 +74,7 @@ def to_eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def read_code_points(start: bytes) -> dict[str, int]:
-    """Code points as pillow-heif gives them, from the first bytes of an AVIF or a PNG; empty if not told."""
+    """Code points, as pillow-heif names them, in the first bytes of an AVIF or a PNG; empty if none."""
     if (at := start.find(b"colrnclx")) >= 0:
         primaries, transfer = start[at + 8 : at + 10], start[at + 10 : at + 12]
     elif (at := start.find(b"cICP")) >= 0:

@@ -1,7 +1,7 @@
-"""Where the canonical square lies around a face, told by 68 points of it (iBUG 300-W, Sagonas et al. 2016).
+"""Where the canonical square lies around a face, from 68 landmarks (iBUG 300-W, Sagonas et al. 2016).
 
-A detector's box is larger or smaller for a beard, a fringe or a smile. Where a head's square lies beside its
-landmarks follows from their shape: a linear function of it, fitted to synthetic people, who fill theirs.
+A detector's box changes with a beard, a fringe or a smile. Landmarks are steadier: the square is a linear
+function of their shape, fitted to synthetic people, whose pictures are framed exactly.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def photo_warnings(
     segmenter: Segmenter | None,
     chosen: bool = False,
 ) -> tuple[PhotoWarning, ...]:
-    """All that can be told of a photo.
+    """The warnings for a photo.
 
     Args:
         image: (H, W, 3 or 4) uint8, the upright photo.
@@ -75,7 +75,7 @@ def photo_warnings(
         move: from the photo's pixels to those of its square.
         side: of the square, pixels.
         alpha: (side, side) coverage of the person; None if the background was kept.
-        segmenter: the network that finds landmarks; without one, less can be told.
+        segmenter: the network that finds landmarks; without one, there are fewer warnings.
         chosen: whether somebody said which face to use.
     """
     warnings = [*_of_search(search, chosen)]
@@ -121,7 +121,7 @@ def _of_tilt(image: np.ndarray, face: Face) -> list[PhotoWarning]:
 
 def _of_face(grey: np.ndarray, landmarks: LandmarkEstimate) -> Iterator[PhotoWarning]:
     points, entropy = landmarks.points.numpy(), landmarks.entropy.numpy()
-    if _sharpness(grey, points) < MIN_SHARPNESS:  # then nothing finer can be told
+    if _sharpness(grey, points) < MIN_SHARPNESS:  # then finer features cannot be judged
         yield PhotoWarning("blurred", "the face is blurred: use a sharper photo.")
         return
     if (

@@ -1,8 +1,9 @@
 """Which pixels are the person's, and where the face is: a network that has seen many synthetic people.
 
-A U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) at half the resolution. Beside the colours it is told where
-a person would be around the face that was found, so that it knows whom to keep. From one of its layers comes
-a map for each landmark, whose mean place is where it is (Sun et al., "Integral Human Pose Regression", 2018).
+A U-Net (Ronneberger, Fischer, Brox, MICCAI 2015) at half the resolution. Beside the colours its input has the
+prior of where a person is around the face that was found, so that it keeps that person. One of its layers
+also gives a heat map for each landmark, whose mean position is the landmark (Sun et al., "Integral Human Pose
+Regression", 2018).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The Gaussians as one surface: who is whose neighbour, gaps filled, and colours taken from the views.
+"""The Gaussians as one surface: nearest neighbours, gaps filled, and colours taken from the views.
 
 Ours, not in the paper. GS-LRM's Gaussians are as wide as the pixel each comes from. Where a surface runs
 along its view they lie apart, and the background shines through; where views disagree, Gaussians of either
-colour lie side by side. A fit to six views cannot mend that for the views between them.
+colour lie side by side. A fit to six views does not correct that for the views between them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a model is trained, and how a YAML file becomes dataclasses: what does not fit is told by its name."""
+"""The settings of the training loop, and how a YAML file becomes dataclasses; errors name the field."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def structured(cls: type[T], values: dict[str, Any], path: Path, part: str) -> T
     try:
         return _CONVERTER.structure(values, cls)
     except cattrs.BaseValidationError as error:  # whatever went wrong, all of it
-        told = (fault.rsplit(" @ ", 1) for fault in cattrs.transform_error(error, part, _told))
-        raise UserError(f"{path}: {'; '.join(f'{where}: {what}' for what, where in told)}.") from None
+        faults = (fault.rsplit(" @ ", 1) for fault in cattrs.transform_error(error, part, _reason))
+        raise UserError(f"{path}: {'; '.join(f'{where}: {what}' for what, where in faults)}.") from None
 
 
 def _scalar(value: Any, cls: type[Any]) -> Any:
@@ -94,7 +94,7 @@ def _scalar(value: Any, cls: type[Any]) -> Any:
     raise TypeError(f"{value!r} is not {_KINDS[cls]}")
 
 
-def _told(error: BaseException, kind: type | None) -> str:
+def _reason(error: BaseException, kind: type | None) -> str:
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
         return f"unknown {', '.join(sorted(error.extra_fields))}"
     if isinstance(error, KeyError):

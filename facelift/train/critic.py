@@ -1,4 +1,4 @@
-"""An adversary: it makes a generator of few steps commit itself to one of all possible heads.
+"""The critic of an adversarial loss: views of few steps become sharp instead of an average of possible heads.
 
 What a portrait does not show, a regression blurs: the mean of all that could be there. The critic is shown
 true and generated views, latents or pixels, with what both were made from, and learns to tell them apart; the
@@ -28,7 +28,7 @@ class Critic(nn.Module):
     Args:
         channels: of a view, latents or folded pixels, whose standard deviation is about 1.
         given: channels of what it was made from.
-        views: how many views there are, each judged by itself but told which it is.
+        views: how many views there are; each is scored by itself, with an embedding of its index.
         width: of the network.
     """
 
@@ -69,11 +69,11 @@ def adversarial_losses(
     generated: Tensor,
     given: Tensor,
     view: Tensor,
-    strength: float,
+    weight: float,
     samples: int,
-    beside: Mapping[str, Tensor] | None = None,
+    other_losses: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Loss]:
-    """The generator's loss, towards the true views and past the critic, and then the critic's own.
+    """The generator's loss, of squared error and adversarial, and then the critic's own.
 
     Args:
         critic: judges the views, and learns.
@@ -81,21 +81,21 @@ def adversarial_losses(
         generated: (N, C, h, w); without a graph behind them the critic alone learns.
         given: see `Critic.forward`.
         view: see `Critic.forward`.
-        strength: of the pull past the critic, as a share of the pull towards the true views.
+        weight: norm of the adversarial gradient, over that of the gradient of the squared error.
         samples: how many the views are of.
-        beside: () each, other losses of the generator, by name.
+        other_losses: () each, further ones of the generator, by name.
     """
-    error, others = (generated - true).detach(), dict(beside or {})
+    error, others = (generated - true).detach(), dict(other_losses or {})
     if generated.requires_grad:
         leaf = generated.detach().requires_grad_(True)
         adversarial = generator_loss(critic, true, leaf, given, view)
         adversarial.backward(inputs=[leaf])
-        past = leaf.grad
-        assert past is not None
-        towards = 2 * error / error.numel()
-        pull = towards + strength * towards.norm() / past.norm().clamp_min(1e-12) * past
-        pulled = (generated * pull).sum()  # whose gradient is the pull
-        total = torch.stack([pulled, *others.values()]).sum()
+        gradient = leaf.grad
+        assert gradient is not None
+        squared = 2 * error / error.numel()
+        combined = squared + weight * squared.norm() / gradient.norm().clamp_min(1e-12) * gradient
+        weighted = (generated * combined).sum()  # whose gradient is the combined
+        total = torch.stack([weighted, *others.values()]).sum()
         yield Loss(total, {"generator": adversarial.detach()}, samples)
     judged = critic_loss(critic, true, generated, given, view)
     parts = {"error": error.square().mean(), "critic": judged, **others}

@@ -118,12 +118,19 @@ class DecoderTask:
             color, logits = self.generator.autoencoder.decode_layers(latents)
         generated = torch.lerp(composite_on_white(color.float(), logits)[:, :3], warped, confidence)
         true, coverage = true.split([3, 1], dim=1)
-        beside = {"matte": matte_loss(logits, coverage)}
+        other_losses = {"matte": matte_loss(logits, coverage)}
         true, generated, warped = (
             F.pixel_unshuffle(4 * x - 2, PIXEL_UNSHUFFLE) for x in (true, generated, warped)
         )
         yield from adversarial_losses(
-            self.model.critic, true, generated, warped, view, self.training.adversarial_weight, batch, beside
+            self.model.critic,
+            true,
+            generated,
+            warped,
+            view,
+            self.training.adversarial_weight,
+            batch,
+            other_losses,
         )
 
     def _crop(self, head: _GeneratedViews, rng: torch.Generator) -> tuple[Tensor, ...]:

@@ -1,8 +1,8 @@
 """A network that knows faces, for losses that compare what pictures show and not pixels alone.
 
 The paper's perceptual loss takes VGG-19, trained on photos of a thousand kinds of things (Simonyan and
-Zisserman, ICLR 2015), which has to be fetched. Ours learns from the generator's own people, of whom it knows
-everything: which pixels are which part, who is who, and what the face does. Its features are then compared
+Zisserman, ICLR 2015), which has to be fetched. Ours learns from synthetic people, whose parts,
+identity and expression are known. Its features are then compared
 as Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018), compare
 those of other networks. It is used in training alone.
 """

@@ -1,4 +1,4 @@
-"""What the generator of heads knows of each ray: losses on depth, opacity and colour before any rendering."""
+"""Losses on the depth, opacity and colour of each ray, known for synthetic heads; nothing is rendered."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def train(
         max_minutes: the time box. What earlier runs of the same training took counts; when it is used up, a
             larger one lets the training go on.
         validation: the same models on held-out heads.
-        clock: what tells the time, in seconds.
+        clock: the current time, in seconds.
 
     Raises:
         UserError: the checkpoint is unreadable or another training's; losses or weights are no longer finite.

@@ -1,4 +1,4 @@
-"""What a training tells: lines for people in `log.txt`, records for programs in `metrics.jsonl`."""
+"""What a training reports: lines for people in `log.txt`, records for programs in `metrics.jsonl`."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from facelift.cameras import canonical_rig
 from facelift.data.reader import Views
 from facelift.data.split import seed_of
-from facelift.data.streaming import Heads, awaited
+from facelift.data.streaming import Heads, wait_until
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.augment import random_photometry
@@ -87,7 +87,7 @@ class CommonHeads:
 
     def require_some(self, streaming: bool) -> None:
         """Raise UserError unless there is a head; when streaming, after waiting for one."""
-        if not self.names and not (streaming and awaited(lambda: len(self.names) > 0)):
+        if not self.names and not (streaming and wait_until(lambda: len(self.names) > 0)):
             raise UserError("The folders of the training have no head in common: draw the same seeds.")
 
 

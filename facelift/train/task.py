@@ -40,7 +40,7 @@ class Task(Protocol):
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """The losses of one step over `batch` samples that `rng` chooses.
 
-        A loss is differentiated before the next one is asked for, so that one graph at a time is in memory.
+        Each loss is differentiated before the next one is computed, so that one graph at a time is in memory.
         Without gradients (`torch.no_grad`) it is what validation measures.
         """
 

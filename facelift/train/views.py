@@ -123,7 +123,7 @@ class ViewsTask:
         errors = (predicted.float() - target).square().mean(dim=(2, 3, 4))
         losses = (errors * has_truth).sum(dim=1) / has_truth.sum(dim=1)
         parts = {"loss": losses.detach().mean()}
-        early = timesteps >= 800  # nearly all noise: how well the portrait alone tells the other views
+        early = timesteps >= 800  # nearly all noise: what is predicted from the condition alone
         if early.any():
             parts["early"] = losses.detach()[early.to(self.device)].mean()
         yield Loss((losses * self._weights(timesteps).to(self.device)).mean(), parts, batch)

@@ -18,12 +18,12 @@ class Autoencoder(nn.Module):
     `pixel_unshuffle` r moves blocks of r x r pixels into channels before the first convolution (and back
     after the last), so that a small model never works at full resolution; 1, as in Stable Diffusion, does
     nothing.
-    With `patch_pca`, a fixed linear code of each cell's pixels stands beside the network, which only learns
-    what that misses (the shortcuts of Chen et al., "Deep Compression Autoencoder", but fitted beforehand).
+    With `patch_pca`, a fixed linear code of each cell's pixels stands beside the network, which learns
+    the rest (the shortcuts of Chen et al., "Deep Compression Autoencoder", but fitted beforehand).
 
-    With `matte`, the decoder says of each pixel what colour a person has there, and, as a logit, how sure it
-    is that there is one. Latents that are the mean of many heads have no outline; where a person is as likely
-    as not, this puts one.
+    With `matte`, the decoder gives the colour of the person in each pixel, and a logit of whether the person
+    covers it. Generated latents, a mean of many heads, have blurred outlines; thresholding the logit makes
+    them sharp.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PatchPCA(nn.Module):
     """Principal components of the pixels of a cell: (B, 3, H, W) in [0, 1] <-> (B, C, H / side, W / side).
 
     Coefficients are divided by the root of their standard deviation: closer to equal than they are, so that
-    the fine ones are not drowned when noise is added, yet not equal, for the coarse ones matter more.
+    noise does not hide the fine ones, yet not equal, since the coarse ones matter more.
     """
 
     mean: Tensor  # (3 side^2,), pixels in the order of pixel_unshuffle

@@ -1,4 +1,4 @@
-"""What the portrait shows, as unCLIP tells it to a U-Net (Ramesh et al., 2022; SD 2.1 unCLIP)."""
+"""The CLIP image embedding of the portrait, as unCLIP conditions a U-Net on it (Ramesh et al., 2022)."""
 
 from __future__ import annotations
 

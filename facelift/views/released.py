@@ -1,6 +1,6 @@
 """FaceLift's released view generator: a diffusers pipeline folder becomes a `ViewGenerator`.
 
-The text encoder only ever sees six sentences, so it is asked once, here, and then forgotten.
+The text encoder only ever encodes six fixed sentences, so it runs once, here, and is not kept.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class GeneratedViews:
         images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
         coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
         confidence: (6, 1, S, S) in [0, 1], the share of the warped view in each pixel; the rest is generated.
-            1 where the pixel is the photo's or proven background, 0 where the photo tells nothing of it.
+            1 where the pixel is the photo's or proven background, 0 where the photo does not show it.
     """
 
     images: Tensor
