@@ -1,8 +1,9 @@
 """Makes the pictures of README and docs with this version of the product: python dev/pictures.py
 
 From examples/portrait.jpg and the packaged model, in two minutes on two cores, into docs/images: portrait.png
-(what `facelift reconstruct` writes as output.png), turntable.webp, page.webp (head.html on a laptop and a
-phone, which takes Chromium), and architecture.svg with its thumbnails.
+(what `facelift reconstruct` writes as output.png), turntable.webp, output_types.jpg (what `facelift render`
+draws), page.webp (head.html on a laptop and a phone, which takes Chromium), and architecture.svg with its
+thumbnails.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from facelift import FaceLift, Head
+from facelift.camera_paths import camera_path
 from facelift.cameras import canonical_rig, turntable_rig
+from facelift.choices import OutputType
 from facelift.formats.png import tile, write_png
+from facelift.gaussians import Gaussians
+from facelift.pictures import write_pictures
 from facelift.portrait import prepare_portrait
 from facelift.views.warp import warp_views
 
@@ -44,6 +50,7 @@ def main() -> None:
     write_png(IMAGES / "portrait.png", tile(torch.cat([head.views, renders]), columns=len(head.views)))
     write_turntable(head)
     write_page(head)
+    write_output_types(head.gaussians)
     portrait = prepare_portrait(PHOTO, model.size, segmenter=model.segmenter)
     with model.autocast():
         warped = warp_views(model.reconstructor.distances, portrait.image, portrait.alpha).images
@@ -92,6 +99,20 @@ def write_page(head: Head) -> None:
     both.paste(screens[0], (0, 0))
     both.paste(screens[1], (screens[0].width + 20, 0))
     both.save(IMAGES / "page.webp", quality=80, method=6)
+
+
+def write_output_types(gaussians: Gaussians) -> None:
+    """Colour, depth and normals from one camera, side by side."""
+    camera, panels = camera_path("still", size=(SIDE, SIDE), azimuth=30.0, elevation=10.0, fov=36.0), []
+    with tempfile.TemporaryDirectory() as folder:
+        for output_type in get_args(OutputType):
+            path = Path(folder) / f"{output_type}.webp"  # where depth is grey
+            write_pictures(path, gaussians, camera, output_type, supersample=3)
+            panels.append(Image.open(path).convert("RGB"))
+    sheet = Image.new("RGB", (len(panels) * SIDE, SIDE))
+    for number, panel in enumerate(panels):
+        sheet.paste(panel, (number * SIDE, 0))
+    sheet.save(IMAGES / "output_types.jpg", quality=88, optimize=True)
 
 
 def picture(image: Tensor) -> Image.Image:

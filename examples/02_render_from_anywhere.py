@@ -1,6 +1,8 @@
 """A head seen from where you like: pictures, opacity and depth from cameras of your own.
 
 python examples/02_render_from_anywhere.py outputs/01/head.ply --azimuth 30 --elevation 20
+
+These are tensors, for programs; `facelift render` writes stills and videos, transparent ones as well.
 """
 
 import argparse
@@ -9,19 +11,19 @@ from pathlib import Path
 import torch
 
 from facelift.cameras import orbit
-from facelift.formats.ply import read_ply
 from facelift.formats.png import tile, write_png
+from facelift.formats.splats import read_splats
 from facelift.render import render
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("head", type=Path, help="a PLY file of Gaussians, of this project or another")
+parser.add_argument("head", type=Path, help="a file of Gaussians, of this project or another")
 parser.add_argument("--azimuth", type=float, default=30.0, help="degrees towards the subject's right")
 parser.add_argument("--elevation", type=float, default=20.0, help="degrees above the horizon")
 parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
 parser.add_argument("--out", type=Path, default=Path("outputs/02.png"))
 options = parser.parse_args()
 
-gaussians = read_ply(options.head)
+gaussians = read_splats(options.head)
 cameras = orbit([options.azimuth], [options.elevation], size=options.size)
 # Or cameras from elsewhere: Cameras(w2c, intrinsics, width, height), OpenCV axes, fx fy cx cy in pixels.
 drawing = render(gaussians, cameras, background=1.0)

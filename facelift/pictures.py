@@ -55,7 +55,7 @@ def write_pictures(
 
     "color" is what the cameras see. "normals" are along the axes of the world, (n + 1) / 2 as RGB. "depth" in
     PNG files is z-depth in ten-thousandths of a world unit, 16 bits, 0 where nothing is; in others it is
-    shades of grey, white the nearest and black the farthest that the path sees.
+    shades of grey, white the nearest and black the farthest that the path sees, but for strays.
 
     Args:
         path: where to write.
@@ -202,4 +202,5 @@ def _depths_seen(gaussians: Gaussians, cameras: Cameras) -> tuple[float, float]:
     depths = np.concatenate(shown)
     if not depths.size:  # a veil
         return 0.0, 1.0
-    return float(depths.min()), float(depths.max())
+    near, far = np.quantile(depths, [0.01, 0.99])  # strays would take the contrast
+    return float(near), float(far)

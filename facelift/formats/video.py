@@ -65,7 +65,7 @@ CODECS = {
         "yuva420p",
         2,
         # libvpx refuses reference frames that are never shown beside alpha.
-        {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "3", "row-mt": "1", "auto-alt-ref": "0"},
+        {"crf": "22", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
     ),
     ".mov": Codec(
         "mov", "prores_ks", "yuv444p10le", "yuva444p10le", 1, {"profile": "4444", "vendor": "apl0"}
