@@ -22,7 +22,7 @@ def export(
     ply_layout: PlyLayoutOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
-    """Turn a file of Gaussians into other kinds: splats for other tools."""
+    """Turn a file of Gaussians into other kinds: splats for other tools, a page to send."""
     with status(f"Reading {source}"):
         from facelift.export import writer
 
