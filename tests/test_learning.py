@@ -265,14 +265,14 @@ def test_the_losses_of_an_adversary_fall_as_their_gradients_promise(shown):
     assert (loss - moved).item() == pytest.approx(0.002 * loss.item(), rel=0.2)
 
 
-def test_an_adversary_pulls_towards_the_truth_and_past_the_critic_by_its_share(shown):
+def test_the_adversarial_gradient_has_its_share_of_the_squared_errors(shown):
     true, given, view = (x[:5] for x in shown)
     torch.manual_seed(0)
     critic = Critic(channels=4, given=2, views=5, width=16)
     for p in critic.blocks.parameters():
         torch.nn.init.normal_(p, std=0.1)
     generated = torch.zeros_like(true).requires_grad_(True)
-    first, second = adversarial_losses(critic, true, generated, given, view, strength=0.5, samples=1)
+    first, second = adversarial_losses(critic, true, generated, given, view, weight=0.5, samples=1)
     first.total.backward()
     assert all(p.grad is None for p in critic.parameters())
     towards = 2 * -true / true.numel()

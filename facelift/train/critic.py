@@ -94,7 +94,7 @@ def adversarial_losses(
         assert gradient is not None
         squared = 2 * error / error.numel()
         combined = squared + weight * squared.norm() / gradient.norm().clamp_min(1e-12) * gradient
-        weighted = (generated * combined).sum()  # whose gradient is the combined
+        weighted = (generated * combined).sum()  # its gradient is `combined`
         total = torch.stack([weighted, *others.values()]).sum()
         yield Loss(total, {"generator": adversarial.detach()}, samples)
     judged = critic_loss(critic, true, generated, given, view)
