@@ -146,7 +146,7 @@ def check_outside(gaussians: Gaussians, cameras: Cameras) -> None:
             back = -float(np.quantile(depths.numpy(), _STRAYS))
             raise UserError(
                 f"The camera of frame {i} stands within the head, {behind:.0%} of which is behind it: add at "
-                f"least {back:.2g} to --distance."
+                f"least {back:.2g} to --distance, or, for a scene that is all around, give cameras in a file."
             )
 
 
@@ -181,16 +181,22 @@ def _color_of(background: str) -> Floats | None:
 
 
 def _write_folder(path: PathLike, frames: Iterable[NDArray[Any]], cameras: Cameras) -> None:
-    """Stills and their cameras. What is there of an earlier, longer film goes; all else stays."""
-    earlier = [file.name for file in Path(path).iterdir()] if Path(path).is_dir() else []
-    owned = frozenset({CAMERAS_NAME, *filter(_FRAME_NAME.fullmatch, earlier)})
-    with atomic_folder(path, owned) as aside:
-        names: list[str] = []
-        for frame in frames:
-            names.append(f"frame_{len(names):04d}.png")
-            Image.fromarray(frame).save(aside / names[-1])
+    """Stills and their cameras. What an earlier, longer film left goes; all else that is there stays."""
+    names = [f"frame_{i:04d}.png" for i in range(len(cameras))]
+    with atomic_folder(path, frozenset({CAMERAS_NAME, *names, *_earlier(Path(path))})) as aside:
+        for name, frame in zip(names, frames, strict=True):
+            Image.fromarray(frame).save(aside / name)
         records = json.dumps({"frames": camera_records(cameras, names)})
         (aside / CAMERAS_NAME).write_text(records, encoding="utf-8")
+
+
+def _earlier(folder: Path) -> set[str]:
+    """The frames that the cameras in a folder were written with."""
+    try:
+        records = json.loads((folder / CAMERAS_NAME).read_text(encoding="utf-8"))["frames"]
+        return {name for record in records if _FRAME_NAME.fullmatch(name := record["file_path"])}
+    except (OSError, ValueError, LookupError, TypeError):  # none, or not ours
+        return set()
 
 
 def _depths_seen(gaussians: Gaussians, cameras: Cameras) -> tuple[float, float]:

@@ -204,8 +204,10 @@ def test_a_folder_holds_stills_and_their_cameras(tmp_path):
     out = tmp_path / "film"
     write_pictures(out, BALL, turntable(frames=4), background="transparent")
     (out / "notes.txt").write_text("mine")
+    (out / "frame_0777.png").write_text("of another program")
     write_pictures(out, BALL, turntable(frames=2), background="transparent")  # shorter: what is left goes
-    assert sorted(os.listdir(out)) == ["cameras.json", "frame_0000.png", "frame_0001.png", "notes.txt"]
+    written = ["cameras.json", "frame_0000.png", "frame_0001.png"]
+    assert sorted(os.listdir(out)) == [*written, "frame_0777.png", "notes.txt"]
     with Image.open(out / "frame_0001.png") as image:
         assert (image.mode, image.size) == ("RGBA", (98, 64))
     cameras, expected = read_cameras(out / "cameras.json"), turntable(frames=2)
@@ -306,6 +308,13 @@ def test_a_camera_within_the_head_is_told_how_far_to_go():
     more = float(str(told.value).split("at least ")[1].split(" ")[0])
     assert 0.15 < more < 0.22
     check_outside(BALL, camera_path("turntable", 4, 64, elevation=0.0, distance=0.2 + more + 0.01))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"frames": [1]}', '{"frames": [{"file_path": 5}]}', "\xff"])
+def test_a_folder_with_other_cameras_is_written_all_the_same(tmp_path, content):
+    (tmp_path / "cameras.json").write_bytes(content.encode("latin-1"))
+    write_pictures(tmp_path, BALL, turntable(frames=1))
+    assert len(read_cameras(tmp_path / "cameras.json")) == 1
 
 
 def test_one_pixel_wide_cameras_of_a_file(tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor
 from facelift.cameras import Cameras, orbit
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0, Gaussians
+from facelift.refine import RefineConfig, refine
 from facelift.render import cuda, render, render_batch
 from facelift.spherical_harmonics import basis
 
@@ -152,6 +153,13 @@ def test_any_number_of_threads_gives_the_same_bits(rig: Cameras) -> None:
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_the_fit_keeps_what_it_does_not_fit() -> None:
+    gaussians, cameras = colorful(scene(60), 8), orbit([0.0, 90.0], [0.0, 0.0], size=32)
+    views = render(scene(60, seed=9), cameras).image.clamp(0, 1)
+    fitted = refine(gaussians, views, cameras, RefineConfig(steps=2))
+    assert torch.equal(fitted.shN, gaussians.shN) and not torch.equal(fitted.sh0, gaussians.sh0)
 
 
 def gsplats_rasterization(means, quats, scales, opacities, colors, *, viewmats, width, height, **how):
