@@ -1,5 +1,6 @@
 """Pictures of Gaussians in files, as PyAV and Pillow read them: colours, alpha, depth, normals."""
 
+import io
 import json
 import os
 
@@ -323,3 +324,35 @@ def test_one_pixel_wide_cameras_of_a_file(tmp_path):
     write_pictures(tmp_path / "a.png", BALL, cameras, background="transparent")
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (1, 32)
+
+
+def test_a_browser_lays_a_transparent_webm_over_the_page(tmp_path, browser):
+    """Chromium takes alpha as straight, and what it composes on white is what is drawn on white."""
+    cameras = turntable((128, 128), frames=2)
+    write_pictures(tmp_path / "a.webm", BALL, cameras, background="transparent")
+    page = '<body style="margin:0;background:white"><video src="a.webm" muted></video>'
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 128, "height": 128})
+    try:
+        tab.goto((tmp_path / "a.html").as_uri())
+        tab.evaluate(
+            """async () => {
+                const video = document.querySelector("video");
+                const until = event => new Promise((done, failed) => {
+                    video["on" + event] = done;
+                    video.onerror = () => failed(video.error.message);
+                });
+                if (video.readyState < 2) await until("loadeddata");
+                const seeked = until("seeked");
+                video.currentTime = 0.001;
+                await seeked;
+            }"""
+        )
+        shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    finally:
+        tab.close()
+    expected, alpha = (layers[0] for layers in rendered(cameras, 1.0))
+    error = np.abs(np.asarray(shot) - expected)
+    outline = (alpha > 10) & (alpha < 245)
+    assert outline.sum() > 100
+    assert error[alpha < 1].max() <= 3 and error[alpha > 250].mean() < 6 and error[outline].mean() < 6
