@@ -143,7 +143,7 @@ def test_the_frame_of_a_ply_that_names_none(tmp_path):
 
 def test_files_of_no_gaussians(tmp_path):
     none = cloud(3)[:0]
-    for suffix in (".ply", ".compressed.ply", ".spz", ".v3.spz", ".sog"):
+    for suffix in (".ply", ".compressed.ply", ".spz", ".v4.spz", ".sog"):
         write_splats(tmp_path / f"a{suffix}", none)
         assert isinstance(read := read_splats(tmp_path / f"a{suffix}"), Gaussians) and len(read) == 0
 

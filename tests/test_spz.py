@@ -30,7 +30,7 @@ def test_version_3_is_one_gzip_stream(tmp_path):
         opacities=torch.tensor([1.0]),
         sh0=torch.tensor([[0.0, 1.0, -4.0]]),
     )
-    write_spz(tmp_path / "a.spz", one, version=3)
+    write_spz(tmp_path / "a.spz", one)
     header, body = parts(tmp_path / "a.spz")
     assert header == b"NGSP" + struct.pack("<IIBBBB", 3, 1, 0, 12, 0, 0)
     fixed = [int.from_bytes(body[at : at + 3], "little", signed=True) for at in (0, 3, 6)]
@@ -42,7 +42,7 @@ def test_version_3_is_one_gzip_stream(tmp_path):
 
 
 def test_version_4_has_a_plain_header_and_a_stream_for_each_attribute(tmp_path):
-    write_spz(tmp_path / "a.spz", cloud(5, degree=1))
+    write_spz(tmp_path / "a.spz", cloud(5, degree=1), version=4)
     data = (tmp_path / "a.spz").read_bytes()
     assert data[:32] == struct.pack("<4sIIBBBBI12x", b"NGSP", 4, 5, 1, 12, 0, 6, 32)
     sizes = [struct.unpack_from("<QQ", data, 32 + 16 * i) for i in range(6)]
@@ -59,7 +59,7 @@ def test_the_same_gaussians_are_the_same_bytes(tmp_path, version):
 
 def test_version_2_leaves_w_out(tmp_path):
     gaussians = cloud(50)
-    write_spz(tmp_path / "a.spz", gaussians, version=3)
+    write_spz(tmp_path / "a.spz", gaussians)
     _, body = parts(tmp_path / "a.spz")
     quats = to_frame(gaussians, "RUB").quats.double().numpy()
     xyz = np.round((quats[:, 1:] * np.sign(quats[:, :1]) + 1) * 127.5).astype(np.uint8)
@@ -73,7 +73,7 @@ def test_version_2_leaves_w_out(tmp_path):
 
 def test_degree_4_is_read_as_degree_3(tmp_path):
     gaussians = cloud(9, degree=3)
-    write_spz(tmp_path / "a.spz", gaussians, version=3)
+    write_spz(tmp_path / "a.spz", gaussians)
     _, body = parts(tmp_path / "a.spz")
     higher = np.frombuffer(body[-9 * 45 :], np.uint8).reshape(9, 45)
     more = np.hstack([higher, np.full((9, 27), 7, np.uint8)]).tobytes()
@@ -89,11 +89,11 @@ def test_an_extension_names_the_frame(tmp_path, system, frame):
     turned = to_frame(gaussians, frame)
     turned = replace(turned, **to_frame_inverse(turned))
     extension = struct.pack("<IIQ", 0x12340001, 8, 0) + struct.pack("<III", 0xADBE0003, 4, system)
-    write_spz(tmp_path / "a.spz", turned, version=3)
+    write_spz(tmp_path / "a.spz", turned)
     (tmp_path / "a.spz").write_bytes(gzip.compress(b"".join(parts(tmp_path / "a.spz")) + extension))
     assert_close(read_spz(tmp_path / "a.spz"), gaussians, ".spz")
 
-    write_spz(tmp_path / "b.spz", turned)
+    write_spz(tmp_path / "b.spz", turned, version=4)
     data = (tmp_path / "b.spz").read_bytes()
     moved = data[:16] + struct.pack("<I", 32 + len(extension)) + data[20:32] + extension + data[32:]
     (tmp_path / "b.spz").write_bytes(moved)
@@ -108,7 +108,7 @@ def to_frame_inverse(gaussians):
 
 
 def test_other_frames_and_versions_are_named(tmp_path):
-    write_spz(tmp_path / "a.spz", cloud(3), version=3)
+    write_spz(tmp_path / "a.spz", cloud(3))
     header, body = parts(tmp_path / "a.spz")
     left = struct.pack("<III", 0xADBE0003, 4, 7)
     (tmp_path / "b.spz").write_bytes(gzip.compress(header + body + left))

@@ -60,13 +60,13 @@ SPLAT_FORMATS: tuple[SplatFormat, ...] = (
         lambda head: head[:3] == b"ply" and is_compressed(head),
     ),
     SplatFormat(".splat", "antimatter15's .splat", write_splat, read_splat, _nothing_tells),
-    SplatFormat(".spz", "Niantic's SPZ", write_spz, read_spz, lambda head: head[:4] == b"NGSP"),
+    SplatFormat(".spz", "Niantic's SPZ", write_spz, read_spz, lambda head: head[:3] == b"\x1f\x8b\x08"),
     SplatFormat(
-        ".v3.spz",
-        "Niantic's SPZ, version 3, for tools from before 2026",
-        partial(write_spz, version=3),
+        ".v4.spz",
+        "Niantic's SPZ, version 4, which some tools do not read yet",
+        partial(write_spz, version=4),
         read_spz,
-        lambda head: head[:3] == b"\x1f\x8b\x08",
+        lambda head: head[:4] == b"NGSP",
     ),
     SplatFormat(".sog", "PlayCanvas's SOG", write_sog, read_sog, lambda head: head[:4] == b"PK\3\4"),
     SplatFormat(

@@ -77,13 +77,13 @@ class _Header:
 
 
 @isolated()
-def write_spz(path: PathLike, gaussians: Gaussians, version: Version = 4) -> None:
+def write_spz(path: PathLike, gaussians: Gaussians, version: Version = 3) -> None:
     """Write Gaussians of our world.
 
     Args:
         path: where to.
         gaussians: positions within ±8 million units.
-        version: of the format; tools from before 2026 need 3.
+        version: of the format; 3 and 4 are as large, and all tools read 3.
 
     Raises:
         UserError: `path` cannot be written, these are no Gaussians, see `Gaussians.check`, they lie too far
