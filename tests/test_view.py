@@ -201,6 +201,7 @@ def test_a_foreign_scene_of_degree_3_is_shown(browser, tmp_path):
     write_splats(tmp_path / "scene.ply", scale_40)
     files = scene_files(tmp_path / "scene.ply")
     assert scene(files[""].decode())["url"] == SCENE
+    assert files[SCENE] != scene_files(tmp_path / "scene.ply", frame="RUB")[SCENE], "it is turned on request"
     page = browser.new_context(reduced_motion="reduce").new_page()
     with serving(files) as address:
         page.goto(address)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from facelift.cli.options import FrameOption
 from facelift.cli.terminal import say, status, tell
 
 
@@ -16,6 +17,7 @@ def view(
     file: Annotated[
         Path, typer.Argument(help="A file of 3D Gaussians, from FaceLift or any other tool.", metavar="FILE")
     ],
+    frame: FrameOption = None,
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address, and open no browser.")
     ] = False,
@@ -28,7 +30,7 @@ def view(
         from facelift.page.scene import scene_files
         from facelift.page.server import serving
 
-        files = scene_files(file)
+        files = scene_files(file, frame)
     with serving(files, port) as address:
         tell(address)
         if not no_browser:
