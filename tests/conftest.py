@@ -8,10 +8,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 
 import pytest
 import torch
+from app_server import app_server
 from browser import headless
 from heads import write_balls
 from makehuman import MISSING, write_assets
 from small import WARPING, save_reconstructor, save_views
+from tiny import tiny_folder
 
 from facelift.errors import UserError
 from facelift.portrait.align import Portrait
@@ -119,3 +121,12 @@ def photos(tmp_path, monkeypatch):
     for name in ("face.png", "wall.png", "notes.txt"):
         (folder / name).touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory):
+    """`facelift app` with a tiny model, which takes two megabytes and notices after a second who has left."""
+    model = tiny_folder(tmp_path_factory.mktemp("tiny"))
+    folder = tmp_path_factory.mktemp("app")
+    with app_server(model, folder, "--max-upload", "2", "--max-pixels", "20", "--grace", "1") as server:
+        yield server

@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "facelift"
 # Modules of one line may import those of the lines below and, within a room, one another.
 LAYERS = (
     ("__main__",),
-    ("cli", "app"),
+    ("cli",),
+    ("app",),
     ("train", "evaluate", "synth"),
     ("results",),
     ("facelift",),

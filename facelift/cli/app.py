@@ -22,6 +22,7 @@ from facelift.cli.help import GroupedCommand
 from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
 from facelift.cli.render import render
+from facelift.cli.serve import serve
 from facelift.cli.synth import pack, synth
 from facelift.cli.terminal import complain
 from facelift.cli.train import train
@@ -48,6 +49,7 @@ app.command(cls=GroupedCommand)(reconstruct)
 app.command(cls=GroupedCommand)(export)
 app.command(cls=GroupedCommand)(view)
 app.command(cls=GroupedCommand)(render)
+app.command("app", cls=GroupedCommand)(serve)
 app.command(cls=GroupedCommand)(convert)
 app.command(cls=GroupedCommand)(synth)
 app.command("synth pack", cls=GroupedCommand)(pack)

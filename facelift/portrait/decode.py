@@ -7,7 +7,8 @@ to the whole process, and the caller may have set them.
 import io
 import math
 import zlib
-from typing import IO
+from collections.abc import Callable
+from typing import IO, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ MAX_PIXELS = 50_000_000  # of more, squares of 2 x 2, 3 x 3, ... pixels become o
 MIN_SIDE = 64  # pixels; a face in less has nothing to reconstruct
 MAX_PAGES = 64  # of a TIFF, among which its picture is looked for
 MAX_PROFILE_BYTES = 1 << 25  # of a colour profile
+
+R = TypeVar("R")
 
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "PSD"),
@@ -102,13 +105,30 @@ def decode(stream: IO[bytes], name: str) -> Image.Image:
     Raises:
         UserError: no picture, a damaged one, an unsupported kind, or one that takes more than `MAX_MEMORY`.
     """
+    return _in_some_format(_read, stream, name)
+
+
+def picture_size(stream: IO[bytes], name: str) -> tuple[int, int]:
+    """Width and height of the picture in a file, as it says itself: no pixel is decoded.
+
+    Args:
+        stream: seekable.
+        name: what messages call it.
+
+    Raises:
+        UserError: as `decode`, as far as the beginning of the file tells.
+    """
+    return _in_some_format(_measure, stream, name)
+
+
+def _in_some_format(action: Callable[[str, IO[bytes], str], R], stream: IO[bytes], name: str) -> R:
     formats = sniff(stream)
     if not formats:
         raise UserError(_not_a_photo(stream, name))
     reason, cause = "", None
     for format in formats:
         try:
-            return _read(format, stream, name)
+            return action(format, stream, name)
         except (UserError, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -151,6 +171,15 @@ def _read(format: str, stream: IO[bytes], name: str) -> Image.Image:
     image = _with_all_bits(_load(_open(format, lean), name), lean)
     image.info["icc_profile"] = profile
     return image
+
+
+def _measure(format: str, stream: IO[bytes], name: str) -> tuple[int, int]:
+    try:
+        return _open(format, stream).size
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error):
+            raise
+    return _open(format, _without_texts(stream)[0]).size
 
 
 def _open(format: str, stream: IO[bytes]) -> ImageFile.ImageFile:

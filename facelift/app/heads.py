@@ -1,0 +1,181 @@
+"""The heads of one server: each known by an id that nobody can guess, and deleted in time."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facelift.app.files import FILES, PHOTO
+from facelift.app.line import Line, Task
+from facelift.app.options import File, HeadOptions, HeadStatus, Limits, Warned
+
+ID_BYTES = 16
+
+
+@dataclass(eq=False)
+class Entry:
+    """A head that somebody asked for.
+
+    Attributes:
+        id: which only he knows.
+        folder: of its files.
+        options: as he gave them.
+        task: which makes it.
+        files: tasks that make further files.
+        watchers: connections that follow it at the moment.
+        seen: when somebody last asked for it, on the monotonic clock.
+        ended: when it was done or failed.
+    """
+
+    id: str
+    folder: Path
+    options: HeadOptions
+    task: Task
+    files: dict[str, Task] = field(default_factory=dict)
+    watchers: int = 0
+    seen: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All that is done for it."""
+        return [self.task, *self.files.values()]
+
+
+class Heads:
+    """All heads of a server; to be used from its event loop alone.
+
+    Args:
+        folder: where to keep them.
+        line: where their tasks stand.
+        limits: what is taken and kept.
+    """
+
+    def __init__(self, folder: Path, line: Line, limits: Limits) -> None:
+        self.limits, self.line = limits, line
+        self._folder = folder
+        self._entries: dict[str, Entry] = {}
+        self._discarded: list[Entry] = []
+
+    def new_folder(self) -> Path:
+        """An empty folder for an upload, whose name is the id of the head to be."""
+        folder = self._folder / secrets.token_hex(ID_BYTES)
+        folder.mkdir(mode=0o700)
+        return folder
+
+    def add(self, folder: Path, options: HeadOptions) -> Entry:
+        """Have the photo in a `new_folder` become a head.
+
+        Raises:
+            LineIsFullError: too many wait.
+        """
+        task = Task("portrait" if options.only_portrait else "head", folder, options.model_dump())
+        self.line.join(task)
+        entry = self._entries[folder.name] = Entry(folder.name, folder, options, task)
+        return entry
+
+    def find(self, id: str) -> Entry | None:
+        """The head with this id, which counts as seen."""
+        entry = self._entries.get(id)
+        if entry is not None:
+            entry.seen = time.monotonic()
+        return entry
+
+    def file(self, entry: Entry, name: str) -> Task:
+        """The task that makes a further file of a head, put in line if it is not yet.
+
+        Raises:
+            LineIsFullError: too many wait.
+        """
+        task = entry.files.get(name)
+        if task is None or task.state in ("cancelled", "failed"):
+            task = Task("file", entry.folder, {"name": name})
+            self.line.join(task)
+            entry.files[name] = task
+        return task
+
+    def discard(self, entry: Entry) -> None:
+        """Delete a head and all its files, and give its places up."""
+        self._entries.pop(entry.id, None)
+        for task in entry.tasks:
+            self.line.leave(task)
+        self._discarded.append(entry)
+        self._remove_discarded()
+
+    def status(self, entry: Entry) -> HeadStatus:
+        """What is told of a head."""
+        task = entry.task
+        return HeadStatus(
+            id=entry.id,
+            state=task.state,
+            place=self.line.place(task),
+            seconds=self.line.seconds(task),
+            stage=task.stage,
+            step=task.step,
+            faces=task.result.get("faces", []),
+            warnings=[Warned(**warning) for warning in task.result.get("warnings", [])],
+            files=[*self._files(entry)],
+            error=task.error,
+            options=entry.options,
+        )
+
+    def _files(self, entry: Entry) -> list[File]:
+        if not entry.task.result:
+            return []
+        whole = entry.task.kind == "head" and entry.task.state == "done"
+        return [
+            File(
+                name=kind.name,
+                url=f"heads/{entry.id}/{kind.name}",
+                made=(entry.folder / kind.name).exists(),
+                what=kind.what,
+            )
+            for kind in FILES.values()
+            if whole or kind.portrait
+        ]
+
+    @asynccontextmanager
+    async def watched(self, entry: Entry) -> AsyncIterator[None]:
+        """Somebody follows a head as long as this lasts."""
+        entry.watchers += 1
+        try:
+            yield
+        finally:
+            entry.watchers -= 1
+            entry.seen = time.monotonic()
+
+    async def tidy(self) -> None:
+        """Delete what is over, for ever: to be run beside the server."""
+        while True:
+            await asyncio.sleep(0.25)
+            self.tidy_once(time.monotonic())
+
+    def tidy_once(self, now: float) -> None:
+        """Delete what is too old or too much at this moment, and what nobody waits for any more."""
+        for entry in list(self._entries.values()):
+            if entry.task.over and not entry.task.in_work and entry.ended is None:
+                entry.ended = now
+                (entry.folder / PHOTO).unlink(missing_ok=True)
+            if entry.ended is None:
+                over = entry.options.attended and not entry.watchers and now - entry.seen > self.limits.grace
+            else:
+                over = now - entry.ended > 60 * self.limits.minutes
+            if over:
+                self.discard(entry)
+        ended = [entry for entry in self._entries.values() if entry.ended is not None]
+        for entry in sorted(ended, key=lambda entry: entry.ended or 0.0)[: -self.limits.kept]:
+            self.discard(entry)
+        self._remove_discarded()
+
+    def _remove_discarded(self) -> None:
+        for entry in list(self._discarded):
+            shutil.rmtree(entry.folder, ignore_errors=True)
+            if not any(task.in_work for task in entry.tasks):  # which would write once more
+                self._discarded.remove(entry)
+                shutil.rmtree(entry.folder, ignore_errors=True)

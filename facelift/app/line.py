@@ -1,0 +1,141 @@
+"""The line in which work stands until a worker takes it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from facelift.errors import UserError
+
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
+Kind = Literal["portrait", "head", "file"]
+
+
+class LineIsFullError(UserError):
+    """So many wait already that another would wait too long."""
+
+
+@dataclass(eq=False)
+class Task:
+    """Something for a worker to do.
+
+    Attributes:
+        kind: a whole head, or what takes a moment: the portrait alone, or one more file of a head.
+        folder: where the photo lies and where the files go.
+        arguments: what else the worker must know.
+        state: how far it is; "cancelled" as soon as it is asked to stop.
+        stage: what the worker does at the moment.
+        step: of that stage: which, of how many.
+        result: what is known so far: faces and warnings.
+        error: why it failed, a sentence.
+        changes: how often any of these has changed.
+    """
+
+    kind: Kind
+    folder: Path
+    arguments: dict[str, Any]
+    state: State = "waiting"
+    stage: str | None = None
+    step: tuple[int, int] | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    changes: int = 0
+    in_work: bool = False
+
+    def tell(self, **news: Any) -> None:
+        """Set some of the above, unless it is cancelled, after which nothing is news."""
+        if self.state != "cancelled":
+            for name, value in news.items():
+                setattr(self, name, value)
+        self.changes += 1
+
+    @property
+    def over(self) -> bool:
+        """Whether it will change no more."""
+        return self.state in ("done", "failed", "cancelled")
+
+
+class Line:
+    """Tasks in the order in which workers take them: short ones before heads, else first come, first served.
+
+    Args:
+        limit: how many may wait.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: list[Task] = []
+        self._running: list[Task] = []
+        self._seconds = 0.0  # that a head takes, the last ones counting most
+        self._condition = threading.Condition()
+
+    def join(self, task: Task) -> None:
+        """Stand in line.
+
+        Raises:
+            LineIsFullError: too many do already.
+        """
+        with self._condition:
+            if len(self._waiting) >= self._limit:
+                raise LineIsFullError(f"{self._limit} are waiting already: try again in a few minutes.")
+            heads = [place for place, other in enumerate(self._waiting) if other.kind == "head"]
+            self._waiting.insert(heads[0] if heads and task.kind != "head" else len(self._waiting), task)
+            self._changed()
+
+    def leave(self, task: Task) -> None:
+        """Give the place up; what is being made stops at the end of its stage or step."""
+        with self._condition:
+            if task in self._waiting:
+                self._waiting.remove(task)
+            if not task.over:
+                task.tell(state="cancelled")
+            self._changed()
+
+    def take(self) -> Task:
+        """The next task, once there is one."""
+        with self._condition:
+            while not self._waiting:
+                self._condition.wait()
+            task = self._waiting.pop(0)
+            self._running.append(task)
+            task.in_work = True
+            task.tell(state="running")
+            self._changed()
+            return task
+
+    def put_down(self, task: Task, seconds: float) -> None:
+        """A worker is done with it, after so long."""
+        with self._condition:
+            self._running.remove(task)
+            task.in_work = False
+            if task.kind == "head" and task.state == "done":
+                self._seconds = 0.5 * (self._seconds or seconds) + 0.5 * seconds
+            self._changed()
+
+    def place(self, task: Task) -> int | None:
+        """1 for the next, 0 while it is being made, None when it is over."""
+        with self._condition:
+            if task in self._waiting:
+                return self._waiting.index(task) + 1
+            return None if task.over else 0
+
+    def seconds(self, task: Task) -> int | None:
+        """About how long until its turn; None if nothing tells."""
+        with self._condition:
+            if task not in self._waiting or not self._seconds:
+                return None
+            ahead = self._waiting[: self._waiting.index(task)] + self._running
+            return round(self._seconds * sum(other.kind == "head" for other in ahead))
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """How many wait, and how many are being made."""
+        with self._condition:
+            return len(self._waiting), len(self._running)
+
+    def _changed(self) -> None:
+        for task in self._waiting:
+            task.changes += 1
+        self._condition.notify_all()

@@ -1,0 +1,124 @@
+"""The server's side of the workers: a thread for each gives it tasks and passes on what it says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from multiprocessing import connection, get_context
+from typing import Any
+
+from facelift.app.line import Line, Task
+from facelift.app.worker import work
+from facelift.errors import UserError
+from facelift.processes import block_sigint_in_children
+
+DIED = "The process that made this has ended, perhaps for want of memory: try again, or a smaller photo."
+HEARTBEAT = 0.1  # seconds in which a task that is cancelled is told so
+
+
+class Workers:
+    """Processes that do the tasks of a line, each one at a time; one that dies is replaced.
+
+    Args:
+        line: where tasks come from.
+        model: arguments of `FaceLift.from_pretrained`.
+        count: how many; each holds a model of its own.
+    """
+
+    def __init__(self, line: Line, model: dict[str, Any], count: int = 1) -> None:
+        self._workers = [_Worker(line, model) for _ in range(count)]
+        self.info: dict[str, Any] = {}
+
+    def __enter__(self) -> Workers:
+        """Start them; meanwhile there is time for other work."""
+        try:
+            for worker in self._workers:
+                worker.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def begin(self) -> None:
+        """Wait until each has its model, and have them take tasks from now on.
+
+        Raises:
+            UserError: the model cannot be loaded.
+        """
+        for worker in self._workers:
+            self.info = worker.loaded()
+        for worker in self._workers:
+            threading.Thread(target=worker.serve, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of them are."""
+        return all(worker.alive for worker in self._workers)
+
+
+class _Worker:
+    def __init__(self, line: Line, model: dict[str, Any]) -> None:
+        self._line, self._model = line, model
+        self._context = get_context("spawn")
+        self._ended = False
+
+    def start(self) -> None:
+        self._stop = self._context.Event()
+        self._connection, theirs = self._context.Pipe()
+        arguments = (theirs, self._stop, self._model)
+        self._process = self._context.Process(target=work, args=arguments, daemon=True)
+        with block_sigint_in_children():
+            self._process.start()
+        theirs.close()  # or its end would not be seen
+
+    def loaded(self) -> dict[str, Any]:
+        """What the process says about its model, once that is loaded."""
+        try:
+            news = self._connection.recv()
+        except (EOFError, OSError):
+            raise UserError("The model cannot be loaded, perhaps for want of memory.") from None
+        if news["state"] == "failed":
+            raise UserError(news["error"])
+        return news["result"]
+
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def end(self) -> None:
+        self._ended = True
+        if hasattr(self, "_process"):
+            self._process.kill()
+            self._process.join()
+
+    def serve(self) -> None:
+        while True:
+            task = self._line.take()
+            start = time.monotonic()
+            try:
+                self._do(task)
+            except (EOFError, OSError, UserError):
+                task.tell(state="failed", error=DIED)
+            self._line.put_down(task, time.monotonic() - start)
+
+    def _do(self, task: Task) -> None:
+        if not self.alive:
+            if self._ended:
+                raise EOFError
+            self.start()
+            self.loaded()
+        self._stop.clear()
+        self._connection.send((task.kind, str(task.folder), task.arguments))
+        while True:
+            if task.state == "cancelled":
+                self._stop.set()
+            if not connection.wait([self._connection], timeout=HEARTBEAT):
+                continue
+            news = self._connection.recv()
+            task.tell(**news)
+            if "state" in news:
+                return

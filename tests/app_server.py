@@ -1,0 +1,75 @@
+"""`facelift app` as people start it, with a tiny model."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+class AppServer:
+    """A server that was started.
+
+    Attributes:
+        url: ends in a slash.
+        process: its own.
+        folder: where it keeps everything.
+    """
+
+    def __init__(self, url: str, process: subprocess.Popen, folder: Path) -> None:
+        self.url, self.process, self.folder = url, process, folder
+
+    def kept(self) -> list[Path]:
+        """All that lies in its folder."""
+        return sorted(self.folder.rglob("*"))
+
+    @contextmanager
+    def frozen(self):
+        """Its workers stand still, so whoever comes has to wait."""
+        workers = self.workers()
+        assert workers
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in workers:
+                os.kill(worker, signal.SIGCONT)
+
+    def workers(self) -> list[int]:
+        """The processes that compute for it."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                try:
+                    parent = re.search(r"PPid:\s*(\d+)", (entry / "status").read_text())
+                    words = (entry / "cmdline").read_text()
+                except OSError:
+                    continue
+                if parent and int(parent[1]) == self.process.pid and "spawn_main" in words:
+                    found.append(int(entry.name))
+        return found
+
+
+@contextmanager
+def app_server(model: Path, folder: Path, *options: str):
+    """Starts one; at the end it is sent SIGTERM, as an operator would."""
+    command = [sys.executable, "-m", "facelift.cli", "app", "--port", "0", "--no-browser"]
+    command += ["--model", str(model), "--device", "cpu", "--folder", str(folder), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://\S+:\d+", line)
+        assert found, f"It did not start: {line!r}"
+        yield AppServer(f"{found[0]}/", process, folder)
+    finally:
+        killed = process.poll() is not None
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert killed or not any(folder.iterdir()), "an orderly end leaves nothing"
