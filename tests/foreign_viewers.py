@@ -25,25 +25,24 @@ class Viewer:
         self.page.route("**/*", self._answer)
         self.page.goto(f"https://{HOST}/viewers/index.html")
 
-    def draw(self, file, turn, position):
-        """(H, W, 3) in [0, 1] of what it shows when it has come to rest.
+    def draw(self, file, turn, position, until):
+        """(H, W, 3) in [0, 1] of what it shows: as soon as `until` of it is true, or after half a minute.
 
         Args:
             file: its name in the folder.
             turn: degrees about x, y and z that the head is turned by.
             position: of the camera, which looks at the origin and sees 50 degrees.
+            until: of a picture; the first ones may be blank or not yet sorted.
         """
         view = {"turn": turn, "position": position}
         self.page.evaluate("([...what]) => draw(...what)", [self.name, f"/files/{file}", view])
-        shots = [b""]
-        for _ in range(60):
+        for _ in range(300):
             self.page.wait_for_timeout(100)
-            shots.append(self.page.screenshot())
-            with Image.open(BytesIO(shots[-1])) as image:
-                drawn = np.asarray(image.convert("RGB"), np.float64) / 255
-            if shots[-1] == shots[-2] and drawn.std() > 0.02:  # neither blank nor moving
+            with Image.open(BytesIO(self.page.screenshot())) as image:
+                shown = np.asarray(image.convert("RGB"), np.float64) / 255
+            if until(shown):
                 break
-        return drawn
+        return shown
 
     def _answer(self, route):
         url = urlsplit(route.request.url)
