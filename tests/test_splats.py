@@ -50,6 +50,15 @@ def test_files_of_one_gaussian(tmp_path, suffix):
     assert_close(read_splats(tmp_path / f"a{suffix}"), one, suffix)
 
 
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_what_cannot_be_drawn_is_not_written(tmp_path, suffix):
+    gaussians = cloud(3)
+    gaussians.means[1, 2] = torch.nan
+    with pytest.raises(UserError, match="1 of 3 Gaussians hold NaN"):
+        write_splats(tmp_path / f"a{suffix}", gaussians)
+    assert not list(tmp_path.iterdir())
+
+
 def test_names_that_say_nothing_are_told_what_would(tmp_path):
     for name in ("head.doc", "head", "ply"):
         with pytest.raises(UserError, match=r"let its name end in \.ply, \.compressed\.ply, \.splat"):
