@@ -2,7 +2,8 @@
 
 Image formation is that of 3D Gaussian Splatting (Kerbl et al. 2023): each Gaussian is projected to the
 image by the EWA approximation (Zwicker et al. 2001), widened a little, and the Gaussians are blended
-front to back in the order of their centres' depths.
+front to back in the order of their centres' depths. Their colours are spherical harmonics of degree 0 to 3 in
+the direction from the camera to the centre.
 """
 
 from __future__ import annotations
