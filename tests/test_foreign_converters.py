@@ -20,7 +20,7 @@ from facelift.gaussians import Gaussians
 from facelift.render import render
 
 FRAMES = dict.fromkeys((".ply", ".compressed.ply", ".splat", ".sog"), "RDF")
-FRAMES |= dict.fromkeys((".spz", ".v3.spz"), "RUB")
+FRAMES |= dict.fromkeys((".spz", ".v4.spz"), "RUB")
 """What splat-transform reads and writes, and the frame of our files. It takes SPZ to be in any frame."""
 
 
@@ -96,7 +96,7 @@ def test_we_read_what_splat_transform_writes(tmp_path, suffix):
     degree = 3 if suffix.endswith(".ply") else 0
     gaussians = cloud(600, degree)
     write_ply(tmp_path / "ours.ply", gaussians)
-    version = ["--spz-version", "3"] if suffix == ".v3.spz" else []
+    version = ["--spz-version", "3"] if suffix == ".spz" else []
     splat_transform(*version, tmp_path / "ours.ply", tmp_path / f"a{suffix}")
     frame = "RDF" if FRAMES[suffix] == "RUB" else None
     assert_close(read_splats(tmp_path / f"a{suffix}", frame), gaussians, suffix, slack=2.2)
