@@ -164,6 +164,24 @@ def test_it_turns_by_itself_until_it_is_touched(open_page, path):
     assert turn.get_attribute("aria-pressed") == "true" and moving(page) != moving(page)
 
 
+def test_it_comes_back_when_the_gpu_was_taken_away(open_page, path):
+    page = open_page(path)
+    before = picture(page)
+    page.evaluate(
+        """() => {
+            const gl = document.getElementById("canvas").getContext("webgl2");
+            window.gpu = gl.getExtension("WEBGL_lose_context");
+            window.gpu.loseContext();
+        }"""
+    )
+    assert psnr(picture(page), before) < 25
+    page.evaluate("() => window.gpu.restoreContext()")
+    page.wait_for_function(
+        "() => !document.getElementById('canvas').getContext('webgl2').isContextLost()", timeout=60_000
+    )
+    assert psnr(picture(page), before) > 40
+
+
 def test_wheel_pinch_and_two_taps(open_page, path, gaussians):
     page = open_page(path)
     page.add_style_tag(content=PLAIN)

@@ -108,6 +108,8 @@ def test_a_scene_of_any_size_is_framed_by_its_extent():
 def test_what_is_no_page_is_refused_in_a_sentence(wrong, message, tmp_path):
     with pytest.raises(UserError, match=message):
         write_html(tmp_path / "a.html", painted_head(100), **wrong)
+    with pytest.raises(UserError, match="no Gaussians"):
+        write_html(tmp_path / "a.html", painted_head(100)[:0])
     assert not any(tmp_path.iterdir())
 
 

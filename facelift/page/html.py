@@ -24,6 +24,7 @@ from facelift.formats.compressed_ply import write_compressed_ply
 from facelift.formats.files import PathLike, atomic_path
 from facelift.formats.frames import rotation
 from facelift.gaussians import Gaussians
+from facelift.isolation import isolated
 from facelift.page.poster import draw_poster, webp_address
 from facelift.page.viewpoint import FRONT, Viewpoint
 
@@ -63,6 +64,7 @@ def write_html(
         aside.write_text(page, encoding="utf-8")
 
 
+@isolated()
 def html_page(
     gaussians: Gaussians,
     *,
@@ -73,6 +75,8 @@ def html_page(
 ) -> str:
     """The text of the page that `write_html` writes; for the rest see there."""
     gaussians.check()
+    if len(gaussians) == 0:
+        raise UserError("There are no Gaussians to make a page of.")
     camera = canonical_rig(POSTER_SIZE)[0] if photo_camera is None else photo_camera
     viewpoint = Viewpoint.of_camera(camera, gaussians)
     if poster is None:

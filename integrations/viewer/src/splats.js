@@ -40,6 +40,7 @@ export class Splats {
         this.camera.addComponent("camera", { fov });
         this.app.root.addChild(this.camera);
         this.app.systems.gsplat.on("frame:request", () => this.redraw()); // sorted anew
+        device.on("devicerestored", () => this.redraw()); // phones take the GPU from pages in the background
         this.app.setCanvasResolution(RESOLUTION_AUTO);
         new ResizeObserver(() => this.fit()).observe(canvas);
         this.fit();
