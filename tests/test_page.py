@@ -4,6 +4,7 @@ Screenshots go into build/screenshots, which the workflow keeps.
 """
 
 import io
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ def test_it_comes_back_when_the_gpu_was_taken_away(open_page, path):
     assert psnr(picture(page), before) > 40
 
 
-def test_wheel_pinch_and_two_taps(open_page, path, gaussians):
+def test_the_wheel_zooms_and_a_double_click_centres(open_page, path, gaussians):
     page = open_page(path)
     page.add_style_tag(content=PLAIN)
     front = picture(page)
@@ -214,19 +215,42 @@ def test_on_a_phone_nothing_is_cut_off_and_two_fingers_zoom(open_page, path, bro
     head = (np.abs(before - before[0, 0]).sum(-1) > 0.1)[60:600]
     assert not head[:, 0].any() and not head[:, -1].any() and head.any(), "the head is whole"
 
-    touch = page.context.new_cdp_session(page)
-
-    def fingers(kind, *xs):
-        touch.send(
-            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": 300} for x in xs]}
-        )
-
+    fingers = touching(page)
     fingers("touchStart", 150, 240)
     fingers("touchMove", 110, 280)
     fingers("touchMove", 70, 320)
     fingers("touchEnd")
     zoomed = (np.abs(picture(page) - before[0, 0]).sum(-1) > 0.1)[60:600]
     assert zoomed.mean() > 1.3 * head.mean()
+
+
+def test_two_taps_centre_and_two_slow_ones_do_not(open_page, path):
+    page = open_page(path, has_touch=True, is_mobile=True)
+    page.add_style_tag(content=PLAIN)
+    fingers, front, now = touching(page), picture(page), time.time()
+
+    def tap_twice(seconds):
+        for start in (now, now + seconds):
+            fingers("touchStart", SIZE / 2 + 30, at=start)
+            fingers("touchEnd", at=start + 0.05)
+
+    tap_twice(0.6)
+    assert psnr(picture(page), front) > 40
+    tap_twice(0.2)
+    assert psnr(picture(page), front) < 25
+
+
+def touching(page):
+    """What puts fingers on a page, side by side, at a time in seconds."""
+    session = page.context.new_cdp_session(page)
+    y = min(300, page.viewport_size["height"] / 2)
+
+    def touch(kind, *xs, at=None):
+        points = [{"x": x, "y": y} for x in xs]
+        when = {} if at is None else {"timestamp": at}
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points, **when})
+
+    return touch
 
 
 def test_no_request_leaves_and_no_text_runs(open_page, gaussians, tmp_path):

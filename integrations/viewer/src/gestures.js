@@ -48,7 +48,8 @@ export function listen(canvas, orbit, on) {
     });
 
     const lift = (event) => {
-        if (!fingers.delete(event.pointerId) || !start || event.type !== "pointerup") return;
+        const tapped = fingers.delete(event.pointerId) && start && event.type === "pointerup";
+        if (!tapped || event.pointerType !== "touch") return;
         const tap = { x: event.offsetX, y: event.offsetY, time: event.timeStamp };
         const again = last && tap.time - last.time < 1000 * TAP_SECONDS;
         if (again && Math.hypot(tap.x - last.x, tap.y - last.y) < TAP_PIXELS) {
@@ -60,6 +61,8 @@ export function listen(canvas, orbit, on) {
     };
     canvas.addEventListener("pointerup", lift);
     canvas.addEventListener("pointercancel", lift);
+    canvas.addEventListener("dblclick", (event) => on.centered(event.offsetX, event.offsetY));
+    canvas.addEventListener("touchend", (event) => event.preventDefault()); // else a dblclick follows, later
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
 
     canvas.addEventListener(
