@@ -159,3 +159,10 @@ def test_unknown_formats_are_told_before_the_work(pipeline, tmp_path, capsys):  
     assert "facelift: A head is not written as doc: choose ply, " in capsys.readouterr().err
     assert not pipeline.loaded and not (tmp_path / "outputs").exists()
     assert chosen_suffix(".PLY") == ".ply"
+
+
+def test_a_layout_of_the_ply_is_taken(pipeline, tmp_path):  # noqa: F811
+    pipeline.head = make_head()
+    photos(tmp_path, "a.jpg")
+    assert run("reconstruct", "a.jpg", "--no-turntable", "--ply-layout", "inria") == 0
+    assert b"property float nx" in (tmp_path / "outputs/a/gaussians.ply").read_bytes()[:400]
