@@ -62,6 +62,7 @@ def test_the_viewer_is_the_one_that_was_built():
     assert locked["node_modules/playcanvas"]["version"] == engine
     licence = (PAGE / "LICENSES.txt").read_text()
     assert f"PlayCanvas {engine}" in licence and "Permission is hereby granted" in licence
+    assert licence.strip() in html_page(painted_head(100)), "whoever passes the page on passes it on"
 
 
 def test_a_head_of_40000_gaussians_makes_less_than_3_megabytes(tmp_path):

@@ -145,6 +145,7 @@ def _fill(
         title=html.escape(title),
         home=html.escape(home),
         style=_own("viewer.css"),
+        licenses=_own("LICENSES.txt").strip(),
         background="" if background is None else f' style="--background: {background}"',
         poster="" if poster is None else f'<img id="poster" alt="" src="{webp_address(poster)}">',
         scene=json.dumps(scene).replace("<", "\\u003c"),  # no text ends the script that it stands in

@@ -41,8 +41,9 @@ const files = {
         "utf8",
     )}`,
 };
-// A script that stands within an HTML page ends at the first "</script".
+// Within an HTML page a script ends at the first "</script", and a comment at the first "-->".
 if (/<\/script|<!--/i.test(files["viewer.js"])) throw new Error("viewer.js cannot stand within a page");
+if (files["LICENSES.txt"].includes("--")) throw new Error("LICENSES.txt cannot stand within a comment");
 
 const sums = Object.entries(files).map(([name, text]) => {
     writeFileSync(PAGE + name, text);
