@@ -177,7 +177,12 @@ def canonical_rig(size: int = 512) -> Cameras:
     return orbit(CANONICAL_AZIMUTHS, [0.0] * 6, size)
 
 
-def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] = (-20.0, 60.0)) -> Cameras:
+def orbit_rig(
+    views: int = 32,
+    size: int = 512,
+    elevations: tuple[float, float] = (-20.0, 60.0),
+    fov: float = FOV_DEGREES,
+) -> Cameras:
     """Views spread evenly in azimuth, their elevations spread over a range by the golden ratio.
 
     The half step in azimuth keeps them off the canonical views.
@@ -185,7 +190,8 @@ def orbit_rig(views: int = 32, size: int = 512, elevations: tuple[float, float] 
     low, high = elevations
     golden = (math.sqrt(5) - 1) / 2
     azimuths = [360.0 * (i + 0.5) / views for i in range(views)]
-    return orbit(azimuths, [low + (high - low) * ((i + 0.5) * golden % 1.0) for i in range(views)], size)
+    spread = [low + (high - low) * ((i + 0.5) * golden % 1.0) for i in range(views)]
+    return orbit(azimuths, spread, size, fov=fov)
 
 
 def overhead_rig(size: int = 512) -> Cameras:

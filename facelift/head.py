@@ -13,6 +13,7 @@ from facelift.cameras import Cameras, turntable_rig
 from facelift.choices import PlyLayout
 from facelift.export import writer
 from facelift.gaussians import Gaussians
+from facelift.mesh.mesh import FACES, TEXTURE, Mesh
 from facelift.page.html import html_page
 from facelift.page.show import notebook_frame, show
 from facelift.pictures import write_pictures
@@ -51,8 +52,8 @@ class Head:
         """Write the head as what the end of the name says, upright in the tools that read such files.
 
         Args:
-            path: ends in `.ply`, which any splat viewer opens, in `.html`, a page to send, or in another of
-                `facelift.export.suffixes()`.
+            path: ends in `.ply`, which any splat viewer opens, in `.html`, a page to send, in `.obj`, a mesh,
+                or in another of `facelift.export.suffixes()`.
             title: what a page says above the head; None is the file's name.
 
         Raises:
@@ -67,6 +68,20 @@ class Head:
     def _repr_html_(self) -> str:
         """What a notebook shows for a head that is the last line of a cell."""
         return notebook_frame(html_page(self.gaussians))
+
+    def mesh(self, faces: int = FACES, texture: int = TEXTURE) -> Mesh:
+        """One watertight, textured surface for tools that know no splats: `head.mesh().save("head.glb")`.
+
+        Args:
+            faces: how many triangles at most, 500 to 200,000.
+            texture: side of the texture in pixels, 64 to 8192.
+
+        Raises:
+            UserError: a number is out of range, the Gaussians show no head, or the extra `mesh` is missing.
+        """
+        from facelift.mesh.extract import mesh_from_gaussians
+
+        return mesh_from_gaussians(self.gaussians, faces, texture)
 
     def turntable(
         self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter

@@ -20,9 +20,9 @@ RESULT_NAMES = frozenset({"input.png", "multiview.png", "gaussians.ply", "output
 
 def owned_names() -> frozenset[str]:
     """What an earlier run may have left in a folder of results."""
-    from facelift.export import suffixes
+    from facelift.export import files_of, suffixes
 
-    return RESULT_NAMES | {f"head{suffix}" for suffix in suffixes()}
+    return RESULT_NAMES | {file.name for suffix in suffixes() for file in files_of(f"head{suffix}")}
 
 
 SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})  # that Windows hides

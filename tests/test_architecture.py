@@ -25,7 +25,7 @@ LAYERS = (
     ("head",),
     ("export", "weights", "estimate"),
     ("hub",),
-    ("portrait", "views", "reconstruct", "refine", "page", "pictures"),
+    ("portrait", "views", "reconstruct", "refine", "mesh", "page", "pictures"),
     ("render", "formats"),
     ("data",),
     ("gaussians",),

@@ -21,6 +21,8 @@ DISTRIBUTIONS = {
     "cycles": "bpy",
     "mathutils": "bpy",
     "cv2": "opencv-python-headless",
+    "pxr": "usd-core",
+    "skimage": "scikit-image",
     "dlib": "dlib-bin",
     "yaml": "pyyaml",
 }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facelift.cli.options import FrameOption, PlyLayoutOption
+from facelift.cli.options import OUTPUT, FrameOption, PlyLayoutOption
 from facelift.cli.splats import read_drawable
 from facelift.cli.terminal import status, tell
 from facelift.errors import UserError
+
+if TYPE_CHECKING:
+    from facelift.gaussians import Gaussians
+    from facelift.mesh.mesh import Mesh
 
 
 def export(
@@ -20,14 +25,47 @@ def export(
     ],
     frame: FrameOption = None,
     ply_layout: PlyLayoutOption = None,
+    mesh: Annotated[
+        bool, typer.Option("--mesh", help="A .glb holds a mesh, and not splats.", rich_help_panel=OUTPUT)
+    ] = False,
+    faces: Annotated[
+        int | None,
+        typer.Option(
+            help="Triangles of a mesh, at most: 500 to 200,000.", show_default="20000", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    texture_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of a mesh's texture in pixels: 64 to 8192.",
+            show_default="1024",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
 ) -> None:
-    """Turn a file of Gaussians into other kinds: splats for other tools, a page to send."""
+    """Turn a file of Gaussians into other kinds: splats or meshes for other tools, a page to send."""
     with status(f"Reading {source}"):
-        from facelift.export import writer
+        from facelift.export import files_of, is_mesh, writer
 
-        writers = {path: writer(path, ply_layout or "standard") for path in out}
-        _check_places(list(out), overwrite)
+        if (mesh or faces is not None or texture_size is not None) and not any(
+            is_mesh(path, mesh) for path in out
+        ):
+            raise UserError("No file here is a mesh: name one that ends in .obj, or add --mesh to a .glb.")
+
+        @cache  # one mesh for all the files
+        def mesher(gaussians: Gaussians) -> Mesh:
+            from facelift.mesh.extract import mesh_from_gaussians
+            from facelift.mesh.mesh import FACES, TEXTURE
+
+            return mesh_from_gaussians(
+                gaussians,
+                FACES if faces is None else faces,
+                TEXTURE if texture_size is None else texture_size,
+            )
+
+        writers = {path: writer(path, ply_layout or "standard", mesh=mesh, mesher=mesher) for path in out}
+        _check_places([file for path in out for file in files_of(path, mesh)], overwrite)
         gaussians = read_drawable(source, frame)
     for path, write in writers.items():
         with status(f"Writing {path}"):

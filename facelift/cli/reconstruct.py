@@ -170,8 +170,8 @@ def reconstruct(
         typer.Option(
             "--format",
             metavar="SUFFIX",
-            help="Write the head as this, too, beside gaussians.ply: compressed.ply, splat … May be given "
-            "several times.",
+            help="Write the head as this, too, beside gaussians.ply: compressed.ply, splat, obj … May be "
+            "given several times.",
             rich_help_panel=OUTPUT,
             show_default="none",
         ),
