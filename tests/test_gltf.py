@@ -10,6 +10,7 @@ import torch
 from splats import assert_close, cloud
 
 from facelift.errors import UserError
+from facelift.formats import gltf, reading
 from facelift.formats.frames import METRES
 from facelift.formats.gltf import read_glb, write_glb
 
@@ -109,6 +110,21 @@ def test_several_meshes_become_one_head(tmp_path):
     withal = [half for half in halves if half.shN.any()]
     assert len(found) == 60 and len(withal) == 1
     assert_close(withal[0], gaussians, ".glb")
+
+
+def test_nodes_that_share_a_mesh_are_counted_as_they_are_read(tmp_path, monkeypatch):
+    """A small file would fill the memory otherwise, with a mesh that a hundred thousand nodes show."""
+    gaussians, read = cloud(100), []
+    document, binary = written(tmp_path / "a.glb", gaussians)
+    document["nodes"] = [{"mesh": 0}] * 50
+    document["scenes"][0]["nodes"] = list(range(50))
+    path = packed(tmp_path / "b.glb", document, binary)
+    assert len(read_glb(path)) == 5000
+    monkeypatch.setattr(reading, "MAX_GAUSSIANS", 1000)
+    monkeypatch.setattr(gltf, "_placed", lambda path, part, matrix: read.append(part) or part)
+    with pytest.raises(UserError, match="claims 1,100 Gaussians; files of up to 1,000 are read"):
+        read_glb(path)
+    assert len(read) == 11
 
 
 def test_integers_and_strides_are_read(tmp_path):

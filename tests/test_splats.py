@@ -150,6 +150,31 @@ def test_the_frame_of_a_ply_that_names_none(tmp_path):
         read_splats(path, frame="LUF")
 
 
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_comments_of_a_ply_are_in_any_language(tmp_path, text, encoding):
+    """Tools write there who made a file, and from which."""
+    gaussians, path = cloud(20, degree=1), tmp_path / "a.ply"
+    write_ply(path, gaussians)
+    data = PlyData.read(str(path), mmap=False)
+    data.text = text
+    data.write(str(path))
+    start, vertex, rest = path.read_bytes().partition(b"element vertex")
+    path.write_bytes(start + "comment made by Zoë\n".encode(encoding) + vertex + rest)
+    assert_close(read_splats(path), gaussians, ".ply")
+
+
+def test_a_ply_that_holds_more_than_gaussians(tmp_path):
+    """As ml-sharp's files do: the camera, the size of the photo and a version beside them."""
+    gaussians, path = cloud(20), tmp_path / "a.ply"
+    write_ply(path, gaussians)
+    _, vertex = columns(path)
+    others = {"extrinsic": np.arange(16, dtype="<f4"), "image_size": np.array([640, 480], "<u4")}
+    tables = [PlyElement.describe(np.array(v, [(k, v.dtype)]), k) for k, v in others.items()]
+    PlyData([tables[0], PlyElement.describe(vertex, "vertex"), tables[1]]).write(str(path))
+    assert_close(read_splats(path), gaussians, ".ply")
+
+
 def test_files_of_no_gaussians(tmp_path):
     none = cloud(3)[:0]
     for suffix in (".ply", ".compressed.ply", ".spz", ".v4.spz", ".sog"):

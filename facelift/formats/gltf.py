@@ -122,15 +122,16 @@ def read_glb(path: PathLike, frame: Frame | None = None) -> Gaussians:
         unknown = set(document.get("extensionsRequired", ())) - _KNOWN
         if unknown:
             raise UserError(f"{path} needs {sorted(unknown)[0]}, which is not read: save it without.")
-        found = [
-            _placed(path, _primitive(path, document, binary, primitive), matrix)
-            for mesh, matrix in _meshes(document)
-            for primitive in document["meshes"][mesh]["primitives"]
-            if EXTENSION in primitive.get("extensions", {})
-        ]
+        found: list[Gaussians] = []
+        count = 0
+        for mesh, matrix in _meshes(document):
+            for primitive in document["meshes"][mesh]["primitives"]:
+                if EXTENSION in primitive.get("extensions", {}):
+                    found.append(_placed(path, _primitive(path, document, binary, primitive), matrix))
+                    count += len(found[-1])
+                    check_count(path, count)  # before the next, for any number of nodes may share a mesh
         if not found:
             raise UserError(f"{path} holds no splats ({EXTENSION}); meshes are not read.")
-        check_count(path, sum(map(len, found)))
         return from_frame(_joined(found), frame or "RUB").transformed(
             torch.eye(3), torch.zeros(3), 1.0 / METRES
         )

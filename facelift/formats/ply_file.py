@@ -47,12 +47,14 @@ def open_ply(path: PathLike) -> PlyData:
             if count > size:  # a row takes a byte at least
                 raise damaged(path, KIND)
             check_count(path, count)
+        plain = (
+            header[0].decode("ascii", "replace").encode("ascii", "replace")
+        )  # comments are in any language
         # plyfile would map the file into memory, and the process die if somebody cuts the file meanwhile.
-        empty = PlyData.read(io.BytesIO(_ELEMENT.sub(rb"\g<1>0", header[0])))
-        if empty.text:
-            file.seek(0)
-            return PlyData.read(file)
+        empty = PlyData.read(io.BytesIO(_ELEMENT.sub(rb"\g<1>0", plain)))
         file.seek(header.end())
+        if empty.text:
+            return PlyData.read(io.BytesIO(plain + file.read()))
         order = empty.byte_order
         rows = [_rows(path, file, e.dtype(order), n) for e, n in zip(empty, counts, strict=True)]
         tables = [PlyElement.describe(table, e.name) for e, table in zip(empty, rows, strict=True)]
