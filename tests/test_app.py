@@ -61,6 +61,8 @@ def finish(client, id):
 
 # --- what it makes
 
+MESHES = {"head.stl", "head.usdz", "mesh.glb"}
+
 
 def test_a_photo_becomes_a_head_and_every_file_is_there(client, app, tmp_path):
     answer = client.post("heads", files={"photo": PHOTO.open("rb")}, data={"seed": "7", "refinement": "3"})
@@ -85,12 +87,16 @@ def test_a_photo_becomes_a_head_and_every_file_is_there(client, app, tmp_path):
     gaussians = {}
     for name, file in files.items():
         got = client.get(file["url"])
+        if name in MESHES:  # this model is not trained, and its head is transparent
+            assert got.status_code == 422 and "mesh needs" in got.text, name
+            continue
         assert got.status_code == 200 and len(got.content) > 50, name
         if name in ("head.ply", "head.splat"):
             (tmp_path / name).write_bytes(got.content)
             gaussians[name] = read_splats(tmp_path / name)
     np.testing.assert_allclose(*(found.means.sort(dim=0)[0] for found in gaussians.values()), atol=1e-3)
-    assert all(file["made"] for file in client.get(f"heads/{head['id']}").json()["files"])
+    made = {file["name"] for file in client.get(f"heads/{head['id']}").json()["files"] if file["made"]}
+    assert made == files.keys() - MESHES
     assert client.delete(f"heads/{head['id']}").status_code == 204
     assert client.get(f"heads/{head['id']}").status_code == 404
     assert not [path for path in app.kept() if head["id"] in str(path)]

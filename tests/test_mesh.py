@@ -179,6 +179,12 @@ def test_a_head_makes_meshes_and_saves_them(tmp_path, monkeypatch):
     monkeypatch.setattr("facelift.mesh.extract.mesh_from_gaussians", small)
     head.save(tmp_path / "b.STL")
     assert 500 < len(trimesh.load(tmp_path / "b.STL").faces) <= 600
+    pytest.importorskip("fastapi", reason="the extra `app` is not installed")
+    from facelift.app.files import FILES
+
+    assert "head.obj" not in FILES, "a visitor would get it without its picture"
+    FILES["mesh.glb"].make(tmp_path / "mesh.glb", head, iter)
+    assert trimesh.load(tmp_path / "mesh.glb", force="mesh").visual.material.baseColorTexture.size == (64, 64)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from facelift.cameras import VIEW_NAMES
 from facelift.errors import UserError
-from facelift.export import suffixes
+from facelift.export import files_of, suffixes
 from facelift.formats.png import tile, write_png
 from facelift.formats.splats import read_splats
 from facelift.head import Head
@@ -55,13 +55,23 @@ def _save(path: Path, head: Head, progress: Progress) -> None:
     head.save(path)
 
 
+def _write_mesh(path: Path, head: Head, progress: Progress) -> None:
+    head.mesh().save(path)
+
+
 def _write_turntable(path: Path, head: Head, progress: Progress) -> None:
     head.turntable(path, frames=FRAMES, progress=partial(progress, total=FRAMES))
 
 
+def _one_file(end: str) -> bool:
+    """Whether a head is saved so when somebody asks, and as one file: a link leads to no more."""
+    return end not in AT_ONCE and len(files_of(f"head{end}")) == 1
+
+
 KINDS = (
     *(FileKind(f"head{end}", suffixes()[end]) for end in AT_ONCE),
-    *(FileKind(f"head{end}", what, make=_save) for end, what in suffixes().items() if end not in AT_ONCE),
+    *(FileKind(f"head{end}", what, make=_save) for end, what in suffixes().items() if _one_file(end)),
+    FileKind("mesh.glb", "glTF mesh", make=_write_mesh),
     FileKind("turntable.mp4", "one turn around the head, a video", make=_write_turntable),
     FileKind("views.png", "all six views in a row"),
     *(FileKind(f"view_{name}.png", f"the {name.replace('_', ' ')} view") for name in VIEW_NAMES),
