@@ -22,6 +22,7 @@ MAY_SKIP = {
     "tests/test_render.py::test_cuda_is_the_reference": "a GPU",
     "tests/test_render.py::test_on_cuda_too_and_at_once": "a GPU",
     "tests/test_view_dependent_color.py::test_on_cuda_too": "a GPU",
+    "tests/test_blender.py": "the extra `cycles`: Blender, 350 MB",
     "tests/test_synth_cycles.py": "the extra `cycles`: Blender, 350 MB",
     "tests/test_synth_dataset.py::test_ray_workers_share_the_work_and_one_may_die": "the extra `ray`",
 }

@@ -21,12 +21,27 @@ from test_architecture import LAYERS
 from facelift.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+INTEGRATIONS = sorted((ROOT / "integrations").glob("*/README.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *INTEGRATIONS, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"(<!-- not run: .+ -->\n)?^```\{?[ .]*(\w+).*?\n(.*?)^```$", re.M | re.S)
 PATH = re.compile(r"`((?:facelift|configs|benchmarks|tests|examples|dev|docs)/[\w./-]+)`")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-SYSTEM = {".", ".ci/run", "apt", "cd", "git", "mkdocs", "npm", "mypy", "pre-commit", "ruff", "sha256sum"}
+SYSTEM = {
+    ".",
+    ".ci/run",
+    "apt",
+    "blender",
+    "cd",
+    "git",
+    "ln",
+    "mkdocs",
+    "npm",
+    "mypy",
+    "pre-commit",
+    "ruff",
+    "sha256sum",
+}
 """Commands whose options are theirs to check."""
 
 

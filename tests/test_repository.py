@@ -21,6 +21,7 @@ def markdown():
         *(ROOT / name for name in (".github", "benchmarks", "dev", "docs", "examples", "facelift")),
     )
     found = {path for folder in folders for path in folder.glob("*.md" if folder == ROOT else "**/*.md")}
+    found |= set((ROOT / "integrations").glob("*/README.md"))  # deeper, npm has put others' files
     return sorted(found)
 
 
