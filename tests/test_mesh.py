@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -175,7 +174,10 @@ def test_a_head_makes_meshes_and_saves_them(tmp_path, monkeypatch):
     head = head_module.Head(picture, picture.expand(6, 3, 16, 16), egg(3000), 1)
     head.mesh(faces=1000, texture=64).save(tmp_path / "a.stl")
     assert trimesh.load(tmp_path / "a.stl").is_watertight
-    small = partial(mesh_from_gaussians, faces=600, texture=64)
+
+    def small(gaussians, *_):
+        return mesh_from_gaussians(gaussians, 600, 64)
+
     monkeypatch.setattr("facelift.mesh.extract.mesh_from_gaussians", small)
     head.save(tmp_path / "b.STL")
     assert 500 < len(trimesh.load(tmp_path / "b.STL").faces) <= 600
