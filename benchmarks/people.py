@@ -24,7 +24,7 @@ from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
 from facelift.synth.person import Person
 from facelift.synth.preview import over_white
-from facelift.synth.sampling import sample_person
+from facelift.synth.recipes import sample_by_recipe
 
 SIZE = 256
 
@@ -34,7 +34,7 @@ def other_moment(person: Person) -> Person:
     rng = np.random.default_rng([person.seed, 99])
     targets = {name: weight for name, weight in person.targets.items() if not name.startswith("expression/")}
     ethnicity = ("caucasian", "asian", "african")[int(np.argmax(person.ethnicity))]
-    smile = {f"expression/units/{ethnicity}/mouth-corner-puller": 0.3}
+    smile = {f"expression/units/{ethnicity}/mouth-corner-puller": 0.3} if person.recipe == 1 else {}
     yaw, pitch, roll = (float(angle) for angle in rng.normal(0, 3, 3))
     return dataclasses.replace(
         person,
@@ -42,6 +42,7 @@ def other_moment(person: Person) -> Person:
         lighting=sample_lighting(rng),
         turn=(yaw, pitch, roll),
         gaze=(0.0, 0.0),
+        expression={} if person.recipe == 1 else {"mouthSmileLeft": 0.4, "mouthSmileRight": 0.4},
     )
 
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=200)
     parser.add_argument("--fronts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2_000_000)
+    parser.add_argument("--recipe", type=int, help="the newest that the assets have everything for")
     parser.add_argument("--out", default="heads_descriptor.png")
     arguments = parser.parse_args()
     assets, camera, describe = open_assets(arguments.assets), canonical_rig(SIZE)[[0]], dlib_embedding()
@@ -58,7 +60,7 @@ def main() -> None:
     with Renderer() as renderer:
         for k in range(max(arguments.heads, arguments.fronts)):
             seed = arguments.seed + k
-            person = sample_person(seed, assets)
+            person = sample_by_recipe(seed, assets, arguments.recipe)
             moments = [(first, person), (second, other_moment(person))]
             for found, shown in moments if k < arguments.heads else moments[:1]:
                 rgba, _ = renderer.render(build_scene(shown, assets), camera)

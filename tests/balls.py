@@ -28,7 +28,7 @@ class Ball:
 
 STAND_INS = (
     (Assets, "open", lambda folder: None),
-    (head, "sample_person", lambda seed, assets: Ball(seed)),
+    (head, "sample_by_recipe", lambda seed, assets, recipe: Ball(seed)),
     (head, "build_scene", lambda person, assets: person.build()),
 )
 

@@ -44,9 +44,9 @@ def test_gsply_reads_what_we_write(tmp_path, suffix, degree):
 
 
 @pytest.mark.parametrize("degree", range(4))
-@pytest.mark.parametrize("suffix", [".ply", ".compressed.ply"])
-def test_we_read_what_gsply_writes(tmp_path, suffix, degree):
-    gaussians = cloud(512, degree)
+def test_we_read_what_gsply_writes(tmp_path, degree):
+    """Its compressed PLY is left out: what writes it is compiled first, which takes 15 seconds."""
+    gaussians = cloud(300, degree)
     theirs = to_frame(gaussians, "RDF")
     opacities = theirs.opacities.double()
     arrays = [
@@ -58,10 +58,8 @@ def test_we_read_what_gsply_writes(tmp_path, suffix, degree):
     ]
     higher = [] if theirs.shN is None else [theirs.shN]
     arrays = [array.contiguous().numpy() for array in (*arrays, *higher)]
-    gsply.plywrite(str(tmp_path / f"a{suffix}"), *arrays, compressed=suffix != ".ply")
-    assert_close(
-        read_splats(tmp_path / f"a{suffix}"), gaussians, suffix, slack=3
-    )  # its chunks are not sorted
+    gsply.plywrite(str(tmp_path / "a.ply"), *arrays)
+    assert_close(read_ply(tmp_path / "a.ply"), gaussians, ".ply")
 
 
 def seen_in(gaussians, frame, cameras):

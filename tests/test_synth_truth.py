@@ -79,7 +79,7 @@ def test_files_give_back_what_was_drawn(renderer, monkeypatch, tmp_path):
 
     from facelift.synth import head
 
-    monkeypatch.setattr(head, "sample_person", lambda seed, assets: Ball(seed))
+    monkeypatch.setattr(head, "sample_by_recipe", lambda seed, assets, recipe: Ball(seed))
     monkeypatch.setattr(head, "build_scene", lambda person, assets: person.build())
     contents = Contents("canonical", 6, 48)
     drawn = draw_head(3, None, renderer, contents.cameras)

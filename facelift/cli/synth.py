@@ -1,4 +1,4 @@
-"""`facelift synth` and `facelift synth pack`: synthetic heads, and the assets that they are made of."""
+"""`facelift synth`, `synth pack` and `synth scans`: synthetic heads, and the assets that they are made of."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def synth(
         int, typer.Option(min=32, max=2048, help="Side of the views in pixels.", rich_help_panel=PICTURES)
     ] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The first person's seed.", rich_help_panel=PEOPLE)] = 1000,
+    recipe: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=2,
+            help="How people are sampled: 1 with MakeHuman's sliders, as in bench-heads-v1, 2 as scans and "
+            "portraits have them; the newest that the assets have everything for, if not given.",
+            rich_help_panel=PEOPLE,
+        ),
+    ] = None,
     rig: Annotated[
         Rig,
         typer.Option(
@@ -78,7 +88,7 @@ def synth(
     if preview:
         from facelift.synth.preview import preview as draw_sheet
 
-        draw_sheet(out, assets, heads, size, seed)
+        draw_sheet(out, assets, heads, size, seed, recipe)
         return
     from facelift.synth.dataset import synthesize
 
@@ -96,16 +106,41 @@ def synth(
         form=form,
         workers=workers,
         ray=ray,
+        recipe=recipe,
     )
 
 
 def pack(
     file: Annotated[Path, typer.Argument(help="The file to write, of at most 40 MB.", metavar="FILE")],
     assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder.")],
+    scans: Annotated[
+        Path | None,
+        typer.Option(help="File of `facelift synth scans`; the folder's own scans.npz, if not given."),
+    ] = None,
 ) -> None:
     """Put what heads are made of into one file, which --assets takes in place of the folder."""
     from facelift.synth.pack import write_pack
 
     with status("Packing"):
-        write_pack(file, assets)
+        write_pack(file, assets, scans)
     tell(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def scans(
+    facekit: Annotated[Path, typer.Argument(help="A git clone of ICT-FaceKit.", metavar="FACEKIT")],
+    file: Annotated[Path, typer.Argument(help="The file to write, of some MB.", metavar="FILE")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.")],
+) -> None:
+    """Learn from scans how faces differ and how they move, for people of recipe 2.
+
+    ICT-FaceKit (github.com/ICT-VGL/ICT-FaceKit, MIT) has modes of scanned faces and ARKit's expressions; they
+    are taken over to MakeHuman's head. Put FILE into the folder of assets as scans.npz, or give it to
+    `facelift synth pack`.
+    """
+    from facelift.synth.facekit import FaceKit, make_scans
+    from facelift.synth.pack import open_assets
+
+    with status("Reading 150 meshes, then registering two heads"):
+        opened = open_assets(assets)
+        make_scans(FaceKit.read(facekit), opened).write(file)
+    tell(f"{facekit} -> {file}, {file.stat().st_size / 1e6:.1f} MB")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from facelift.errors import UserError
 from facelift.synth.makehuman import (
@@ -21,6 +21,7 @@ from facelift.synth.makehuman import (
     read_proxy,
     read_target,
 )
+from facelift.synth.scans import FILE, HOW, Scans, read_scans
 from facelift.synth.scene import Pixels
 from facelift.synth.textures import read_texture
 
@@ -108,6 +109,26 @@ class Assets:
     def proxy(self, name: str) -> Proxy:
         """A proxy by the relative path of its `.mhclo`."""
         return self.cached(("proxy", name), lambda: read_proxy(self.path(name)))
+
+    @property
+    def has_scans(self) -> bool:
+        """Whether there are offsets from scans beside MakeHuman's assets."""
+        return bool(self.names(FILE))
+
+    @property
+    def scans(self) -> Scans:
+        """Offsets from scans. Raises UserError when there are none."""
+        if not self.has_scans:
+            raise UserError(f"{self.roots[0]} has no {FILE} for people of recipe 2: {HOW}.")
+
+        def read() -> Scans:
+            with self._open(FILE) as file:
+                return read_scans(file, FILE)
+
+        return self.cached("scans", read)
+
+    def _open(self, name: str) -> IO[bytes]:
+        return self.path(name).open("rb")
 
     def diffuse(self, material: str | Path) -> Path | None:
         """The diffuse texture of a `.mhmat` (relative or absolute path), None where the file is not there."""

@@ -179,10 +179,14 @@ def shape(person: Person, assets: Assets) -> Floats:
                 body[target.indices] += np.float32(weight) * target.offsets
 
     apply(expression=False)
+    if person.modes:
+        body[assets.scans.vertices] += assets.scans.shape(person.modes)
     set_teeth(body, assets)
     rest = jaw(body, assets)
     apply(expression=True)
     drop_tongue(body, assets, jaw(body, assets) - rest)
+    if person.expression:
+        body[assets.scans.vertices] += assets.scans.expression(person.expression)
     return body
 
 

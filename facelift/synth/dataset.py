@@ -49,10 +49,11 @@ class HeadRenderer:
     Args:
         assets: a MakeHuman data folder or a pack.
         renderer, samples: of the pictures.
+        recipe: of the people.
     """
 
-    def __init__(self, assets: Path, renderer: RendererName, samples: int) -> None:
-        self._folder, self._renderer, self._samples = assets, renderer, samples
+    def __init__(self, assets: Path, renderer: RendererName, samples: int, recipe: int | None = None) -> None:
+        self._folder, self._renderer, self._samples, self._recipe = assets, renderer, samples, recipe
         self._open = ExitStack()
         self._built: BuiltPerson | None = None
 
@@ -60,7 +61,7 @@ class HeadRenderer:
         """The files of one head; further contents of the same head are drawn from the scene that is there."""
         assets, renderer, other = self._tools
         if self._built is None or self._built.person.seed != seed:
-            self._built = build_person(seed, assets)
+            self._built = build_person(seed, assets, self._recipe)
         head = draw_built_person(self._built, renderer, contents.cameras, other)
         return encode(contents, split.folder_name(seed), head)
 
@@ -84,6 +85,7 @@ class Job:
 
     stores: tuple[Folders | Shards, ...]
     assets: Path
+    recipe: int | None = None
 
     def __call__(self, unit: range) -> Done:
         """Fill one unit."""
@@ -93,7 +95,7 @@ class Job:
     def renderer(self) -> HeadRenderer:
         """What draws the heads of this job."""
         contents = self.stores[0].contents
-        return HeadRenderer(self.assets, contents.renderer, contents.samples)
+        return HeadRenderer(self.assets, contents.renderer, contents.samples, self.recipe)
 
     def fill(self, unit: range, renderer: HeadRenderer) -> Iterator[bool]:
         """For each seed whether anything of it had to be drawn."""
@@ -126,6 +128,7 @@ def synthesize(
     form: Storage = "folders",
     workers: int = 1,
     ray: str | None = None,
+    recipe: int | None = None,
 ) -> list[Path]:
     """Make the heads with seeds `seed` to `seed + heads - 1` that are not there yet, whole, and list them.
 
@@ -144,6 +147,7 @@ def synthesize(
         form: "folders" or "shards".
         workers: processes on this machine.
         ray: address of a Ray cluster that does the work instead; `out` and `assets` must be the same there.
+        recipe: of the people, see `facelift.synth.recipes.sample_by_recipe`.
 
     Returns:
         The folders of the asked-for heads, or the shards that hold them, in the order of their seeds, and
@@ -168,7 +172,7 @@ def synthesize(
     out, seeds = _writable(Path(out)), range(seed, seed + heads)
     folders = [_writable(out / each) for each in rigs] if rig == "all" else [out]
     stores = tuple(STORES[form](*each) for each in zip(folders, contents, strict=True))
-    job = Job(stores, Path(assets).expanduser().absolute())
+    job = Job(stores, Path(assets).expanduser().absolute(), recipe)
     with ExitStack() as alone, _progress() as progress:
         for store in stores:
             alone.enter_context(_only_writer(store.out))

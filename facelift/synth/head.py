@@ -10,8 +10,8 @@ from facelift.synth.build import build_scene
 from facelift.synth.landmarks import Landmarks, locate, see
 from facelift.synth.opengl import Renderer
 from facelift.synth.person import Person
+from facelift.synth.recipes import sample_by_recipe
 from facelift.synth.renderers import SceneRenderer
-from facelift.synth.sampling import sample_person
 from facelift.synth.scene import Drawing, Scene
 
 
@@ -43,9 +43,10 @@ def draw_head(
     renderer: Renderer,
     cameras: Cameras,
     picture_renderer: SceneRenderer | None = None,
+    recipe: int | None = None,
 ) -> SyntheticHead:
-    """The person of that seed; the same seed gives the same head; see `draw_built_person`."""
-    return draw_built_person(build_person(seed, assets), renderer, cameras, picture_renderer)
+    """The person of that seed; the same seed and recipe give the same head; see `draw_built_person`."""
+    return draw_built_person(build_person(seed, assets, recipe), renderer, cameras, picture_renderer)
 
 
 def draw_person(
@@ -60,13 +61,13 @@ def draw_person(
     return draw_built_person(built, renderer, cameras, picture_renderer)
 
 
-def build_person(seed: int, assets: Assets) -> BuiltPerson:
-    """Sample a person and build it.
+def build_person(seed: int, assets: Assets, recipe: int | None = None) -> BuiltPerson:
+    """Sample a person, see `facelift.synth.recipes`, and build it.
 
     Raises:
         UserError: if an asset that the person uses is not there, or cannot be read.
     """
-    person = sample_person(seed, assets)
+    person = sample_by_recipe(seed, assets, recipe)
     return BuiltPerson(person, build_scene(person, assets))
 
 

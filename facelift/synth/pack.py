@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
 from facelift.synth.makehuman import WHERE, Mesh, Proxy, Target
+from facelift.synth.scans import FILE, load_scans
 from facelift.synth.scene import Pixels
 from facelift.synth.textures import fitted, open_texture, shrunk
 
@@ -46,16 +47,29 @@ BODY_TARGETS = tuple(
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_pack(path: str | Path, assets: str | Path) -> None:
+def write_pack(path: str | Path, assets: str | Path, scans: str | Path | None = None) -> None:
     """Pack a MakeHuman data folder into the file `path`.
+
+    Args:
+        path: file to write.
+        assets: the folder.
+        scans: file that `facelift synth scans` made; None for the one in the folder, if there is one.
 
     Raises:
         UserError: for assets that are not there, a file that cannot be written, or too much for one pack.
     """
     folder = Assets.open(assets)
+    if scans is None and folder.has_scans:
+        scans = folder.path(FILE)
+    if scans is not None:
+        scans = Path(scans).expanduser()
+        load_scans(scans)  # refuses what is none
     with atomic_path(path) as aside:
         for size in TEXTURE_SIDES:
             _write(aside, folder, size)
+            if scans is not None:
+                with zipfile.ZipFile(aside, "a") as pack:
+                    pack.write(scans, FILE)
             if aside.stat().st_size <= MAX_BYTES:
                 return
         raise UserError(
@@ -199,6 +213,9 @@ class PackedAssets(Assets):
             return fitted(Image.open(io.BytesIO(self._read(path.as_posix()))), size)
 
         return self.cached(("texture", path, size), read)
+
+    def _open(self, name: str) -> IO[bytes]:
+        return io.BytesIO(self._read(name))
 
     def _read(self, name: str) -> bytes:
         return self._pack.read(self.path(name).as_posix())

@@ -8,7 +8,7 @@ whatever their kind: ethnicity, age, nose, smile.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facelift.synth.glasses import Glasses
@@ -87,6 +87,9 @@ class Person:
         gaze: yaw and pitch of the eyes in degrees.
         arms: how far the arms are lowered from MakeHuman's pose, in degrees.
         lighting: the light.
+        recipe: which version of the priors it was sampled with, one of `priors.RECIPES`.
+        modes: of recipe 2, weights of the scans' modes of identity, in standard deviations.
+        expression: of recipe 2, weights of ARKit's expressions by their names, 0 to 1.
     """
 
     seed: int
@@ -131,10 +134,17 @@ class Person:
     gaze: tuple[float, float]
     arms: float
     lighting: Lighting
+    recipe: int = 1
+    modes: tuple[float, ...] = ()
+    expression: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The person as JSON, as `person.json` holds it."""
-        return json.dumps(asdict(self))
+        """The person as JSON, as `person.json` holds it; of recipe 1 as it was when there was no other."""
+        values = asdict(self)
+        if self.recipe == 1:
+            for name in ("recipe", "modes", "expression"):
+                del values[name]
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> Person:

@@ -24,7 +24,8 @@ def _members(assets: Assets, group: str) -> Ints:
     return assets.cached(("members", group), lambda: assets.base.members(group))
 
 
-def _smoothstep(low: float, high: float, x: Floats) -> Floats:
+def smoothstep(low: float, high: float, x: Floats) -> Floats:
+    """0 up to `low`, 1 from `high` on, smooth between them."""
     t = ((x - low) / (high - low)).clip(0, 1)
     return t * t * (3 - 2 * t)
 
@@ -56,6 +57,14 @@ def _rotation_vector(turn: tuple[float, float, float]) -> NDArray[np.float64]:
     return skew / (2 * math.sin(angle)) * angle
 
 
+def above_neck(body: Floats, neck: Floats) -> Floats:
+    """(N,) how far points (N, 3) lie above the neck's joint, decimetres.
+
+    Slanted, because a chin is as low as the middle of the neck and yet belongs to the head.
+    """
+    return (body[:, 1] - neck[1]) + 0.45 * (body[:, 2] - neck[2])
+
+
 def turn_head(body: Floats, assets: Assets, turn: tuple[float, float, float]) -> Floats:
     """The head turned about the neck; the turn fades out down the neck, so that the shoulders stay."""
     vector = _rotation_vector(turn)
@@ -63,9 +72,7 @@ def turn_head(body: Floats, assets: Assets, turn: tuple[float, float, float]) ->
     if angle == 0:
         return body
     neck, head = joint(body, assets, "neck"), joint(body, assets, "head")
-    # Slanted, because a chin is as low as the middle of the neck and yet belongs to the head.
-    height = (body[:, 1] - neck[1]) + 0.45 * (body[:, 2] - neck[2])
-    weight = _smoothstep(-0.35, 0.75, height)
+    weight = smoothstep(-0.35, 0.75, above_neck(body, neck))
     moving = weight > 0
     pivot = 0.65 * neck + 0.35 * head
     out = body.copy()
@@ -85,7 +92,7 @@ def lower_arms(body: Floats, assets: Assets, degrees: float) -> Floats:
         aside = np.linalg.norm(from_shoulder - along[:, None] * arm, axis=1)
         # Only what lies around the bone beyond the shoulder; the hand leaves the upper arm's axis.
         reach = np.where(along > 2.0, 2.2, 1.0).astype(np.float32)
-        weight = _smoothstep(-0.6, 0.8, along) * (1 - _smoothstep(0.55, 1.0, aside / reach))
+        weight = smoothstep(-0.6, 0.8, along) * (1 - smoothstep(0.55, 1.0, aside / reach))
         weight *= sign * body[:, 0] > 0
         moving = weight > 0
         axis = np.array([0, 0, -sign], np.float32)

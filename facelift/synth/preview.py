@@ -13,13 +13,15 @@ from facelift.errors import UserError
 from facelift.synth.build import build_scene
 from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
-from facelift.synth.sampling import sample_person
+from facelift.synth.recipes import sample_by_recipe
 
 PEOPLE_PER_ROW = 2
 """People side by side."""
 
 
-def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: int) -> Path:
+def preview(
+    out: str | Path, assets: str | Path, heads: int, size: int, seed: int, recipe: int | None = None
+) -> Path:
     """Draw the people with seeds `seed` to `seed + heads - 1`, on white, each labelled with its seed.
 
     Args:
@@ -28,6 +30,7 @@ def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: in
         heads: how many people.
         size: pixels along a side of each view.
         seed: of the first.
+        recipe: see `facelift.synth.recipes.sample_by_recipe`.
 
     Returns:
         The sheet's path.
@@ -41,7 +44,8 @@ def preview(out: str | Path, assets: str | Path, heads: int, size: int, seed: in
     sheet = Image.new("RGB", (PEOPLE_PER_ROW * len(cameras) * size, rows * size), "white")
     with Renderer() as renderer:
         for k in range(heads):
-            rgba, _ = renderer.render(build_scene(sample_person(seed + k, opened), opened), cameras)
+            person = sample_by_recipe(seed + k, opened, recipe)
+            rgba, _ = renderer.render(build_scene(person, opened), cameras)
             left, top = k % PEOPLE_PER_ROW * len(cameras) * size, k // PEOPLE_PER_ROW * size
             sheet.paste(Image.fromarray(np.concatenate(list(over_white(rgba)), axis=1)), (left, top))
             ImageDraw.Draw(sheet).text((left + 4, top + 4), str(seed + k), fill="black")

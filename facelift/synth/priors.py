@@ -113,3 +113,62 @@ MOODS = {
     "blink": 0.03,
 }
 """Expressions, and the share of people who are met with each."""
+
+# Recipe 2. Scans tell faces apart; MakeHuman's sliders only add to them, least where scans know all.
+BESIDE_SCANS = {
+    "cheek": 0.6,
+    "chin": 0.6,
+    "ears": 0.7,
+    "eyebrows": 0.7,
+    "eyes": 0.7,
+    "forehead": 0.6,
+    "head": 0.4,
+    "mouth": 0.6,
+    "neck": 0.7,
+    "nose": 0.6,
+}
+# How many of the scans' modes are used, and their spread in standard deviations: of the modes with these
+# numbers, with even steps between them. The late ones are small, and smaller on a mesh as coarse as this.
+MODES = 100
+MODES_SPREAD = ([0, 10, 40, 99], [1.0, 1.0, 1.3, 1.3])
+
+# Spreads of yaw, pitch and roll in degrees: of three quarters of people, and of those who turn aside.
+TURNS = ((3.5, 3.0, 2.0), (10.0, 5.0, 5.0))
+LOOKING_AWAY = 0.12
+"""Share of people who do not look into the camera."""
+
+# What MediaPipe's network answers of synthetic faces at rest, and by how much a weight exceeds its answer.
+AT_REST = {"browDown": 0.25, "eyeBlink": 0.06, "eyeSquint": 0.38, "mouthPucker": 0.1, "jawOpen": 0.02}
+STRONGER = {
+    "browDown": 1.2,
+    "eyeSquint": 1.3,
+    "jawOpen": 1.4,
+    "mouthPress": 1.5,
+    "mouthSmile": 1.45,
+    "mouthUpperUp": 1.2,
+}
+CHEEKS = 0.5
+"""Weight of cheekSquint for a whole smile."""
+LARGEST = 1.2
+"""What no weight exceeds."""
+
+# Expressions and the share of people who are met with each. "*" stands for left and right.
+FACES: dict[str, tuple[float, dict[str, float]]] = {
+    "portrait": (0.85, {}),
+    "laugh": (
+        0.05,
+        {
+            "mouthSmile*": 0.9,
+            "mouthUpperUp*": 0.5,
+            "mouthLowerDown*": 0.3,
+            "jawOpen": 0.4,
+            "cheekSquint*": 0.6,
+            "eyeSquint*": 0.4,
+        },
+    ),
+    "surprise": (0.02, {"jawOpen": 0.4, "browInnerUp": 0.8, "browOuterUp*": 0.8, "eyeWide*": 0.7}),
+    "talk": (0.02, {"jawOpen": 0.35, "mouthFunnel": 0.4, "mouthLowerDown*": 0.3}),
+    "frown": (0.02, {"browDown*": 0.9, "mouthFrown*": 0.6, "mouthPress*": 0.4}),
+    "pout": (0.02, {"mouthPucker": 0.7, "browInnerUp": 0.3}),
+    "shut": (0.02, {"eyeBlink*": 1.0}),
+}

@@ -179,6 +179,16 @@ def _jaw(p: Floats) -> Field:
     return np.maximum(cheek * throat, sideburn) * (1 - 0.7 * bare) * (1 - ear)
 
 
+def inside(p: Floats) -> NDArray[np.bool_]:
+    """Whether a point lies where no skin is seen: in the mouth, in an eye's socket, in a nostril."""
+    x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
+    lips = np.interp(x, [0, 0.1, 0.2, 0.3, 0.4], [1.505, 1.485, 1.42, 1.26, 1.0])
+    mouth = (x < 0.4) & (y > 6.35) & (y < 6.98) & (z < lips)
+    eye = ((x - 0.308) ** 2 + (y - 7.284) ** 2 + (z - 1.245) ** 2 < 0.172**2) & (z < 1.305)
+    nostril = (x > 0.06) & (x < 0.135) & (y > 6.83) & (y < 6.878) & (z > 1.512) & (z < 1.6)
+    return np.asarray(mouth | eye | nostril)
+
+
 BEARDS: dict[str, Region] = {
     "full": beard,
     "goatee": goatee,

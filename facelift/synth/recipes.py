@@ -1,0 +1,70 @@
+"""Versions of what people are sampled with: a seed and a recipe are a person.
+
+Recipe 1 has MakeHuman's sliders and moods (`sampling.py`); bench-heads-v1 is made with it. Recipe 2 revises
+that person, with random numbers of its own: the face varies as scans do, shows what portraits show, and
+mostly looks into the camera. It needs the scans that `facelift synth scans` makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from facelift.errors import UserError
+from facelift.synth.arkit import looking, sample_expression
+from facelift.synth.assets import Assets
+from facelift.synth.person import Person
+from facelift.synth.priors import BESIDE_SCANS, LOOKING_AWAY, MODES, MODES_SPREAD, TURNS
+from facelift.synth.sampling import sample_person
+from facelift.synth.values import pair, triple
+
+RECIPES = (1, 2)
+
+
+def sample_by_recipe(seed: int, assets: Assets, recipe: int | None = None) -> Person:
+    """The random person of a seed.
+
+    Args:
+        seed: the same seed, recipe and assets give the same person.
+        assets: MakeHuman's, with scans for recipe 2.
+        recipe: one of RECIPES; None for the newest that the assets have everything for.
+
+    Raises:
+        UserError: for an unknown recipe, or one that the assets lack something for.
+    """
+    if recipe is None:
+        recipe = 2 if assets.has_scans else 1
+    if recipe not in RECIPES:
+        raise UserError(f"--recipe must be {' or '.join(map(str, RECIPES))}, not {recipe}.")
+    person = sample_person(seed, assets)
+    return person if recipe == 1 else _revised(person, assets)
+
+
+def _revised(person: Person, assets: Assets) -> Person:
+    rng = np.random.Generator(np.random.PCG64([person.seed, 20]))
+    count = min(len(assets.scans.identity), MODES)
+    modes = rng.normal(0, 1, count).clip(-2.5, 2.5) * np.interp(np.arange(count), *MODES_SPREAD)
+    targets = {
+        name: round(weight * BESIDE_SCANS.get(name.split("/")[0], 1.0), 4)
+        for name, weight in person.targets.items()
+        if not name.startswith("expression/")
+    }
+    turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
+    gaze = _sample_gaze(rng, turn)
+    return replace(
+        person,
+        recipe=2,
+        targets=targets,
+        modes=tuple(round(float(weight), 3) for weight in modes),
+        expression=sample_expression(rng) | looking(gaze),
+        turn=triple(turn),
+        gaze=gaze,
+    )
+
+
+def _sample_gaze(rng: np.random.Generator, turn: Any) -> tuple[float, float]:
+    """Into the camera, wherever the head is turned; now and then elsewhere."""
+    away = rng.normal(0, [8, 4]) if rng.random() < LOOKING_AWAY else rng.normal(0, [1.2, 1.0])
+    return pair((away - turn[:2]).clip([-22, -14], [22, 14]))
