@@ -5,8 +5,11 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import httpx
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,7 +32,8 @@ class AppServer:
 
     @contextmanager
     def frozen(self):
-        """Its workers stand still, so whoever comes has to wait."""
+        """Its workers are done with what there was and stand still, so whoever comes has to wait."""
+        self.wait_for(waiting=0, running=0)
         workers = self.workers()
         assert workers
         for worker in workers:
@@ -38,7 +42,15 @@ class AppServer:
             yield
         finally:
             for worker in workers:
-                os.kill(worker, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGCONT)
+
+    def wait_for(self, **lengths: int) -> None:
+        """Until its line is as long as that."""
+        deadline = time.monotonic() + 120
+        while (found := httpx.get(f"{self.url}health").json()) != {"status": "ok", **lengths}:
+            assert time.monotonic() < deadline, f"{found} is not {lengths}"
+            time.sleep(0.05)
 
     def workers(self) -> list[int]:
         """The processes that compute for it."""

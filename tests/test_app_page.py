@@ -215,13 +215,13 @@ def test_waiting_is_told_and_who_closes_the_page_frees_the_place(visit, app):
     upload(page)
     with app.frozen():
         other = httpx.post(f"{app.url}heads", content=PHOTO.read_bytes(), timeout=60).json()["id"]
-        until(lambda: httpx.get(f"{app.url}heads/{other}").json()["place"] == 0)
+        app.wait_for(waiting=0, running=1)
         page.click("#make")
         page.get_by_text("You are next").wait_for()
         keep(page, "waiting")
         head = page.url.split("#")[1]
         page.close()
-        until(lambda: httpx.get(f"{app.url}health").json()["waiting"] == 0)
+        app.wait_for(waiting=0, running=1)
         assert httpx.get(f"{app.url}heads/{head}").status_code == 404
     httpx.delete(f"{app.url}heads/{other}")
 

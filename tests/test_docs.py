@@ -27,7 +27,7 @@ FENCE = re.compile(r"(<!-- not run: .+ -->\n)?^```\{?[ .]*(\w+).*?\n(.*?)^```$",
 PATH = re.compile(r"`((?:facelift|configs|benchmarks|tests|examples|dev|docs)/[\w./-]+)`")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-SYSTEM = {".", ".ci/run", "apt", "cd", "git", "mkdocs", "npm", "mypy", "pre-commit", "ruff", "sha256sum"}
+SYSTEM = {".", ".ci/run", "apt", "cd", "curl", "git", "mkdocs", "npm", "mypy", "pre-commit", "ruff", "sha256sum"}
 SYSTEM |= {"blender", "ln"}
 """Commands whose options are theirs to check."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +18,11 @@ from torch import Tensor
 
 from facelift.cameras import VIEW_NAMES
 from facelift.errors import UserError
-from facelift.export import files_of, suffixes
+from facelift.formats.files import atomic_path
 from facelift.formats.png import tile, write_png
-from facelift.formats.splats import read_splats
+from facelift.formats.splats import SPLAT_FORMATS, read_splats
 from facelift.head import Head
+from facelift.mesh.mesh import MESH_FORMATS
 from facelift.portrait import Portrait, load_photo
 from facelift.portrait.decode import picture_size
 from facelift.portrait.search import turn
@@ -55,23 +58,34 @@ def _save(path: Path, head: Head, progress: Progress) -> None:
     head.save(path)
 
 
-def _write_mesh(path: Path, head: Head, progress: Progress) -> None:
+def _save_mesh(path: Path, head: Head, progress: Progress) -> None:
     head.mesh().save(path)
+
+
+def _zip_mesh(path: Path, head: Head, progress: Progress) -> None:
+    """An OBJ is three files."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, atomic_path(path) as aside:
+        head.mesh().save(Path(folder) / "head.obj")
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(Path(folder).iterdir()):
+                archive.write(file, file.name)
 
 
 def _write_turntable(path: Path, head: Head, progress: Progress) -> None:
     head.turntable(path, frames=FRAMES, progress=partial(progress, total=FRAMES))
 
 
-def _one_file(end: str) -> bool:
-    """Whether a head is saved so when somebody asks, and as one file: a link leads to no more."""
-    return end not in AT_ONCE and len(files_of(f"head{end}")) == 1
-
+SPLATS = {format.suffix: format.name for format in SPLAT_FORMATS if format.write}
+MESHES = {suffix: format.name for suffix, format in MESH_FORMATS.items() if suffix != ".obj"}
 
 KINDS = (
-    *(FileKind(f"head{end}", suffixes()[end]) for end in AT_ONCE),
-    *(FileKind(f"head{end}", what, make=_save) for end, what in suffixes().items() if _one_file(end)),
-    FileKind("mesh.glb", "glTF mesh", make=_write_mesh),
+    *(
+        FileKind(f"head{suffix}", SPLATS.get(suffix, "a page to send, with the head in 3D"))
+        for suffix in AT_ONCE
+    ),
+    *(FileKind(f"head{end}", name, make=_save) for end, name in SPLATS.items() if end not in AT_ONCE),
+    *(FileKind(f"mesh{suffix}", name, make=_save_mesh) for suffix, name in MESHES.items()),
+    FileKind("mesh.zip", "OBJ mesh with its texture", make=_zip_mesh),
     FileKind("turntable.mp4", "one turn around the head, a video", make=_write_turntable),
     FileKind("views.png", "all six views in a row"),
     *(FileKind(f"view_{name}.png", f"the {name.replace('_', ' ')} view") for name in VIEW_NAMES),

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import shutil
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from facelift.app.line import Line, Task
 from facelift.app.options import File, HeadOptions, HeadStatus, Limits, Warned
 
 ID_BYTES = 16
+UPLOAD_SECONDS = 600  # that a photo of which nobody has asked a head yet is kept
 
 
 @dataclass(eq=False)
@@ -62,12 +64,23 @@ class Heads:
         self._folder = folder
         self._entries: dict[str, Entry] = {}
         self._discarded: list[Entry] = []
+        self._uploads: dict[str, float] = {}
 
     def new_folder(self) -> Path:
         """An empty folder for an upload, whose name is the id of the head to be."""
         folder = self._folder / secrets.token_hex(ID_BYTES)
         folder.mkdir(mode=0o700)
         return folder
+
+    def new_upload(self) -> Path:
+        """A folder for a photo that somebody will soon ask a head of, or else goes."""
+        folder = self.new_folder()
+        self._uploads[folder.name] = time.monotonic()
+        return folder
+
+    def take_upload(self, name: str) -> Path | None:
+        """The `new_upload` of that name, which is somebody else's now; None if there is none."""
+        return self._folder / name if self._uploads.pop(name, None) is not None else None
 
     def add(self, folder: Path, options: HeadOptions) -> Entry:
         """Have the photo in a `new_folder` become a head.
@@ -79,6 +92,10 @@ class Heads:
         self.line.join(task)
         entry = self._entries[folder.name] = Entry(folder.name, folder, options, task)
         return entry
+
+    def has(self, id: str) -> bool:
+        """Whether there is a head with this id."""
+        return id in self._entries
 
     def find(self, id: str) -> Entry | None:
         """The head with this id, which counts as seen."""
@@ -154,7 +171,10 @@ class Heads:
         """Delete what is over, for ever: to be run beside the server."""
         while True:
             await asyncio.sleep(0.25)
-            self.tidy_once(time.monotonic())
+            try:
+                self.tidy_once(time.monotonic())
+            except OSError:  # the next time it may be possible
+                traceback.print_exc()
 
     def tidy_once(self, now: float) -> None:
         """Delete what is too old or too much at this moment, and what nobody waits for any more."""
@@ -168,6 +188,9 @@ class Heads:
                 over = now - entry.ended > 60 * self.limits.minutes
             if over:
                 self.discard(entry)
+        for name in [name for name, since in self._uploads.items() if now - since > UPLOAD_SECONDS]:
+            del self._uploads[name]
+            shutil.rmtree(self._folder / name, ignore_errors=True)
         ended = [entry for entry in self._entries.values() if entry.ended is not None]
         for entry in sorted(ended, key=lambda entry: entry.ended or 0.0)[: -self.limits.kept]:
             self.discard(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from facelift.app.line import State
 from facelift.choices import Matting, Scheduler
 from facelift.portrait import Framing
 from facelift.portrait.framing import MAX_SHIFT, MAX_TILT, MAX_ZOOM, MIN_ZOOM
-from facelift.views.generator import MAX_SEED
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class HeadOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, le=MAX_SEED, description="Another seed imagines another head.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed imagines another head.")
     refinement: int | None = Field(
         None, ge=0, le=2000, description="Steps that fit the head to the photo; the model's own if left out."
     )
@@ -147,3 +147,12 @@ class Refusal(BaseModel):
     """Why a request was not served."""
 
     detail: str = Field(description="One sentence that says what to do.")
+
+
+def refusal_of(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The first of pydantic's errors about options, as a sentence."""
+    first = errors[0]
+    name = first["loc"][-1] if first["loc"] else "The request"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is no option of this server."
+    return f"{name} is refused: {first['msg']}."

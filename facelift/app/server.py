@@ -19,11 +19,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from facelift.app import gradio
 from facelift.app.files import FILES, PHOTO, check_photo
 from facelift.app.guard import Guard
 from facelift.app.heads import Entry, Heads
 from facelift.app.line import LineIsFullError, Task
-from facelift.app.options import HeadOptions, HeadStatus, Health, Info, Refusal
+from facelift.app.options import HeadOptions, HeadStatus, Health, Info, Refusal, refusal_of
 from facelift.app.reference import reference_page
 from facelift.app.workers import Workers
 from facelift.errors import UserError
@@ -61,13 +62,12 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 router = APIRouter()
 
 
-def create_app(heads: Heads, workers: Workers, model: str, hosts: Iterable[str] = ()) -> FastAPI:
+def create_app(heads: Heads, workers: Workers, hosts: Iterable[str] = ()) -> FastAPI:
     """The web application and the API.
 
     Args:
         heads: of this server.
         workers: which make them.
-        model: its name, for people.
         hosts: names by which the server is reached besides `localhost` and this machine's own.
     """
 
@@ -86,8 +86,10 @@ def create_app(heads: Heads, workers: Workers, model: str, hosts: Iterable[str] 
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.heads, app.state.workers, app.state.model = heads, workers, model
+    app.state.heads, app.state.workers = heads, workers
+    app.state.sessions = {}  # of gradio_client
     app.include_router(router)
+    app.include_router(gradio.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Guard, max_body=heads.limits.upload, hosts=tuple(hosts))
     app.add_exception_handler(HTTPException, _refuse)
@@ -131,7 +133,6 @@ async def info(request: Request) -> Info:
     limits = state.heads.limits
     return Info(
         version=version("facelift"),
-        model=state.model,
         max_upload=limits.upload,
         max_pixels=limits.pixels,
         minutes=limits.minutes,
@@ -283,12 +284,7 @@ async def _refuse(request: Request, error: Exception) -> JSONResponse:
 
 async def _refuse_options(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
-    first = error.errors()[0]
-    name = first["loc"][-1] if first["loc"] else "The request"
-    reason = (
-        "is no option of this server" if first["type"] == "extra_forbidden" else f"is refused: {first['msg']}"
-    )
-    return JSONResponse({"detail": f"{name} {reason}."}, 422)
+    return JSONResponse({"detail": refusal_of(error.errors())}, 422)
 
 
 async def _refuse_photo(request: Request, error: Exception) -> JSONResponse:

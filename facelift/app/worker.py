@@ -79,13 +79,19 @@ def work(connection: Connection, stop: Event, model: dict[str, Any]) -> None:
     warnings.filterwarnings("ignore", module="PIL")  # about the metadata of photos that are read all the same
     try:
         from facelift.pipeline import FaceLift
+        from facelift.weights import DEFAULT_MODEL
 
         pipeline = FaceLift.from_pretrained(**model)
     except Exception as error:
         connection.send({"state": "failed", "error": sentence(error)})
         return
     settings = pipeline.settings
-    loaded = {"size": pipeline.size, "refinement": settings.refinement.steps, "license": settings.license}
+    loaded = {
+        "model": Path(model["model"] or DEFAULT_MODEL).name,
+        "license": settings.license,
+        "size": pipeline.size,
+        "refinement": settings.refinement.steps,
+    }
     connection.send({"state": "done", "result": loaded})
     while True:
         try:

@@ -120,11 +120,10 @@ def serve(
         listening = stack.enter_context(listen(host, port))
         private = stack.enter_context(PrivateFolder(folder))
         with status("Loading"):
-            from facelift.weights import DEFAULT_MODEL, find_model
-
-            found = find_model(model, revision)  # here, and not in each worker: it may have to be fetched
-            loading = {"model": found, "device": device, "dtype": dtype, "memory": memory}
+            loading = {"model": model, "revision": revision, "device": device}
+            loading |= {"dtype": dtype, "memory": memory}
             made = stack.enter_context(Workers(line, loading, workers))
+            # Meanwhile. None of these loads the models: this process stays small.
             from facelift.app.heads import Heads
             from facelift.app.options import Limits
             from facelift.app.server import create_app
@@ -132,7 +131,7 @@ def serve(
             made.begin()
         limits = Limits(round(max_upload * 1e6), round(max_pixels * 1e6), minutes=keep, grace=grace)
         config = uvicorn.Config(
-            create_app(Heads(private, line, limits), made, model or DEFAULT_MODEL, allow_host or ()),
+            create_app(Heads(private, line, limits), made, allow_host or ()),
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=1,

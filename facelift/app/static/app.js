@@ -4,7 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const STAGES = {
   portrait: "Find the face and cut it out",
-  views: "Imagine six views",
+  views: "Generate six views",
   reconstruction: "Place the Gaussians",
   refinement: "Fit them to the views",
   files: "Write the files",
