@@ -13,8 +13,9 @@ import asyncio
 import json
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -38,6 +39,8 @@ OPTIONS = {
     for name, field in HeadOptions.model_json_schema()["properties"].items()
     if name not in ("attended", "only_portrait")
 }
+FORGOTTEN = 60  # seconds after which a client that asks for nothing is gone
+LINGER = 2.0  # seconds for which a client without calls is listened to: it may be about to make one
 META = {"_type": "gradio.FileData"}
 FILE = {
     "title": "FileData",
@@ -88,6 +91,14 @@ class Call:
             self.told, place = task.changes, heads.line.place(task)
             waiting = {"rank": (place or 1) - 1, "queue_size": place, "rank_eta": heads.line.seconds(task)}
             yield {"msg": "estimation", **waiting} if place else {"msg": "process_starts"}
+
+
+@dataclass(eq=False)
+class Session:
+    """The calls of one client that are not answered yet, and when they were last asked for."""
+
+    calls: list[Call] = field(default_factory=list)
+    seen: float = field(default_factory=time.monotonic)
 
 
 @router.get("/config")
@@ -159,10 +170,9 @@ async def upload(request: Request) -> list[str]:
 async def join(request: Request) -> dict[str, str]:
     """Call the function. What is wrong with the call is told by the stream, where the client expects it."""
     heads: Heads = request.app.state.heads
-    sessions: dict[str, list[Call]] = request.app.state.sessions
-    for session, calls in list(sessions.items()):
-        if not any(heads.has(call.id) for call in calls):
-            del sessions[session]
+    sessions: dict[str, Session] = request.app.state.sessions
+    for name in [name for name, session in sessions.items() if time.monotonic() - session.seen > FORGOTTEN]:
+        del sessions[name]
     asked = await request.json()
     photo, *values, format = asked["data"]
     folder = heads.take_upload(photo["path"])
@@ -182,7 +192,7 @@ async def join(request: Request) -> dict[str, str]:
         call.error = refusal_of(error.errors()) if isinstance(error, ValidationError) else str(error)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-    sessions.setdefault(asked["session_hash"], []).append(call)
+    sessions.setdefault(asked["session_hash"], Session()).calls.append(call)
     return {"event_id": call.id}
 
 
@@ -190,15 +200,19 @@ async def join(request: Request) -> dict[str, str]:
 async def follow(request: Request, session_hash: str) -> StreamingResponse:
     """What becomes of the calls of one client, until none is left."""
     heads: Heads = request.app.state.heads
-    calls: list[Call] = request.app.state.sessions.get(session_hash, [])
+    session: Session = request.app.state.sessions.setdefault(session_hash, Session())
 
     async def events() -> AsyncIterator[str]:
-        while calls:
-            for call in list(calls):
+        idle = time.monotonic()
+        while session.calls or time.monotonic() - idle < LINGER:
+            session.seen = time.monotonic()
+            if session.calls:
+                idle = session.seen
+            for call in list(session.calls):
                 for message in call.news(heads):
                     yield f"data: {json.dumps({**message, 'event_id': call.id})}\n\n"
                     if message["msg"] == "process_completed":
-                        calls.remove(call)
+                        session.calls.remove(call)
             await asyncio.sleep(0.1)
         yield f"data: {json.dumps({'msg': 'close_stream'})}\n\n"
 

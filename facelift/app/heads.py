@@ -93,10 +93,6 @@ class Heads:
         entry = self._entries[folder.name] = Entry(folder.name, folder, options, task)
         return entry
 
-    def has(self, id: str) -> bool:
-        """Whether there is a head with this id."""
-        return id in self._entries
-
     def find(self, id: str) -> Entry | None:
         """The head with this id, which counts as seen."""
         entry = self._entries.get(id)
