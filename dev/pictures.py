@@ -32,10 +32,10 @@ from facelift.views.warp import warp_views
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
 PHOTO = ROOT / "examples/portrait.jpg"
-SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 420" font-family="Helvetica, sans-serif">
+SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 490" font-family="Helvetica, sans-serif">
 <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="5" markerHeight="5" orient="auto">
 <path d="M0 0L8 4L0 8z" fill="#3949ab"/></marker></defs>
-<rect width="1000" height="420" rx="12" fill="#ffffff"/>
+<rect width="1000" height="490" rx="12" fill="#ffffff"/>
 {}
 </svg>
 """
@@ -151,14 +151,19 @@ def write_architecture(
         ),
         room(558, 40, 128, 232, "reconstruct/", "stage 2: six views", "to Gaussians"),
         room(708, 40, 128, 232, "refine/", "fit them to", "the views"),
-        room(858, 40, 126, 108, "render/", "Gaussians to pixels,", "differentiable"),
-        room(858, 164, 126, 108, "formats/", "PLY, video, PNG,", "safetensors"),
+        room(858, 40, 126, 52, "formats/", "PLY, SPZ, SOG, …"),
+        room(858, 100, 126, 52, "mesh/", "a textured surface"),
+        room(858, 160, 126, 52, "page/", "HTML with a viewer"),
+        room(858, 220, 126, 52, "pictures.py", "stills and videos"),
         room(16, 330, 168, 74, "synth/", "people, scenes, pictures", "from CC0 assets"),
         room(206, 330, 150, 74, "data/", "heads on disk:", "layout, reader, split"),
         room(378, 330, 158, 74, "train/", "one task for each", "network"),
         room(558, 330, 128, 74, "evaluate/", "measures, baselines,", "reports"),
-        room(708, 330, 128, 74, "cli/", "the command, one", "file for each job"),
+        room(708, 330, 128, 74, "render/", "Gaussians to pixels,", "differentiable"),
         room(858, 330, 126, 74, "cameras.py", "gaussians.py,", "devices.py, …"),
+        room(16, 422, 168, 52, "cli/", "the facelift command"),
+        room(206, 422, 330, 52, "app/", "facelift app: a web application, an HTTP API"),
+        room(558, 422, 426, 52, "integrations/", "ComfyUI, Blender, the source of the viewer in pages"),
     ]
     parts += [thumbnail(photo, 26, 112, 68), thumbnail(portrait, 106, 112, 68)]
     parts += [caption(60, 196, "photo"), caption(140, 196, "portrait")]
@@ -168,14 +173,15 @@ def write_architecture(
     parts += [caption(372, 260, "six views, the portrait first")]
     parts += [thumbnail(before, 574, 112, 96), thumbnail(after, 724, 112, 96)]
     parts += [caption(622, 226, "3D Gaussians"), caption(772, 226, "the head")]
-    arrows = [(184, 156, 206, 156), (536, 156, 558, 156), (686, 156, 708, 156), (836, 94, 858, 94)]
-    arrows += [(836, 218, 858, 218), (184, 367, 206, 367), (356, 367, 378, 367)]
-    arrows += [(457, 330, 457, 272), (622, 272, 622, 330)]
+    arrows = [(184, 156, 206, 156), (536, 156, 558, 156), (686, 156, 708, 156)]
+    arrows += [(836, y, 858, y) for y in (66, 126, 186, 246)]
+    arrows += [(184, 367, 206, 367), (356, 367, 378, 367)]
+    arrows += [(457, 330, 457, 272), (622, 272, 622, 330), (772, 330, 772, 272)]
     parts += [
         f'<path d="M{a} {b}L{c} {d}" stroke="#3949ab" stroke-width="2" marker-end="url(#tip)"/>'
         for a, b, c, d in arrows
     ]
-    parts += [caption(482, 304, "weights"), caption(652, 304, "heads")]
+    parts += [caption(482, 304, "weights"), caption(652, 304, "heads"), caption(808, 304, "gradients")]
     parts += [caption(500, 26, "pipeline.py: a photo becomes a head", 15)]
     svg = SVG.format("\n".join(parts))
     (IMAGES / "architecture.svg").write_text(svg, encoding="utf-8")

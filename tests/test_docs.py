@@ -27,7 +27,20 @@ FENCE = re.compile(r"(<!-- not run: .+ -->\n)?^```\{?[ .]*(\w+).*?\n(.*?)^```$",
 PATH = re.compile(r"`((?:facelift|configs|benchmarks|tests|examples|dev|docs)/[\w./-]+)`")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
-SYSTEM = {".", ".ci/run", "apt", "cd", "curl", "git", "mkdocs", "npm", "mypy", "pre-commit", "ruff", "sha256sum"}
+SYSTEM = {
+    ".",
+    ".ci/run",
+    "apt",
+    "cd",
+    "curl",
+    "git",
+    "mkdocs",
+    "npm",
+    "mypy",
+    "pre-commit",
+    "ruff",
+    "sha256sum",
+}
 SYSTEM |= {"blender", "ln"}
 """Commands whose options are theirs to check."""
 
@@ -109,6 +122,15 @@ def test_the_rooms_are_those_of_the_page():
         {r for r in rooms if (package / r).is_dir() or (package / f"{r}.py").exists()} for rooms in LAYERS
     ]
     assert shown == [rooms for rooms in inner if rooms]
+
+
+def test_the_picture_and_the_page_have_every_room():
+    """A new folder of the package is in the picture, drawn by dev/pictures.py, and on the page."""
+    folders = {f"{path.parent.name}/" for path in (ROOT / "facelift").glob("*/__init__.py")}
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    picture = (ROOT / "docs/images/architecture.svg").read_text(encoding="utf-8")
+    assert folders - set(re.findall(r"^\| `(\w+/)` \|", page, re.M)) == set()
+    assert folders - set(re.findall(r">(\w+/)</text>", picture)) == set()
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
