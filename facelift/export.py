@@ -39,6 +39,12 @@ def is_mesh(path: PathLike, mesh: bool = False) -> bool:
     return is_mesh_name(path) and (mesh or splat_format(path) is None)
 
 
+def is_ply(path: PathLike) -> bool:
+    """Whether a file of this name is a plain PLY, which has several layouts."""
+    format = splat_format(path)
+    return format is not None and format.suffix == ".ply"
+
+
 def writer(
     path: PathLike,
     ply: PlyLayout = "standard",
@@ -66,7 +72,7 @@ def writer(
     if format is None or format.write is None:
         known = ", ".join(suffixes())
         raise UserError(f"No file of a head is called {Path(path).name}: let the name end in {known}.")
-    return partial(write_ply, layout=ply) if format.suffix == ".ply" else format.write
+    return partial(write_ply, layout=ply) if is_ply(path) else format.write
 
 
 def files_of(path: PathLike, mesh: bool = False) -> list[Path]:

@@ -94,6 +94,7 @@ def test_what_is_there_is_kept_unless_told_otherwise(here, capsys):
     ("arguments", "sentence"),
     [
         (["in.ply", "out.xyz"], "No file of a head is called out.xyz: let the name end in .ply, "),
+        (["in.ply", "a.spz", "a.compressed.ply", "--ply-layout", "inria"], "No file here has a PLY layout: "),
         (["in.ply", "a.ply", "./a.ply"], "a.ply is named twice; give each file a name of its own."),
         (["missing.ply", "a.ply"], "Cannot read missing.ply: there is no such file."),
         (["folder", "a.ply"], "Cannot read folder: it is a folder; give the name of a file."),

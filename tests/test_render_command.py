@@ -86,7 +86,8 @@ def test_depth_and_normals(head, output_type):
 
 
 def test_cameras_of_a_data_set(head):
-    Path("c.json").write_text(json.dumps({"frames": camera_records(canonical_rig(64), ["x"] * 6)}))
+    records = json.dumps({"frames": camera_records(canonical_rig(64), ["x"] * 6)})
+    Path("c.json").write_text(records, encoding="utf-8-sig")  # as Windows's editors write it
     assert run("head.ply", "-o", "film", "--path", "c.json") == 0
     with Image.open("film/frame_0005.png") as image:
         assert image.size == (64, 64)
@@ -105,6 +106,7 @@ WRONG = [
     ("head.ply --path helix", r"no camera path 'helix'.*still, turntable, spiral, dolly or a file"),
     ("head.ply --path missing.json", r"missing\.json cannot be read"),
     ("head.ply --path bad.json", r"bad\.json: frames\[2\] has no fx"),
+    ("head.ply --path endless.json", r"endless\.json: frames\[2\] has fx = 10{400}, which is no length"),
     ("head.ply --path good.json --azimuth 3", "fixed: leave out --azimuth"),
     ("head.ply --path good.json --size 64x32", "64 pixels wide are 64 high, not 32"),
     ("head.ply --distance 0.2", "stands within the head"),
@@ -126,6 +128,8 @@ WRONG = [
 def test_what_cannot_be_done_is_one_sentence_and_leaves_nothing(head, capsys, line, message):
     records = camera_records(canonical_rig(64), ["x"] * 6)
     Path("good.json").write_text(json.dumps({"frames": records}))
+    records[2]["fx"] = 10**400
+    Path("endless.json").write_text(json.dumps({"frames": records}))
     del records[2]["fx"]
     Path("bad.json").write_text(json.dumps({"frames": records}))
     write_splats("empty.ply", shell(2)[:0])

@@ -27,7 +27,7 @@ from facelift.head import Head
 from facelift.page import FRONT, Viewpoint, html_page, write_html
 from facelift.page import show as show_module
 from facelift.page.scene import SCENE, scene_files
-from facelift.page.server import serving
+from facelift.page.server import _hosts, serving
 
 PAGE = Path(__file__).parents[1] / "facelift/page"
 VIEWER = PAGE.parents[1] / "integrations/viewer"
@@ -195,6 +195,10 @@ def test_the_server_answers_this_machine_alone():
             pass
     with pytest.raises(ConnectionRefusedError):
         get(address)
+
+
+def test_on_the_port_of_http_browsers_name_none():
+    assert _hosts(80) == {"127.0.0.1", "localhost"} and _hosts(81) == {"127.0.0.1:81", "localhost:81"}
 
 
 def test_a_foreign_scene_of_degree_3_is_shown(browser, tmp_path):

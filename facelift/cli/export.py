@@ -46,12 +46,15 @@ def export(
 ) -> None:
     """Turn a file of Gaussians into other kinds: splats or meshes for other tools, a page to send."""
     with status(f"Reading {source}"):
-        from facelift.export import files_of, is_mesh, writer
+        from facelift.export import files_of, is_mesh, is_ply, writer
 
         if (mesh or faces is not None or texture_size is not None) and not any(
             is_mesh(path, mesh) for path in out
         ):
             raise UserError("No file here is a mesh: name one that ends in .obj, or add --mesh to a .glb.")
+
+        if ply_layout and not any(is_ply(path) for path in out):
+            raise UserError("No file here has a PLY layout: name one that ends in .ply.")
 
         @cache  # one mesh for all the files
         def mesher(gaussians: Gaussians) -> Mesh:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from facelift.cameras import Cameras
 from facelift.errors import UserError
 
 _INTRINSICS = ("fx", "fy", "cx", "cy")
+_MOST = 1e9  # pixels or units; JSON has integers of any length
 _SLACK = 1e-3  # of a rotation's products, for files that round their numbers
 
 
@@ -55,7 +55,7 @@ def read_cameras(path: str | Path) -> Cameras:
         UserError: it cannot be read; or which record is wrong, and in what.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows marks the start
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a file of cameras ({error}).") from None
     try:
@@ -84,7 +84,7 @@ def _fault(record: Any) -> str | None:
         if name not in record:
             return f"has no {name}"
     for name in ("w", "h"):
-        if not isinstance(record[name], int) or isinstance(record[name], bool) or record[name] < 1:
+        if not isinstance(record[name], int) or not _is_number(record[name]) or record[name] < 1:
             return f"has {name} = {record[name]!r}, which is no number of pixels"
     for name in _INTRINSICS:
         if not _is_number(record[name]) or (name in ("fx", "fy") and record[name] <= 0):
@@ -103,9 +103,6 @@ def _fault(record: Any) -> str | None:
     return None
 
 
-def _is_row(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one, and neither NaN nor beyond all measure."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST

@@ -53,7 +53,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, contents: Mapping[str, tuple[str, bytes]]) -> None:
         super().__init__((LOCALHOST, port), _Handler)
         self.contents = contents
-        self.hosts = {f"{name}:{self.server_port}" for name in (LOCALHOST, "localhost")}
+        self.hosts = _hosts(self.server_port)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a browser that goes away in the middle of a file is no error of this program."""
@@ -93,6 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the terminal shows the address and is quiet."""
+
+
+def _hosts(port: int) -> set[str]:
+    """What browsers of this machine call the server; the port of HTTP itself they leave out."""
+    return {name if port == 80 else f"{name}:{port}" for name in (LOCALHOST, "localhost")}
 
 
 def _type(name: str) -> str:
