@@ -20,7 +20,7 @@ PATIENCE = 120_000  # milliseconds
 # Elements that a visitor sees and that begin or end outside of the window, or hold more than they show.
 CUT_OFF = """() => [...document.querySelectorAll('main *, header *')].filter((element) => {
     const { left, right, width, height } = element.getBoundingClientRect();
-    const hidden = !width || !height || element.closest('.scroll') || !element.checkVisibility();
+    const hidden = !width || !height || !element.checkVisibility();
     const overflows = element.scrollWidth > element.clientWidth + 1 && element.clientWidth > 0;
     const replaced = ['INPUT', 'SELECT', 'PROGRESS'].includes(element.tagName);
     return !hidden && (left < 0 || right > innerWidth + 0.5 || (overflows && !replaced));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -53,7 +54,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         if parameter["in"] == "query"
     ]
     table = _fields(options) if options else ""
-    text = escape(operation.get("description", ""))
+    text = re.sub("`(.+?)`", r"<code>\1</code>", escape(operation.get("description", "")))
     return f"<section><h2><code>{method.upper()} {escape(path)}</code></h2><p>{text}</p>{table}</section>"
 
 
@@ -63,7 +64,7 @@ def _fields(fields: Any) -> str:
         f"<td>{escape(schema.get('description', ''))}</td></tr>"
         for name, schema in fields
     ]
-    return f'<div class="scroll"><table>{"".join(rows)}</table></div>'
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _type(schema: dict[str, Any]) -> str:
