@@ -1,4 +1,4 @@
-"""Paths of cameras for pictures and films of a head: a still, a turntable, a spiral, a dolly.
+"""Paths of cameras for pictures and videos of a head: a still, a turntable, a spiral, a dolly.
 
 Azimuth, elevation and distance are those of `facelift.cameras`; each path says how it varies them.
 """

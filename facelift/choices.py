@@ -19,7 +19,7 @@ Matting = Literal["auto", "grabcut", "rembg", "none"]
 """How to remove the background, see `facelift.portrait.prepare_portrait`."""
 
 CameraPath = Literal["still", "turntable", "spiral", "dolly"]
-"""How the cameras of a film move, see `facelift.camera_paths`."""
+"""How the camera of a video moves, see `facelift.camera_paths`."""
 
 OutputType = Literal["color", "depth", "normals"]
 """What pictures of Gaussians show, see `facelift.pictures`."""

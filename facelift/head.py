@@ -13,7 +13,7 @@ from facelift.cameras import Cameras, turntable_rig
 from facelift.choices import PlyLayout
 from facelift.export import writer
 from facelift.gaussians import Gaussians
-from facelift.mesh.mesh import FACES, TEXTURE, Mesh
+from facelift.mesh.mesh import DEFAULT_FACES, DEFAULT_TEXTURE_SIZE, Mesh
 from facelift.page.html import html_page
 from facelift.page.show import notebook_frame, show
 from facelift.pictures import write_pictures
@@ -69,19 +69,19 @@ class Head:
         """What a notebook shows for a head that is the last line of a cell."""
         return notebook_frame(html_page(self.gaussians))
 
-    def mesh(self, faces: int = FACES, texture: int = TEXTURE) -> Mesh:
+    def mesh(self, faces: int = DEFAULT_FACES, texture_size: int = DEFAULT_TEXTURE_SIZE) -> Mesh:
         """One watertight, textured surface for tools that know no splats: `head.mesh().save("head.glb")`.
 
         Args:
             faces: how many triangles at most, 500 to 200,000.
-            texture: side of the texture in pixels, 64 to 8192.
+            texture_size: side of the texture in pixels, 64 to 8192.
 
         Raises:
             UserError: a number is out of range, the Gaussians show no head, or the extra `mesh` is missing.
         """
         from facelift.mesh.extract import mesh_from_gaussians
 
-        return mesh_from_gaussians(self.gaussians, faces, texture)
+        return mesh_from_gaussians(self.gaussians, faces, texture_size)
 
     def turntable(
         self, path: str | Path, frames: int = 150, size: int | None = None, progress: Progress = iter

@@ -23,7 +23,7 @@ from facelift.formats.video import CODECS, write_video
 from facelift.gaussians import Gaussians
 from facelift.isolation import isolated
 from facelift.render import render
-from facelift.render.film import Floats, Look, draw_depth, draw_frame
+from facelift.render.film import Floats, FrameStyle, draw_depth, draw_frame
 
 Kind = Literal["still", "folder", "video", "animation"]
 
@@ -31,7 +31,7 @@ LARGEST_SIDE = 8192  # pixels, as drawn
 CAMERAS_NAME = "cameras.json"
 """In a folder of stills: their cameras, as `facelift.data.camera_file` reads them."""
 
-_STRAYS = 0.02  # of the Gaussians, that may be anywhere
+_OUTLIERS = 0.02  # share of the Gaussians that may be anywhere
 _FRAME_NAME = re.compile(r"frame_\d{4,}\.png")
 
 
@@ -55,7 +55,7 @@ def write_pictures(
 
     "color" is what the cameras see. "normals" are along the axes of the world, (n + 1) / 2 as RGB. "depth" in
     PNG files is z-depth in ten-thousandths of a world unit, 16 bits, 0 where nothing is; in others it is
-    shades of grey, white the nearest and black the farthest that the path sees, but for strays.
+    shades of grey, white the nearest and black the farthest that the path sees, but for outliers.
 
     Args:
         path: where to write.
@@ -80,7 +80,7 @@ def write_pictures(
     measured = output_type == "depth" and kind in ("still", "folder")
     if measured and background is not None:
         raise UserError("Depth in PNG files has no background: it is 0 where nothing is.")
-    behind = _color_of(background or ("white" if output_type == "color" else "black"))
+    color = _color_of(background or ("white" if output_type == "color" else "black"))
     check_whole(supersample, "supersampling", 1, 8, optional=False)
     check_number(fps, "frames per second", 0.1, 240)
     if len(cameras) == 0:
@@ -96,9 +96,9 @@ def write_pictures(
         )
 
     depths = _depths_seen(gaussians, cameras) if output_type == "depth" and not measured else (0.0, 1.0)
-    look = Look(output_type, behind, supersample, depths)
+    style = FrameStyle(output_type, color, supersample, depths)
     draw = draw_depth if measured else draw_frame
-    frames = progress(draw(gaussians, cameras[i], look) for i in range(len(cameras)))
+    frames = progress(draw(gaussians, cameras[i], style) for i in range(len(cameras)))
     if kind == "still":
         with atomic_path(path) as aside:
             for frame in frames:
@@ -142,8 +142,8 @@ def check_outside(gaussians: Gaussians, cameras: Cameras) -> None:
     for i in range(0, len(cameras), -(-len(cameras) // 24)):
         depths = cameras[i].project(gaussians.means.detach().cpu().float())[1][0]
         behind = float((depths < 0).float().mean()) if len(gaussians) else 0.0
-        if _STRAYS < behind < 1 - _STRAYS:  # what is all behind it is not around it
-            back = -float(np.quantile(depths.numpy(), _STRAYS))
+        if _OUTLIERS < behind < 1 - _OUTLIERS:  # what is all behind it is not around it
+            back = -float(np.quantile(depths.numpy(), _OUTLIERS))
             raise UserError(
                 f"The camera of frame {i} stands within the head, {behind:.0%} of which is behind it: add at "
                 f"least {back:.2g} to --distance, or, for a scene that is all around, give cameras in a file."
@@ -181,7 +181,7 @@ def _color_of(background: str) -> Floats | None:
 
 
 def _write_folder(path: PathLike, frames: Iterable[NDArray[Any]], cameras: Cameras) -> None:
-    """Stills and their cameras. What an earlier, longer film left goes; all else that is there stays."""
+    """Stills and their cameras. Frames that an earlier call left are removed; all else there stays."""
     names = [f"frame_{i:04d}.png" for i in range(len(cameras))]
     with atomic_folder(path, frozenset({CAMERAS_NAME, *names, *_earlier(Path(path))})) as aside:
         for name, frame in zip(names, frames, strict=True):
@@ -206,7 +206,7 @@ def _depths_seen(gaussians: Gaussians, cameras: Cameras) -> tuple[float, float]:
         drawing = render(gaussians, cameras[i].resized(min(cameras.width, 96)), 0.0)
         shown.append(drawing.mean_depth[drawing.alpha > 0.5].cpu().numpy())
     depths = np.concatenate(shown)
-    if not depths.size:  # a veil
+    if not depths.size:  # nothing is opaque
         return 0.0, 1.0
-    near, far = np.quantile(depths, [0.01, 0.99])  # strays would take the contrast
+    near, far = np.quantile(depths, [0.01, 0.99])  # outliers would take the contrast
     return float(near), float(far)

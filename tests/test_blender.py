@@ -27,7 +27,7 @@ def run(*arguments):
 def folder(tmp_path_factory):
     pytest.importorskip("bpy", reason="the extra `cycles` is not installed")
     folder = tmp_path_factory.mktemp("blender")
-    mesh = mesh_from_gaussians(egg(), faces=2000, texture=256)
+    mesh = mesh_from_gaussians(egg(), faces=2000, texture_size=256)
     for name in ("egg.glb", "egg.obj"):
         mesh.save(folder / name)
     return folder

@@ -16,14 +16,14 @@ from facelift.errors import UserError
 from facelift.formats.frames import METRES
 from facelift.formats.ply import write_ply
 from facelift.mesh.extract import mesh_from_gaussians
-from facelift.mesh.surface import mended, one_body
+from facelift.mesh.isosurface import largest_component, to_manifold
 
 TOLERANCE = 0.003  # metres
 
 
 @pytest.fixture(scope="module")
 def mesh():
-    return mesh_from_gaussians(egg(), faces=4000, texture=256)
+    return mesh_from_gaussians(egg(), faces=4000, texture_size=256)
 
 
 def closed(vertices, faces):
@@ -102,21 +102,21 @@ def test_a_hollow_is_closed_and_the_same_bit_by_bit_with_other_threads():
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
-def test_edges_of_four_triangles_are_mended():
+def test_edges_of_four_triangles_become_edges_of_two():
     """Two tetrahedra that share an edge: no closed surface has such an edge, and decimation makes some."""
     vertices = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 0], [-1, 0, 0], [-1, -1, 0]], np.float32)
     tetrahedron = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 1], [1, 3, 2]], np.int32)
     other = np.where(tetrahedron > 1, tetrahedron + 2, tetrahedron)
     pinched = np.concatenate([tetrahedron, other])[:, ::-1].copy()
     assert not closed(vertices, pinched).is_watertight
-    body = closed(*mended(vertices, pinched))
+    body = closed(*to_manifold(vertices, pinched))
     assert body.is_watertight and len(body.faces) == 4 and body.volume > 0
 
 
 def test_islands_go_and_cavities_are_filled():
     solid = np.zeros((20, 20, 20), bool)
     solid[2:12, 2:12, 2:12], solid[5:8, 5:8, 5:8], solid[15:18, 15:18, 15:18] = True, False, True
-    body = one_body(solid)
+    body = largest_component(solid)
     assert body[6, 6, 6] and not body[16, 16, 16] and body.sum() == 1000
 
 
@@ -149,7 +149,7 @@ def specks():
         (scattered(), {}, "These Gaussians lie scattered, 25 % of them in one body: a mesh needs one head."),
         (egg(500), {"faces": 10}, "A mesh has 500 to 200,000 faces, not 10."),
         (egg(500), {"faces": 1_000_000}, "A mesh has 500 to 200,000 faces, not 1,000,000."),
-        (egg(500), {"texture": 20_000}, "The side of a texture is 64 to 8192 pixels, not 20000."),
+        (egg(500), {"texture_size": 20_000}, "The side of a texture is 64 to 8192 pixels, not 20000."),
     ],
     ids=("none", "transparent", "faint", "huge", "tiny", "scattered", "few", "many", "texture"),
 )
@@ -172,7 +172,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, package):
 def test_a_head_makes_meshes_and_saves_them(tmp_path, monkeypatch):
     picture = torch.zeros(3, 16, 16)
     head = head_module.Head(picture, picture.expand(6, 3, 16, 16), egg(3000), 1)
-    head.mesh(faces=1000, texture=64).save(tmp_path / "a.stl")
+    head.mesh(faces=1000, texture_size=64).save(tmp_path / "a.stl")
     assert trimesh.load(tmp_path / "a.stl").is_watertight
 
     def small(gaussians, *_):

@@ -25,7 +25,7 @@ from facelift.render import render
 def folder(tmp_path_factory):
     """The known head in every format, `head.obj` and so on."""
     folder = tmp_path_factory.mktemp("meshes")
-    mesh = mesh_from_gaussians(egg(), faces=4000, texture=256)
+    mesh = mesh_from_gaussians(egg(), faces=4000, texture_size=256)
     for suffix in MESH_FORMATS:
         write_mesh(folder / f"head{suffix}", mesh)
     return folder

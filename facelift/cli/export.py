@@ -59,12 +59,12 @@ def export(
         @cache  # one mesh for all the files
         def mesher(gaussians: Gaussians) -> Mesh:
             from facelift.mesh.extract import mesh_from_gaussians
-            from facelift.mesh.mesh import FACES, TEXTURE
+            from facelift.mesh.mesh import DEFAULT_FACES, DEFAULT_TEXTURE_SIZE
 
             return mesh_from_gaussians(
                 gaussians,
-                FACES if faces is None else faces,
-                TEXTURE if texture_size is None else texture_size,
+                DEFAULT_FACES if faces is None else faces,
+                DEFAULT_TEXTURE_SIZE if texture_size is None else texture_size,
             )
 
         writers = {path: writer(path, ply_layout or "standard", mesh=mesh, mesher=mesher) for path in out}

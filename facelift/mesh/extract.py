@@ -17,44 +17,46 @@ from facelift.formats.frames import METRES, rotation
 from facelift.gaussians import Gaussians
 from facelift.isolation import isolated
 from facelift.mesh.fuse import Grid, fuse
-from facelift.mesh.mesh import FACES, TEXTURE, Mesh, vertex_normals
-from facelift.mesh.surface import closed_surface
+from facelift.mesh.isosurface import closed_surface
+from facelift.mesh.mesh import DEFAULT_FACES, DEFAULT_TEXTURE_SIZE, Mesh, vertex_normals
 from facelift.mesh.texture import bake, pictures_of, unwrap
 from facelift.render.median import median_depth
 
-VOXEL = 0.01
+VOXEL_SIZE = 0.01
 """Side of a voxel, world units: 2 mm."""
 
 TRUNCATION = 0.04
-"""How far the field is told from either side of a surface, world units."""
+"""Distance from a surface at which the signed distance is cut off, world units."""
 
-FLOOR = -RADIUS * math.tan(math.radians(FOV_DEGREES / 2))
-"""The bust ends at this height, below which no canonical camera looks; it is closed by a plane."""
+LOWEST_Z = -RADIUS * math.tan(math.radians(FOV_DEGREES / 2))
+"""The bust is cut by a plane at this height, the lowest that a canonical camera sees at the origin."""
 
-CLOSE_UPS = ((0, 120, 240, 0, 315, 45), (60, 60, 60, -25, -25, -25))
+EXTRA_CAMERAS = ((0, 120, 240, 0, 315, 45), (60, 60, 60, -25, -25, -25))
 """Azimuths and elevations of the cameras that add to the canonical ones: the crown, and beneath the chin."""
 
-TRUST = (4.0, 1.5, 1.5, 1.5, 1.5, 1.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
-"""How much the canonical cameras and the close-ups count in the texture: the photo's own view comes first."""
+CAMERA_WEIGHTS = (4.0, 1.5, 1.5, 1.5, 1.5, 1.5, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
+"""Weights of the canonical cameras and of EXTRA_CAMERAS in the texture; the photo's own view comes first."""
 
-OPAQUE = 0.3
-"""Gaussians that are fainter do not tell where the head is."""
+MIN_OPACITY = 0.3
+"""Of the Gaussians that say where the head is."""
 
 
 @isolated()
-def mesh_from_gaussians(gaussians: Gaussians, faces: int = FACES, texture: int = TEXTURE) -> Mesh:
+def mesh_from_gaussians(
+    gaussians: Gaussians, faces: int = DEFAULT_FACES, texture_size: int = DEFAULT_TEXTURE_SIZE
+) -> Mesh:
     """One watertight surface with a texture; needs the extra `mesh`; computed on the CPU.
 
     Args:
         gaussians: of a head in the world's frame.
         faces: how many triangles at most, 500 to 200,000.
-        texture: side of the texture in pixels, 64 to 8192.
+        texture_size: side of the texture in pixels, 64 to 8192.
 
     Raises:
         UserError: the numbers are out of range; the Gaussians are none, too faint, scattered or no head; the
             extra is not installed.
     """
-    _check(faces, texture)
+    _check(faces, texture_size)
     gaussians = gaussians.to("cpu")
     gaussians.check()
     grid = grid_around(gaussians)
@@ -66,11 +68,11 @@ def mesh_from_gaussians(gaussians: Gaussians, faces: int = FACES, texture: int =
     )  # without the specks of single Gaussians
     vertices, triangles = closed_surface(fuse(depths, around, grid, TRUNCATION), grid, faces)
     normals = vertex_normals(vertices, triangles)
-    uv, uv_faces = unwrap(vertices, triangles, texture)
-    cameras = painters(texture)
+    uv, uv_faces = unwrap(vertices, triangles, texture_size)
+    cameras = texture_cameras(texture_size)
     pictures = pictures_of(gaussians, cameras)
-    trust = np.array(TRUST, np.float32)
-    colors = bake(vertices, normals, triangles, uv, uv_faces, pictures, cameras, trust, texture)
+    weights = np.array(CAMERA_WEIGHTS, np.float32)
+    colors = bake(vertices, normals, triangles, uv, uv_faces, pictures, cameras, weights, texture_size)
     turn = rotation("RUB").numpy()
     return Mesh(
         vertices=np.float32(METRES) * vertices @ turn.T,
@@ -88,7 +90,7 @@ def grid_around(gaussians: Gaussians) -> Grid:
     Raises:
         UserError: there are none, or they are not where a head is and as large.
     """
-    means = gaussians.means[gaussians.opacities >= OPAQUE].numpy()
+    means = gaussians.means[gaussians.opacities >= MIN_OPACITY].numpy()
     if len(means) == 0:
         raise UserError("A mesh needs Gaussians that are opaque: these are none, or all transparent.")
     low, high = np.quantile(means, (0.0005, 0.9995), axis=0)
@@ -99,26 +101,26 @@ def grid_around(gaussians: Gaussians) -> Grid:
             "crop them and scale them to the size of a head, see docs/conventions.md."
         )
     low, high = low - TRUNCATION, high + TRUNCATION
-    low[2] = max(low[2] + TRUNCATION, FLOOR)
+    low[2] = max(low[2] + TRUNCATION, LOWEST_Z)
     if (high - low).min() < 0.3:
         raise UserError(
             "These Gaussians lie within less than 0.3 units: scale them to the size of a head, about 1."
         )
-    shape = tuple(math.ceil(n) for n in (high - low) / VOXEL)
-    return Grid(low.astype(np.float32), VOXEL, (shape[0], shape[1], shape[2]))
+    shape = tuple(math.ceil(n) for n in (high - low) / VOXEL_SIZE)
+    return Grid(low.astype(np.float32), VOXEL_SIZE, (shape[0], shape[1], shape[2]))
 
 
-def painters(texture: int) -> Cameras:
-    """The cameras whose pictures a texture of that side is made of, in the order of TRUST."""
-    size = min(max(3 * texture // 4, 256), 1536)
-    return Cameras.concatenate([canonical_rig(size), orbit(*CLOSE_UPS, size)])
+def texture_cameras(texture_size: int) -> Cameras:
+    """The cameras whose pictures a texture of that size is made from, in the order of CAMERA_WEIGHTS."""
+    size = min(max(3 * texture_size // 4, 256), 1536)
+    return Cameras.concatenate([canonical_rig(size), orbit(*EXTRA_CAMERAS, size)])
 
 
-def _check(faces: int, texture: int) -> None:
+def _check(faces: int, texture_size: int) -> None:
     if not 500 <= faces <= 200_000:
         raise UserError(f"A mesh has 500 to 200,000 faces, not {faces:,}.")
-    if not 64 <= texture <= 8192:
-        raise UserError(f"The side of a texture is 64 to 8192 pixels, not {texture}.")
+    if not 64 <= texture_size <= 8192:
+        raise UserError(f"The side of a texture is 64 to 8192 pixels, not {texture_size}.")
     try:
         import fast_simplification  # noqa: F401
         import manifold3d  # noqa: F401

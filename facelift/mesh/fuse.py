@@ -1,8 +1,8 @@
 """Depths from many cameras to one field whose zero level is the surface: a truncated signed distance (TSDF).
 
-After Curless and Levoy (1996), with one change: a camera that sees a surface in front of a voxel speaks a
-little for that voxel's being inside, instead of being silent. So every voxel is told apart, seen or not, and
-what a single camera sees through a gap is outvoted. The surface has no holes.
+After Curless and Levoy (1996), with one change: a camera that sees a surface in front of a voxel counts as a
+weak observation that the voxel is inside, where the original ignores it. So every voxel is inside or outside,
+also where no camera looks, and a single camera that sees through a gap is outvoted. The surface has no holes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from facelift.render.kernel import ONE, TWO, ZERO, Floats, kernel
 
 Bools = NDArray[np.bool_]
 
-HIDDEN = 0.15
-"""How much a camera says that sees a surface in front of a voxel; one that sees the voxel free says 1."""
+OCCLUDED_WEIGHT = 0.15
+"""Weight of a camera that sees a surface in front of the voxel; one that sees the voxel free has 1."""
 
-BLOCK = 4
-"""Voxels are fused where blocks of so many, fused first, tell that the surface may be near."""
+BLOCK_SIZE = 4
+"""Voxels along the side of a block. Blocks are fused first, their voxels only near a surface."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ class Grid:
 
     def blocks(self) -> Grid:
         """The grid whose voxels are blocks of this one's."""
-        x, y, z = (-(-n // BLOCK) for n in self.shape)
-        return Grid(self.origin + np.float32((BLOCK - 1) / 2 * self.voxel), BLOCK * self.voxel, (x, y, z))
+        x, y, z = (-(-n // BLOCK_SIZE) for n in self.shape)
+        return Grid(
+            self.origin + np.float32((BLOCK_SIZE - 1) / 2 * self.voxel), BLOCK_SIZE * self.voxel, (x, y, z)
+        )
 
 
 def fuse(depths: Floats, cameras: Cameras, grid: Grid, truncation: float) -> Floats:
@@ -64,21 +66,21 @@ def fuse(depths: Floats, cameras: Cameras, grid: Grid, truncation: float) -> Flo
     near = np.abs(rough) < 0.95
     fine = _fused(depths, cameras, grid, truncation, near)
     for axis, count in enumerate(grid.shape):
-        rough = rough.repeat(BLOCK, axis).take(range(count), axis)
-        near = near.repeat(BLOCK, axis).take(range(count), axis)
+        rough = rough.repeat(BLOCK_SIZE, axis).take(range(count), axis)
+        near = near.repeat(BLOCK_SIZE, axis).take(range(count), axis)
     return np.where(near, fine, np.sign(rough))
 
 
 def _fused(depths: Floats, cameras: Cameras, grid: Grid, truncation: float, near: Bools) -> Floats:
     w2c, intrinsics = cameras.w2c.numpy(), cameras.intrinsics.numpy()
     sums, weights = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.float32)
-    scales = (np.float32(grid.voxel), np.float32(1 / truncation), np.float32(HIDDEN))
+    scales = (np.float32(grid.voxel), np.float32(1 / truncation), np.float32(OCCLUDED_WEIGHT))
 
     def slab(first: int, last: int) -> None:
         for view in zip(depths, w2c, intrinsics, strict=True):
             _add(*view, grid.origin, *scales, near, first, last, sums, weights)
 
-    edges = [*range(0, grid.shape[0], BLOCK), grid.shape[0]]
+    edges = [*range(0, grid.shape[0], BLOCK_SIZE), grid.shape[0]]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(slab, edges[:-1], edges[1:]))
     return np.where(weights > 0, sums / np.maximum(weights, 1e-6), np.float32(-1))
@@ -112,9 +114,9 @@ def _add(
             y_row = w2c[1, 0] * x + w2c[1, 1] * y + w2c[1, 3]
             z_row = w2c[2, 0] * x + w2c[2, 1] * y + w2c[2, 3]
             for block in range(near.shape[2]):
-                if not near[i // BLOCK, j // BLOCK, block]:
+                if not near[i // BLOCK_SIZE, j // BLOCK_SIZE, block]:
                     continue
-                for k in range(block * BLOCK, min((block + 1) * BLOCK, sums.shape[2])):
+                for k in range(block * BLOCK_SIZE, min((block + 1) * BLOCK_SIZE, sums.shape[2])):
                     z = origin[2] + voxel * np.float32(k)
                     away = z_row + w2c[2, 2] * z
                     if away <= ZERO:

@@ -16,10 +16,10 @@ from PIL import Image
 from facelift.errors import UserError
 from facelift.formats.files import PathLike, atomic_path
 
-FACES = 20_000
+DEFAULT_FACES = 20_000
 """How many triangles a mesh has, where no number is named."""
 
-TEXTURE = 1024
+DEFAULT_TEXTURE_SIZE = 1024
 """Side of a mesh's texture in pixels, where no number is named."""
 
 

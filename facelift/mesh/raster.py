@@ -1,4 +1,7 @@
-"""Triangles to pixels on the CPU: which triangle a pixel shows, and where in it."""
+"""Triangles to pixels on the CPU: which triangle a pixel shows, and where in it.
+
+By hand, because rasterisers of meshes that install everywhere need a GPU or OpenGL.
+"""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from facelift.render.kernel import HALF, ONE, ZERO, Floats, Ints, kernel
 PADDING = 4
 """Texels between charts, so that none takes colour from another when a renderer blurs."""
 
-BEHIND = np.float32(0.02)
-"""Surface that lies this far behind what a camera sees is hidden from it, world units."""
+OCCLUSION_TOLERANCE = np.float32(0.02)
+"""A point farther than this behind what a camera sees is hidden from it, world units."""
 
-FACING = np.float32(6)
-"""The power of the cosine between normal and view that weighs a camera: large for sharp, small for smooth."""
+FACING_POWER = np.float32(6)
+"""Cameras are weighted by this power of the cosine between normal and view; a larger one is sharper."""
 
-FAINT = np.float32(0.01)
-"""The weight of the vertices' colours in a texel: they are all there is where no camera sees it."""
+VERTEX_COLOR_WEIGHT = np.float32(0.01)
+"""Weight of the vertices' colours in a texel, which has no others where no camera sees it."""
 
 
 def unwrap(vertices: Floats, faces: Ints, size: int) -> tuple[Floats, Ints]:
@@ -63,7 +63,7 @@ def bake(
     uv_faces: Ints,
     pictures: Floats,
     cameras: Cameras,
-    trust: Floats,
+    weights: Floats,
     size: int,
 ) -> Floats:
     """The texture of a surface: the mean of the cameras that see it, by how much they face it.
@@ -76,7 +76,7 @@ def bake(
         uv_faces: (F, 3).
         pictures: (N, H, W, 4) of the cameras, see `pictures_of`.
         cameras: N of them.
-        trust: (N,) how much each camera counts.
+        weights: (N,) of the cameras.
         size: S, the side of the texture.
 
     Returns:
@@ -97,15 +97,17 @@ def bake(
     for i, picture in enumerate(pictures):
         depth = rasterize_view(vertices, faces, cameras[i]).depth
         view = (cameras.w2c[i], cameras.intrinsics[i], cameras.positions[i])
-        _gather(points, facing, depth, picture, *(x.contiguous().numpy() for x in view), trust[i], sums)
+        _gather(points, facing, depth, picture, *(x.contiguous().numpy() for x in view), weights[i], sums)
 
-    colors = (sums[:count, :3] / np.maximum(sums[:count, 3:], FAINT)).astype(np.float32)
-    seen = sums[:count, 3] > FAINT
+    colors = (sums[:count, :3] / np.maximum(sums[:count, 3:], VERTEX_COLOR_WEIGHT)).astype(np.float32)
+    seen = sums[:count, 3] > VERTEX_COLOR_WEIGHT
     if seen.any() and not seen.all():
         _, nearest = KDTree(vertices[seen]).query(vertices[~seen], min(4, int(seen.sum())))
         colors[~seen] = colors[seen][nearest.reshape(len(nearest), -1)].mean(axis=1)
     texture = np.zeros((size, size, 3), np.float32)
-    texture[used] = (sums[count:, :3] + FAINT * at_texels(colors)) / (sums[count:, 3:] + FAINT)
+    texture[used] = (sums[count:, :3] + VERTEX_COLOR_WEIGHT * at_texels(colors)) / (
+        sums[count:, 3:] + VERTEX_COLOR_WEIGHT
+    )
     return texture[tuple(ndimage.distance_transform_edt(~used, return_distances=False, return_indices=True))]
 
 
@@ -118,7 +120,7 @@ def _gather(
     w2c: Floats,
     intrinsics: Floats,
     position: Floats,
-    trust: float,
+    camera_weight: float,
     sums: Floats,
 ) -> None:
     """Add a camera's colours of points (P, 3), times its weight, and the weight to `sums` (P, 4).
@@ -142,14 +144,14 @@ def _gather(
         if u < ZERO or v < ZERO or u >= np.float32(width - 1) or v >= np.float32(height - 1):
             continue
         column, row = int(u), int(v)
-        if away > depth[int(v + HALF), int(u + HALF)] + BEHIND:
+        if away > depth[int(v + HALF), int(u + HALF)] + OCCLUSION_TOLERANCE:
             continue
         right, down = u - np.float32(column), v - np.float32(row)
         for k in range(4):
             above = (ONE - right) * picture[row, column, k] + right * picture[row, column + 1, k]
             below = (ONE - right) * picture[row + 1, column, k] + right * picture[row + 1, column + 1, k]
             color[k] = (ONE - down) * above + down * below
-        weight = trust * color[3] * color[3] * cosine**FACING
+        weight = camera_weight * color[3] * color[3] * cosine**FACING_POWER
         for k in range(3):
             sums[i, k] += weight * color[k]
         sums[i, 3] += weight

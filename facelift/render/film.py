@@ -22,11 +22,11 @@ from facelift.render.normals import render_normals
 
 Floats = NDArray[np.float32]
 
-_NEIGHBORHOODS = (3, 5, 9, 17)  # pixels across, from which what is clear takes its colour
+_NEIGHBORHOODS = (3, 5, 9, 17)  # pixels across, from which transparent pixels take their colour
 
 
 @dataclass(frozen=True)
-class Look:
+class FrameStyle:
     """What a frame shows, and how.
 
     Attributes:
@@ -42,15 +42,15 @@ class Look:
     depths: tuple[float, float] = (0.0, 1.0)
 
 
-def draw_frame(gaussians: Gaussians, camera: Cameras, look: Look) -> NDArray[np.uint8]:
+def draw_frame(gaussians: Gaussians, camera: Cameras, style: FrameStyle) -> NDArray[np.uint8]:
     """(H, W, 3), or (H, W, 4) with straight alpha: what the one camera sees.
 
     Where a pixel is clear, its colour is the mean of those around it, so that no dark or light fringe appears
     when a picture is scaled, compressed or laid over another.
     """
-    color, alpha = _drawn(gaussians, camera, look)
-    if look.background is not None:
-        return _bytes(_last(color + (1 - alpha) * look.background))
+    color, alpha = _drawn(gaussians, camera, style)
+    if style.background is not None:
+        return _bytes(_last(color + (1 - alpha) * style.background))
     layers = _last(np.concatenate([color, alpha]))
     clear = layers[..., 3] < 0.5 / 255
     straight = layers[..., :3] / np.maximum(layers[..., 3:], 1e-6)
@@ -63,34 +63,34 @@ def draw_frame(gaussians: Gaussians, camera: Cameras, look: Look) -> NDArray[np.
     return _bytes(np.concatenate([straight, layers[..., 3:]], -1))
 
 
-def _drawn(gaussians: Gaussians, camera: Cameras, look: Look) -> tuple[Floats, Floats]:
+def _drawn(gaussians: Gaussians, camera: Cameras, style: FrameStyle) -> tuple[Floats, Floats]:
     """Colour times alpha (3, H, W), and alpha (1, H, W)."""
-    fine = _finer(camera, look.supersample)
-    normals = look.output_type == "normals"
+    fine = _finer(camera, style.supersample)
+    normals = style.output_type == "normals"
     drawing = render_normals(gaussians, fine) if normals else render(gaussians, fine, 0.0)
     color, alpha, depth = (
-        _averaged(layer[0].cpu().numpy(), look.supersample)
+        _averaged(layer[0].cpu().numpy(), style.supersample)
         for layer in (drawing.image, drawing.alpha, drawing.depth)
     )
     if normals:
         length = np.linalg.norm(color, axis=0, keepdims=True)
         color = (color / np.maximum(length, 1e-6) + 1) / 2 * alpha
-    elif look.output_type == "depth":
-        near, far = look.depths
+    elif style.output_type == "depth":
+        near, far = style.depths
         shade = (far - depth / np.maximum(alpha, 1e-6)) / max(far - near, 1e-6)
         color = np.repeat(shade.clip(0, 1) * alpha, 3, axis=0)
     return color, alpha
 
 
-def draw_depth(gaussians: Gaussians, camera: Cameras, look: Look) -> NDArray[np.uint16]:
+def draw_depth(gaussians: Gaussians, camera: Cameras, style: FrameStyle) -> NDArray[np.uint16]:
     """(H, W) z-depth, DEPTH_SCALE steps a unit; 0 where half of a pixel or more is clear.
 
     Raises:
         UserError: something is too far away for 16 bits.
     """
-    drawing = render(gaussians, _finer(camera, look.supersample), 0.0)
+    drawing = render(gaussians, _finer(camera, style.supersample), 0.0)
     alpha, depth = (
-        _averaged(layer[0].cpu().numpy(), look.supersample)[0] for layer in (drawing.alpha, drawing.depth)
+        _averaged(layer[0].cpu().numpy(), style.supersample)[0] for layer in (drawing.alpha, drawing.depth)
     )
     steps = np.where(alpha > 0.5, np.rint(DEPTH_SCALE * depth / np.maximum(alpha, 1e-6)), 0)
     if steps.max() > 65535:

@@ -60,7 +60,7 @@ def output_path(prefix: str, suffix: str) -> tuple[Path, PurePosixPath]:
 
 
 class Progress(Timings):
-    """ComfyUI's progress bar for some heads, or for the frames of a film.
+    """ComfyUI's progress bar for some heads, or for the frames of a video.
 
     The work ends at its next stage or step after somebody has pressed Cancel.
 
