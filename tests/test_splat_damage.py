@@ -121,6 +121,21 @@ def test_counts_that_memory_is_not_given_to(tmp_path):
             read_splats(tmp_path / "a.ply")
 
 
+@pytest.mark.parametrize("format", ["ascii", "binary_little_endian"])
+def test_wide_rows_that_memory_is_not_given_to(tmp_path, format):
+    """A million of them, with 3,000 properties each, would take 24 GB; the file has 3 MB."""
+    properties = "".join(f"property double p{number}\n" for number in range(3000))
+    header = f"ply\nformat {format} 1.0\nelement vertex 1000000\n{properties}end_header\n"
+    (tmp_path / "a.ply").write_bytes(header.encode() + b"1 " * 1_500_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="not a complete PLY"):
+            read_splats(tmp_path / "a.ply")
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
 def test_meshes_are_told_from_gaussians(tmp_path):
     content = (
         b"ply\nformat ascii 1.0\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n1 0\n"

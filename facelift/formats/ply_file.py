@@ -53,6 +53,11 @@ def open_ply(path: PathLike) -> PlyData:
         # plyfile would map the file into memory, and the process die if somebody cuts the file meanwhile.
         empty = PlyData.read(io.BytesIO(_ELEMENT.sub(rb"\g<1>0", plain)))
         file.seek(header.end())
+        for element, count in zip(empty, counts, strict=True):  # before memory is taken for what is not there
+            kinds = element.dtype(empty.byte_order)
+            row = 2 * len(kinds) if empty.text else kinds.itemsize  # of text, a digit and a space at least
+            if count * row > size - header.end() + 1:  # the last line of text may lack its end
+                raise damaged(path, KIND)
         if empty.text:
             return PlyData.read(io.BytesIO(plain + file.read()))
         order = empty.byte_order
