@@ -1,6 +1,7 @@
 """What several test modules need, and which tests may be skipped where everything should run."""
 
 import os
+import signal
 import sys
 
 # Threads that wait must not spin: beside one busy process, small models are three times slower for it.
@@ -30,6 +31,12 @@ MAY_SKIP = {
 
 Those that need MakeHuman's assets may be skipped where these are not.
 """
+
+
+def pytest_configure():
+    """Ctrl-C ends what tests start, even where a shell started pytest in the background, without it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

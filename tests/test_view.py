@@ -222,12 +222,15 @@ def test_view_prints_its_address_and_ends_on_ctrl_c(tmp_path):
     path = tmp_path / "head.ply"
     write_splats(path, painted_head(300))
     command = [sys.executable, "-m", "facelift.cli", "view", str(path), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         address = process.stdout.readline().strip()
         answer, body = get(address)
         assert answer.status == 200 and b"<title>head.ply</title>" in body
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and "Traceback" not in errors
     with pytest.raises(ConnectionRefusedError):
         get(address)
