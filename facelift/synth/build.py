@@ -10,8 +10,9 @@ import math
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import glasses, groom, hats, meshes, paint, regions
+from facelift.synth import glasses, groom, hats, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
+from facelift.synth.haircuts import under_hat
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
@@ -127,6 +128,13 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         if person.hat is not None:
             grown = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), grown)
         parts.append(grown)
+    if person.haircut is not None:
+        haircut = person.haircut if person.hat is None else under_hat(person.haircut)
+        for mesh, texture in strands.hair(body, assets, haircut, person.hair_color, person.seed):
+            layer = drawn("hair", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
+            if person.hat is not None:
+                layer = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), layer)
+            parts.append(layer)
     if person.beard is not None and person.beard.length > 0:
         vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
         texture = paint.beard(person, assets)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from facelift.synth import groom, regions
 from facelift.synth.assets import Assets
+from facelift.synth.haircuts import growth
 from facelift.synth.makehuman import Mesh
 from facelift.synth.patterns import Pattern, draw_pattern
 from facelift.synth.person import Person
@@ -80,8 +81,15 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     # Shaved hair that the textures show on every head: gone from the bald; below hair nearly as dark as that,
     # lest skin show through its gaps.
     tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
-    grown = 0.5 * person.scalp if person.hair is None else 0.75
+    grown = 0.75 if person.hair is not None else 0.0 if person.haircut is not None else 0.5 * person.scalp
     tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, 0.75)
+    if person.haircut is not None:
+        here = regions.extent(assets, SKIN_SIZE, regions.scalp)
+        places = regions.texel_positions(assets, SKIN_SIZE)[here]
+        known = ~np.isnan(places[..., 0])
+        cover = 0.8 * growth(person.haircut, places[known]) * person.haircut.density
+        below = out[here]
+        below[known] += cover[:, None] * (255 * np.array(person.hair_color, np.float32) - below[known])
 
     if person.blemishes > 0.05:
         blotches = _noise(rng, shape, 18)[..., None]

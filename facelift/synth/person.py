@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facelift.synth.glasses import Glasses
+from facelift.synth.haircuts import Haircut
 from facelift.synth.hats import Hat
 from facelift.synth.light import Lighting, Panel
 from facelift.synth.patterns import Pattern
@@ -90,6 +91,7 @@ class Person:
         recipe: which version of the priors it was sampled with, one of `priors.RECIPES`.
         modes: of recipe 2, weights of the scans' modes of identity, in standard deviations.
         expression: of recipe 2, weights of ARKit's expressions by their names, 0 to 1.
+        haircut: of recipe 2, hair that grows from the scalp; None for who has a proxy, or none.
     """
 
     seed: int
@@ -137,12 +139,13 @@ class Person:
     recipe: int = 1
     modes: tuple[float, ...] = ()
     expression: dict[str, float] = field(default_factory=dict)
+    haircut: Haircut | None = None
 
     def to_json(self) -> str:
         """The person as JSON, as `person.json` holds it; of recipe 1 as it was when there was no other."""
         values = asdict(self)
         if self.recipe == 1:
-            for name in ("recipe", "modes", "expression"):
+            for name in ("recipe", "modes", "expression", "haircut"):
                 del values[name]
         return json.dumps(values)
 
@@ -153,9 +156,16 @@ class Person:
         lighting = values["lighting"]
         panels = tuple(Panel(**panel) for panel in lighting["panels"])
         values["lighting"] = Lighting(**{**lighting, "panels": panels})
-        kinds = {"makeup": Makeup, "beard": Beard, "glasses": Glasses, "hat": Hat, "clothes_pattern": Pattern}
+        kinds = {
+            "makeup": Makeup,
+            "beard": Beard,
+            "glasses": Glasses,
+            "hat": Hat,
+            "clothes_pattern": Pattern,
+            "haircut": Haircut,
+        }
         for name, kind in kinds.items():
-            if values[name] is not None:
+            if values.get(name) is not None:
                 values[name] = kind(**values[name])
         return cls(**values)
 

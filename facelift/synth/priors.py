@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from facelift.synth.values import Triple
 
 ETHNICITIES = ("caucasian", "asian", "african")
@@ -172,3 +174,56 @@ FACES: dict[str, tuple[float, dict[str, float]]] = {
     "pout": (0.02, {"mouthPucker": 0.7, "browInnerUp": 0.3}),
     "shut": (0.02, {"eyeBlink*": 1.0}),
 }
+
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What cuts of one style have in common.
+
+    Attributes:
+        spans: least and most of length on top and at the sides (decimetres), lift, curl and fade.
+        combs: the ways it is combed.
+        coily: whether only coily hair is cut so, or only other hair; None for any.
+    """
+
+    spans: tuple[Span, Span, Span, Span, Span]
+    combs: tuple[str, ...] = ("forward",)
+    coily: bool | None = None
+
+
+CUTS = {
+    "buzz": Cut(((0.02, 0.06), (0.015, 0.05), (0.3, 0.5), (0.0, 0.2), (0.0, 0.6)), ("any",)),
+    "crew": Cut(((0.12, 0.28), (0.04, 0.1), (0.5, 0.85), (0.0, 0.2), (0.2, 0.9))),
+    "fade": Cut(((0.15, 0.45), (0.03, 0.08), (0.3, 0.7), (0.0, 0.6), (0.8, 1.0))),
+    "short": Cut(((0.3, 0.55), (0.15, 0.3), (0.15, 0.4), (0.0, 0.3), (0.2, 0.7)), coily=False),
+    "parted": Cut(
+        ((0.4, 0.7), (0.15, 0.3), (0.1, 0.3), (0.0, 0.3), (0.2, 0.7)), ("left", "right"), coily=False
+    ),
+    "quiff": Cut(((0.4, 0.65), (0.08, 0.22), (0.45, 0.75), (0.0, 0.3), (0.3, 0.9)), ("back",), coily=False),
+    "slicked": Cut(((0.6, 0.95), (0.3, 0.5), (0.04, 0.12), (0.0, 0.3), (0.0, 0.3)), ("back",), coily=False),
+    "curls": Cut(((0.35, 0.7), (0.15, 0.5), (0.35, 0.7), (0.6, 0.9), (0.0, 0.7)), ("any",)),
+    "afro": Cut(((0.25, 1.1), (0.2, 0.9), (0.85, 1.0), (0.9, 1.0), (0.0, 0.4)), ("any",), coily=True),
+}
+"""Styles of hair that grows from the scalp, and how they vary."""
+
+CUT_SHARES = {
+    "buzz": (1.0, 0.25),
+    "crew": (1.2, 0.1),
+    "fade": (1.2, 0.3),
+    "short": (1.4, 1.0),
+    "parted": (1.0, 0.8),
+    "quiff": (0.7, 0.4),
+    "slicked": (0.5, 1.0),
+    "curls": (0.6, 1.2),
+    "afro": (0.7, 2.0),
+}
+"""How often men and women have each."""
+
+CUT_SHARE = (0.85, 0.2)
+"""Share of the men and the women who are not bald that have one of these cuts, not a mesh of MakeHuman's."""
+
+BALDING = ([20, 35, 50, 70], [0.05, 0.2, 0.45, 0.65])
+"""Share of men, by age, whose hair recedes."""

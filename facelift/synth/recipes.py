@@ -15,8 +15,9 @@ import numpy as np
 from facelift.errors import UserError
 from facelift.synth.arkit import looking, sample_expression
 from facelift.synth.assets import Assets
+from facelift.synth.haircuts import sample_haircut
 from facelift.synth.person import Person
-from facelift.synth.priors import BESIDE_SCANS, LOOKING_AWAY, MODES, MODES_SPREAD, TURNS
+from facelift.synth.priors import BESIDE_SCANS, CUT_SHARE, LOOKING_AWAY, MODES, MODES_SPREAD, TURNS
 from facelift.synth.sampling import sample_person
 from facelift.synth.values import pair, triple
 
@@ -54,7 +55,7 @@ def _revised(person: Person, assets: Assets) -> Person:
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
     gaze = _sample_gaze(rng, turn)
     return replace(
-        person,
+        with_haircut(person),
         recipe=2,
         targets=targets,
         modes=tuple(round(float(weight), 3) for weight in modes),
@@ -62,6 +63,15 @@ def _revised(person: Person, assets: Assets) -> Person:
         turn=triple(turn),
         gaze=gaze,
     )
+
+
+def with_haircut(person: Person) -> Person:
+    """The person with hair that grows from the scalp, if chance will have it; the bald stay bald."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 21]))
+    is_male = person.male > 0.5
+    if person.hair is None or rng.random() >= CUT_SHARE[0 if is_male else 1]:
+        return person
+    return replace(person, hair=None, haircut=sample_haircut(rng, is_male, person.age, person.ethnicity[2]))
 
 
 def _sample_gaze(rng: np.random.Generator, turn: Any) -> tuple[float, float]:

@@ -88,7 +88,8 @@ def _fill(out: Floats, xy: Floats, values: Floats) -> None:
     )
 
 
-def _step(low: float, high: float, x: Field) -> Field:
+def step(low: float, high: float, x: Field) -> Field:
+    """0 below `low`, 1 above `high`, smooth between; the other way round where `low` is the larger."""
     t = ((x - low) / (high - low)).clip(0, 1)
     return t * t * (3 - 2 * t)
 
@@ -98,8 +99,8 @@ def lips(p: Floats) -> Field:
     x, y = np.abs(p[:, 0]), p[:, 1]
     open_ = (1 - (x / 0.27) ** 2).clip(0)
     upper, lower = 6.645 + 0.12 * open_**0.8, 6.645 - 0.15 * open_**0.8
-    inside = _step(-0.02, 0.015, upper - y) * _step(-0.02, 0.015, y - lower)
-    return inside * (p[:, 2] > 1.2) * _step(0.0, 0.1, open_)
+    inside = step(-0.02, 0.015, upper - y) * step(-0.02, 0.015, y - lower)
+    return inside * (p[:, 2] > 1.2) * step(0.0, 0.1, open_)
 
 
 def lids(p: Floats) -> Field:
@@ -116,7 +117,7 @@ def cheeks(p: Floats) -> Field:
 
 def nose(p: Floats) -> Field:
     """The tip and wings of the nose."""
-    return np.exp(-((p[:, 0] / 0.16) ** 2) - ((p[:, 1] - 6.95) / 0.14) ** 2) * _step(1.4, 1.5, p[:, 2])
+    return np.exp(-((p[:, 0] / 0.16) ** 2) - ((p[:, 1] - 6.95) / 0.14) ** 2) * step(1.4, 1.5, p[:, 2])
 
 
 def freckled(p: Floats) -> Field:
@@ -128,7 +129,7 @@ def freckled(p: Floats) -> Field:
 
 def face(p: Floats) -> Field:
     """All of the front but the lips."""
-    return _step(0.4, 0.9, p[:, 2]) * (1 - lips(p)) * _step(6.0, 6.2, p[:, 1])
+    return step(0.4, 0.9, p[:, 2]) * (1 - lips(p)) * step(6.0, 6.2, p[:, 1])
 
 
 def scalp(p: Floats) -> Field:
@@ -136,7 +137,13 @@ def scalp(p: Floats) -> Field:
     front = 7.98 - 0.25 * (np.abs(p[:, 0]) / 0.7) ** 2
     side = np.interp(p[:, 2], [-0.3, 0.1, 0.35, 0.6, 0.9], [6.65, 6.75, 7.3, 7.5, 7.9])
     high = np.minimum(side, front)
-    return _step(-0.12, 0.14, p[:, 1] - high)
+    return step(-0.12, 0.14, p[:, 1] - high)
+
+
+def ear(p: Floats) -> Field:
+    """The ears."""
+    x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
+    return step(0.73, 0.77, x) * step(7.62, 7.54, y) * (z > -0.15) * (z < 0.47)
 
 
 def beard(p: Floats) -> Field:
@@ -148,14 +155,14 @@ def moustache(p: Floats) -> Field:
     """A moustache."""
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     top = 6.86 - 0.22 * (x / 0.33) ** 2
-    band = _step(0, 0.04, top - y) * _step(-0.02, 0.03, y - 6.62) * _step(0.36, 0.3, x) * (z > 1.2)
-    return band * (0.75 + 0.25 * _step(0.0, 0.05, x)) * (1 - lips(p))
+    band = step(0, 0.04, top - y) * step(-0.02, 0.03, y - 6.62) * step(0.36, 0.3, x) * (z > 1.2)
+    return band * (0.75 + 0.25 * step(0.0, 0.05, x)) * (1 - lips(p))
 
 
 def goatee(p: Floats) -> Field:
     """Chin and moustache, joined round the mouth."""
     x, y = np.abs(p[:, 0]), p[:, 1]
-    chin = _step(0.36, 0.28, x) * _step(6.66, 6.56, y) * (p[:, 2] > 1.0)
+    chin = step(0.36, 0.28, x) * step(6.66, 6.56, y) * (p[:, 2] > 1.0)
     return np.maximum(moustache(p), chin * _jaw(p)) * (1 - lips(p))
 
 
@@ -163,19 +170,19 @@ def chin_strap(p: Floats) -> Field:
     """A narrow beard along the edge of the jaw."""
     x, y = np.abs(p[:, 0]), p[:, 1]
     top = 6.42 + 0.75 * (((x - 0.15) / 0.62).clip(0, 1)) ** 1.6
-    return _jaw(p) * _step(0, 0.05, top - y)
+    return _jaw(p) * step(0, 0.05, top - y)
 
 
 def _jaw(p: Floats) -> Field:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     top = 6.6 + 0.62 * (((x - 0.25) / 0.5).clip(0, 1)) ** 1.5
     # Below the jaw it ends farther ahead: the neck stays bare.
-    cheek = _step(-0.06, 0.16, top - y) * _step(0.28, 0.5, z - 0.25 * _step(6.75, 6.45, y))
-    throat = _step(6.0, 6.2, y + 0.35 * (z - 1.3).clip(-1, 0.2))
-    sideburn = _step(0.3, 0.38, z) * _step(0.62, 0.5, z) * _step(7.45, 7.3, y) * _step(0.6, 0.66, x)
+    cheek = step(-0.06, 0.16, top - y) * step(0.28, 0.5, z - 0.25 * step(6.75, 6.45, y))
+    throat = step(6.0, 6.2, y + 0.35 * (z - 1.3).clip(-1, 0.2))
+    sideburn = step(0.3, 0.38, z) * step(0.62, 0.5, z) * step(7.45, 7.3, y) * step(0.6, 0.66, x)
     # The corner below the lower lip, at either side of the tuft, stays nearly bare.
     bare = np.exp(-(((x - 0.14) / 0.07) ** 2) - ((y - 6.46) / 0.05) ** 2)
-    ear = _step(0.7, 0.76, x) * _step(0.62, 0.52, z) * _step(6.78, 6.86, y)
+    ear = step(0.7, 0.76, x) * step(0.62, 0.52, z) * step(6.78, 6.86, y)
     return np.maximum(cheek * throat, sideburn) * (1 - 0.7 * bare) * (1 - ear)
 
 
