@@ -17,7 +17,7 @@ from facelift.page.html import write_html
 
 PAGE = ".html"
 Writer = Callable[[PathLike, Gaussians], None]
-Mesher = Callable[[Gaussians], Mesh]
+MakeMesh = Callable[[Gaussians], Mesh]
 
 
 def suffixes() -> dict[str, str]:
@@ -50,7 +50,7 @@ def writer(
     ply: PlyLayout = "standard",
     title: str | None = None,
     mesh: bool = False,
-    mesher: Mesher = default_mesh,
+    make_mesh: MakeMesh = default_mesh,
 ) -> Writer:
     """What writes a file of this name: give it the path and Gaussians of our world.
 
@@ -59,7 +59,7 @@ def writer(
         ply: how a PLY lists its Gaussians, see `facelift.formats.ply.write_ply`.
         title: what a page says above the head; None is the file's name.
         mesh: a `.glb` holds a mesh, and not splats.
-        mesher: makes the mesh of the Gaussians.
+        make_mesh: makes a mesh of the Gaussians.
 
     Raises:
         UserError: nothing is written under such a name.
@@ -67,7 +67,7 @@ def writer(
     if Path(path).suffix.lower() == PAGE:
         return partial(write_html, title=title or Path(path).stem)
     if is_mesh(path, mesh):
-        return lambda path, gaussians: write_mesh(path, mesher(gaussians))
+        return lambda path, gaussians: write_mesh(path, make_mesh(gaussians))
     format = splat_format(path)
     if format is None or format.write is None:
         known = ", ".join(suffixes())

@@ -22,7 +22,7 @@ from facelift.cameras import canonical_rig, orbit
 from facelift.cli.app import run
 from facelift.errors import UserError
 from facelift.export import writer
-from facelift.formats.splats import write_splats
+from facelift.formats.splats import read_splats, write_splats
 from facelift.head import Head
 from facelift.page import FRONT, Viewpoint, html_page, write_html
 from facelift.page import show as show_module
@@ -206,9 +206,10 @@ def test_a_foreign_scene_of_degree_3_is_shown(browser, tmp_path):
     higher = 0.1 * torch.randn(3000, 15, 3, generator=torch.Generator().manual_seed(0))
     scale_40 = replace(small, shN=higher).transformed(torch.eye(3), torch.zeros(3), scale=40.0)
     write_splats(tmp_path / "scene.ply", scale_40)
-    files = scene_files(tmp_path / "scene.ply")
+    files = scene_files(read_splats(tmp_path / "scene.ply"), "scene.ply")
     assert scene(files[""].decode())["url"] == SCENE
-    assert files[SCENE] != scene_files(tmp_path / "scene.ply", frame="RUB")[SCENE], "it is turned on request"
+    turned = scene_files(read_splats(tmp_path / "scene.ply", frame="RUB"), "scene.ply")
+    assert files[SCENE] != turned[SCENE], "it is turned on request"
     page = browser.new_context(reduced_motion="reduce").new_page()
     with serving(files) as address:
         page.goto(address)

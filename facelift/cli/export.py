@@ -57,7 +57,7 @@ def export(
             raise UserError("No file here has a PLY layout: name one that ends in .ply.")
 
         @cache  # one mesh for all the files
-        def mesher(gaussians: Gaussians) -> Mesh:
+        def make_mesh(gaussians: Gaussians) -> Mesh:
             from facelift.mesh.extract import mesh_from_gaussians
             from facelift.mesh.mesh import DEFAULT_FACES, DEFAULT_TEXTURE_SIZE
 
@@ -67,7 +67,9 @@ def export(
                 DEFAULT_TEXTURE_SIZE if texture_size is None else texture_size,
             )
 
-        writers = {path: writer(path, ply_layout or "standard", mesh=mesh, mesher=mesher) for path in out}
+        writers = {
+            path: writer(path, ply_layout or "standard", mesh=mesh, make_mesh=make_mesh) for path in out
+        }
         _check_places([file for path in out for file in files_of(path, mesh)], overwrite)
         gaussians = read_drawable(source, frame)
     for path, write in writers.items():

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from facelift.cli.options import FrameOption
+from facelift.cli.splats import read_drawable
 from facelift.cli.terminal import say, status, tell
 
 
@@ -30,7 +31,7 @@ def view(
         from facelift.page.scene import scene_files
         from facelift.page.server import serving
 
-        files = scene_files(file, frame)
+        files = scene_files(read_drawable(file, frame), file.name)
     with serving(files, port) as address:
         tell(address)
         if not no_browser:

@@ -13,8 +13,8 @@ from typing import Any
 from facelift.errors import UserError
 
 LOCALHOST = "127.0.0.1"
-TYPES = {"": "text/html; charset=utf-8", ".ply": "application/octet-stream"}
-"""What a file is, by the end of its name; the page's own name is empty."""
+CONTENT_TYPES = {"": "text/html; charset=utf-8", ".ply": "application/octet-stream"}
+"""Of files, by the end of their names; the page's own name is empty."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def serving(files: Mapping[str, bytes], port: int = 0) -> Iterator[str]:
         UserError: the port is taken, or may not be used.
     """
     secret = secrets.token_urlsafe(16)
-    contents = {f"/{secret}/{name}": (_type(name), content) for name, content in files.items()}
+    contents = {f"/{secret}/{name}": (_content_type(name), content) for name, content in files.items()}
     try:
         server = _Server(port, contents)
     except (OSError, OverflowError) as error:
@@ -100,5 +100,5 @@ def _hosts(port: int) -> set[str]:
     return {name if port == 80 else f"{name}:{port}" for name in (LOCALHOST, "localhost")}
 
 
-def _type(name: str) -> str:
-    return next(kind for end, kind in reversed(TYPES.items()) if name.endswith(end))
+def _content_type(name: str) -> str:
+    return next(kind for end, kind in reversed(CONTENT_TYPES.items()) if name.endswith(end))

@@ -59,7 +59,7 @@ def output_path(prefix: str, suffix: str) -> tuple[Path, PurePosixPath]:
     return Path(folder, file), PurePosixPath(subfolder.replace("\\", "/"), file)
 
 
-class Progress(Timings):
+class StageProgress(Timings):
     """ComfyUI's progress bar for some heads, or for the frames of a video.
 
     The work ends at its next stage or step after somebody has pressed Cancel.

@@ -99,7 +99,7 @@ class PhotoToHead:
     ) -> tuple[list[Head], list[Tensor], list[Tensor]]:
         """Lists of heads, of portraits (1, S, S, 3) and of the six views (6, S, S, 3)."""
         photos = photos_with_alpha(photo, mask)
-        progress = host.Progress(STAGES * len(photos))
+        progress = host.StageProgress(STAGES * len(photos))
         heads = []
         for number, one in enumerate(photos, 1):
             try:
@@ -169,7 +169,7 @@ class RenderHead:
         color = torch.tensor(rgb(background)).to(head.gaussians.means)
         images = torch.empty(frames, height, width, 3)
         masks = torch.empty(frames, height, width)
-        progress = host.Progress(frames)
+        progress = host.StageProgress(frames)
         for number in range(frames):
             with progress("frame"):
                 drawing = render(head.gaussians, cameras[number], color)
