@@ -69,19 +69,24 @@ class AppServer:
 
 @contextmanager
 def app_server(model: Path, folder: Path, *options: str):
-    """Starts one; at the end it is sent SIGTERM, as an operator would."""
+    """Starts one; at the end Ctrl-C is sent to all its processes, as a terminal does, and nothing is left."""
     command = [sys.executable, "-m", "facelift.cli", "app", "--port", "0", "--no-browser"]
     command += ["--model", str(model), "--device", "cpu", "--folder", str(folder), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    notes = folder.with_suffix(".log")
+    with notes.open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, start_new_session=True
+        )
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r"http://\S+:\d+", line)
-        assert found, f"It did not start: {line!r}"
+        assert found, f"It did not start: {notes.read_text()}"
         yield AppServer(f"{found[0]}/", process, folder)
     finally:
         killed = process.poll() is not None
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    assert killed or not any(folder.iterdir()), "an orderly end leaves nothing"
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(60)
+    assert killed or (code, notes.read_text(), any(folder.iterdir())) == (130, "Loading\n", False)

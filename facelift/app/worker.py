@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +32,11 @@ class StoppedError(Exception):
 class Stages(Timings):
     """Tells the server how far the work is, and ends it where the server says so."""
 
-    def __init__(self, connection: Connection, stop: Event) -> None:
+    def __init__(self, connection: Connection, stop: Connection) -> None:
         super().__init__()
         self._connection, self._stop = connection, stop
+        while stop.poll():  # meant for the task before, which was done already
+            stop.recv()
 
     def tell(self, **news: Any) -> None:
         """Send news of the task.
@@ -43,7 +44,7 @@ class Stages(Timings):
         Raises:
             StoppedError: nobody wants them any more.
         """
-        if self._stop.is_set():
+        if self._stop.poll():
             raise StoppedError
         self._connection.send(news)
 
@@ -64,7 +65,7 @@ class Stages(Timings):
             yield step
 
 
-def work(connection: Connection, stop: Event, model: dict[str, Any]) -> None:
+def work(connection: Connection, stop: Connection, model: dict[str, Any]) -> None:
     """Load a model, then do what comes over the connection until it closes.
 
     Each task is answered by news, dictionaries of attributes of `facelift.app.line.Task`; the last one has a
@@ -72,7 +73,7 @@ def work(connection: Connection, stop: Event, model: dict[str, Any]) -> None:
 
     Args:
         connection: to the server, which sends the arguments of `_do`.
-        stop: set while the task at hand is not wanted any more.
+        stop: where something comes when the task at hand is not wanted any more.
         model: arguments of `FaceLift.from_pretrained`.
     """
     end_with_parent()

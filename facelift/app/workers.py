@@ -67,13 +67,15 @@ class _Worker:
         self._ended = False
 
     def start(self) -> None:
-        self._stop = self._context.Event()
+        # Pipes alone: semaphores would be reported as leaked by a command that leaves at once.
         self._connection, theirs = self._context.Pipe()
-        arguments = (theirs, self._stop, self._model)
+        stop, self._stop = self._context.Pipe(duplex=False)
+        arguments = (theirs, stop, self._model)
         self._process = self._context.Process(target=work, args=arguments, daemon=True)
         with block_sigint_in_children():
             self._process.start()
         theirs.close()  # or its end would not be seen
+        stop.close()
 
     def loaded(self) -> dict[str, Any]:
         """What the process says about its model, once that is loaded."""
@@ -111,11 +113,12 @@ class _Worker:
                 raise EOFError
             self.start()
             self.loaded()
-        self._stop.clear()
         self._connection.send((task.kind, str(task.folder), task.arguments))
+        stopped = False
         while True:
-            if task.state == "cancelled":
-                self._stop.set()
+            if task.state == "cancelled" and not stopped:
+                self._stop.send("stop")
+                stopped = True
             if not connection.wait([self._connection], timeout=HEARTBEAT):
                 continue
             news = self._connection.recv()
