@@ -175,6 +175,20 @@ def test_a_ply_that_holds_more_than_gaussians(tmp_path):
     assert_close(read_splats(path), gaussians, ".ply")
 
 
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("faces", [0, 2])
+def test_faces_behind_the_gaussians_are_left_out(tmp_path, text, faces):
+    """MeshLab writes an element of faces, which are lists, into every PLY."""
+    gaussians, path = cloud(20), tmp_path / "a.ply"
+    write_ply(path, gaussians)
+    _, vertex = columns(path)
+    triangles = np.zeros(faces, [("vertex_indices", "<i4", (3,))])
+    elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(triangles, "face")]
+    PlyData(elements, text=text).write(str(path))
+    assert b"property list" in path.read_bytes()
+    assert_close(read_splats(path), gaussians, ".ply")
+
+
 def test_files_of_no_gaussians(tmp_path):
     none = cloud(3)[:0]
     for suffix in (".ply", ".compressed.ply", ".spz", ".v4.spz", ".sog"):

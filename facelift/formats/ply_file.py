@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import takewhile
 from typing import BinaryIO, get_args
 
 import numpy as np
@@ -19,8 +20,10 @@ KIND = "PLY file"
 
 _HEADER_BYTES = 1 << 16  # many times as long as any header of Gaussians
 _HEADER = re.compile(rb"ply\s.*?^end_header(\r\n|\r|\n)", re.S | re.M)
-_ELEMENT = re.compile(rb"^(\s*element\s+\S+\s+)(\d+)", re.M)
-_LIST = re.compile(rb"^\s*property\s+list\b", re.M)
+# Blanks, not \\s: that would try each of a thousand empty lines with all lines after it.
+_ELEMENT = re.compile(rb"^([ \t]*element\s+\S+\s+)(\d+)", re.M)
+_NEXT_ELEMENT = re.compile(rb"^(?=[ \t]*element\b)", re.M)
+_LIST = re.compile(rb"^[ \t]*property\s+list\b", re.M)
 _FRAME = re.compile(r"frame (\w+)")
 _AXES = {
     "world": "x right, y back, z up",
@@ -30,7 +33,7 @@ _AXES = {
 
 
 def open_ply(path: PathLike) -> PlyData:
-    """A PLY of Gaussians: elements that are tables of numbers.
+    """A PLY of Gaussians: its elements that are tables of numbers, up to the first that is none.
 
     Raises:
         UserError: it cannot be read, is none, is cut short, or says that it holds more than it can.
@@ -40,16 +43,15 @@ def open_ply(path: PathLike) -> PlyData:
         header = _HEADER.match(file.read(_HEADER_BYTES))
         if header is None:
             raise damaged(path, KIND)
-        if _LIST.search(header[0]):
+        tables = _before_lists(header[0], newline=header[1])
+        counts = [int(element[2]) for element in _ELEMENT.finditer(tables)]
+        if not counts and _LIST.search(header[0]):
             raise UserError(f"{path} has lists, as meshes do; give a PLY file of 3D Gaussians.")
-        counts = [int(element[2]) for element in _ELEMENT.finditer(header[0])]
         for count in counts:
             if count > size:  # a row takes a byte at least
                 raise damaged(path, KIND)
             check_count(path, count)
-        plain = (
-            header[0].decode("ascii", "replace").encode("ascii", "replace")
-        )  # comments are in any language
+        plain = tables.decode("ascii", "replace").encode("ascii", "replace")  # comments are in any language
         # plyfile would map the file into memory, and the process die if somebody cuts the file meanwhile.
         empty = PlyData.read(io.BytesIO(_ELEMENT.sub(rb"\g<1>0", plain)))
         file.seek(header.end())
@@ -62,8 +64,8 @@ def open_ply(path: PathLike) -> PlyData:
             return PlyData.read(io.BytesIO(plain + file.read()))
         order = empty.byte_order
         rows = [_rows(path, file, e.dtype(order), n) for e, n in zip(empty, counts, strict=True)]
-        tables = [PlyElement.describe(table, e.name) for e, table in zip(empty, rows, strict=True)]
-        return PlyData(tables, comments=empty.comments)
+        elements = [PlyElement.describe(table, e.name) for e, table in zip(empty, rows, strict=True)]
+        return PlyData(elements, comments=empty.comments)
 
 
 def is_compressed(header: bytes) -> bool:
@@ -93,6 +95,13 @@ def higher_coefficients(path: PathLike, rest: torch.Tensor) -> torch.Tensor | No
             f"{path} has {rest.shape[1]} values of f_rest a Gaussian; degrees 1 to 3 have 9, 24 or 45."
         )
     return rest.reshape(len(rest), 3, -1).mT.contiguous() if bool(rest.any()) else None
+
+
+def _before_lists(header: bytes, newline: bytes) -> bytes:
+    """A header without the first element that has lists, such as a mesh's faces, and without all after it."""
+    start, *elements = _NEXT_ELEMENT.split(header)
+    tables = list(takewhile(lambda element: not _LIST.search(element), elements))
+    return header if tables == elements else b"".join([start, *tables, b"end_header", newline])
 
 
 def _rows(path: PathLike, file: BinaryIO, record: np.dtype, count: int) -> np.ndarray:
