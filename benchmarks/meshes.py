@@ -17,7 +17,7 @@ import timing
 from timing import Row, best
 
 from facelift.cameras import Cameras, canonical_rig
-from facelift.formats.frames import METRES, rotation
+from facelift.formats.frames import METRES_PER_UNIT, rotation
 from facelift.mesh.extract import mesh_from_gaussians
 from facelift.mesh.mesh import MESH_FORMATS, Mesh, files_of_mesh, write_mesh
 from facelift.mesh.raster import rasterize_view
@@ -65,7 +65,9 @@ def files(mesh: Mesh) -> Iterator[Row]:
 def draw(mesh: Mesh, camera: Cameras) -> np.ndarray:
     """(3, H, W) on white, each pixel the mean of four."""
     camera = camera.resized(2 * camera.width)
-    seen = rasterize_view(mesh.vertices @ rotation("RUB").numpy() / np.float32(METRES), mesh.faces, camera)
+    seen = rasterize_view(
+        mesh.vertices @ rotation("RUB").numpy() / np.float32(METRES_PER_UNIT), mesh.faces, camera
+    )
     places = np.einsum("hwk,hwkc->hwc", seen.barycentric, mesh.uv[mesh.uv_faces[seen.face]])
     texels = (np.stack([places[..., 0], 1 - places[..., 1]], axis=-1) * len(mesh.texture) - 0.5).astype("f4")
     colors = cv2.remap(mesh.texture, texels, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) / 255

@@ -18,7 +18,7 @@ from tiny import digest, lift, portrait, tiny_folder, tiny_parts
 
 from facelift import FaceLift, weights
 from facelift.cameras import canonical_rig
-from facelift.cli.app import run
+from facelift.cli.commands import run
 from facelift.devices import choose_device, inference_copy
 from facelift.errors import UserError
 from facelift.formats.ply import write_ply

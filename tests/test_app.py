@@ -28,7 +28,7 @@ from tiny import portrait, tiny_folder
 from facelift.app.files import FILES
 from facelift.app.options import HeadOptions
 from facelift.app.private import PrivateFolder
-from facelift.cli.app import run
+from facelift.cli.commands import run
 from facelift.formats.splats import read_splats
 from facelift.mesh.mesh import Mesh
 

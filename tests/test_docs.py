@@ -18,7 +18,7 @@ import typer.main
 from quick import be_quick
 from test_architecture import LAYERS
 
-from facelift.cli.app import app
+from facelift.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 INTEGRATIONS = sorted((ROOT / "integrations").glob("*/README.md"))

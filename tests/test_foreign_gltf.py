@@ -6,7 +6,7 @@ import torch
 from npm import splat_transform, validate_gltf
 from splats import assert_close, cloud
 
-from facelift.formats.frames import METRES, from_frame, to_frame
+from facelift.formats.frames import METRES_PER_UNIT, from_frame, to_frame
 from facelift.formats.gltf import EXTENSION, write_glb
 from facelift.formats.splats import read_splats, write_splats
 from facelift.gaussians import Gaussians
@@ -18,7 +18,7 @@ def test_we_read_the_gltf_that_splat_transform_writes(tmp_path):
     write_splats(tmp_path / "ours.ply", gaussians)
     splat_transform(tmp_path / "ours.ply", tmp_path / "theirs.glb")
     half = torch.diag(torch.tensor([-1.0, -1.0, 1.0]))
-    theirs = to_frame(gaussians, "RDF").transformed(half, torch.zeros(3), 1.0 / METRES)
+    theirs = to_frame(gaussians, "RDF").transformed(half, torch.zeros(3), 1.0 / METRES_PER_UNIT)
     assert_close(read_splats(tmp_path / "theirs.glb"), from_frame(theirs, "RUB"), ".glb", slack=10)
 
 
@@ -57,5 +57,5 @@ def test_a_reader_without_the_extension_sees_colored_points(tmp_path):
     gaussians = cloud(300)
     write_glb(tmp_path / "a.glb", gaussians)
     (points,) = trimesh.load_scene(tmp_path / "a.glb").geometry.values()
-    np.testing.assert_allclose(points.vertices, METRES * to_frame(gaussians, "RUB").means, atol=1e-6)
+    np.testing.assert_allclose(points.vertices, METRES_PER_UNIT * to_frame(gaussians, "RUB").means, atol=1e-6)
     assert points.colors.shape == (300, 4) and points.colors[:, :3].std() > 10

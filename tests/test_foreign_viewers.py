@@ -9,7 +9,7 @@ from foreign_viewers import SIZE, Viewer
 from splats import figure
 
 from facelift.cameras import orbit
-from facelift.formats.frames import METRES
+from facelift.formats.frames import METRES_PER_UNIT
 from facelift.formats.splats import write_splats
 from facelift.render import render
 
@@ -86,7 +86,7 @@ def test_a_viewer_shows_the_head_as_we_do(browser, files, name, turns, sides):
         right, front = sides(suffix)
         direction = [right * np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
         direction.append(front * np.cos(azimuth) * np.cos(elevation))
-        radius = RADIUS * (METRES if suffix == ".glb" else 1.0)
+        radius = RADIUS * (METRES_PER_UNIT if suffix == ".glb" else 1.0)
         position = [radius * value for value in direction]
         wanted = plain if suffix == ".splat" else colored
         shown = viewer.draw(f"head{suffix}", turn, position, partial(alike, wanted))

@@ -11,7 +11,7 @@ from splats import assert_close, cloud
 
 from facelift.errors import UserError
 from facelift.formats import gltf, reading
-from facelift.formats.frames import METRES
+from facelift.formats.frames import METRES_PER_UNIT
 from facelift.formats.gltf import read_glb, write_glb
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -58,13 +58,13 @@ def test_a_head_stands_upright_in_metres_and_looks_along_z(tmp_path):
     assert primitive["mode"] == 0 and document["extensionsUsed"] == [EXTENSION]
     assert primitive["extensions"] == {EXTENSION: {"kernel": "ellipse", "colorSpace": "srgb_rec709_display"}}
     positions = column(document, binary, "POSITION")
-    np.testing.assert_allclose(positions / METRES, [[1, 0, 0], [0, 0, -1], [0, 1, 0]], atol=1e-7)
+    np.testing.assert_allclose(positions / METRES_PER_UNIT, [[1, 0, 0], [0, 0, -1], [0, 1, 0]], atol=1e-7)
     accessor = document["accessors"][primitive["attributes"]["POSITION"]]
     assert (
         accessor["min"] == positions.min(axis=0).tolist()
         and accessor["max"] == positions.max(axis=0).tolist()
     )
-    np.testing.assert_allclose(column(document, binary, f"{EXTENSION}:SCALE"), METRES, rtol=1e-6)
+    np.testing.assert_allclose(column(document, binary, f"{EXTENSION}:SCALE"), METRES_PER_UNIT, rtol=1e-6)
     opacities = column(document, binary, f"{EXTENSION}:OPACITY")[:, 0]
     np.testing.assert_array_equal(opacities, axes.opacities)
     lengths = np.linalg.norm(column(document, binary, f"{EXTENSION}:ROTATION"), axis=-1)
@@ -87,8 +87,8 @@ def test_nodes_turn_move_and_scale(tmp_path):
     document, binary = written(tmp_path / "a.glb", gaussians)
     half = 0.5**0.5
     document["nodes"] = [
-        {"children": [1], "rotation": [0, half, 0, half], "translation": [METRES, 0, 0]},
-        {"mesh": 0, "matrix": [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 2 * METRES, 0, 1]},
+        {"children": [1], "rotation": [0, half, 0, half], "translation": [METRES_PER_UNIT, 0, 0]},
+        {"mesh": 0, "matrix": [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 2 * METRES_PER_UNIT, 0, 1]},
     ]
     found = read_glb(packed(tmp_path / "b.glb", document, binary))
     quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # about our z, glTF's y

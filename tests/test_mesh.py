@@ -13,7 +13,7 @@ from test_cli import run
 
 from facelift import head as head_module
 from facelift.errors import UserError
-from facelift.formats.frames import METRES
+from facelift.formats.frames import METRES_PER_UNIT
 from facelift.formats.ply import write_ply
 from facelift.mesh.extract import mesh_from_gaussians
 from facelift.mesh.isosurface import largest_component, to_manifold
@@ -32,7 +32,7 @@ def closed(vertices, faces):
 
 def test_the_surface_is_the_known_one(mesh):
     """Everywhere within 3 mm: it lies 2.3 outside, for soft outlines must not be lost, and wavers by 0.7."""
-    axes = METRES * np.array([WIDTH, HEIGHT, DEPTH]) / 2
+    axes = METRES_PER_UNIT * np.array([WIDTH, HEIGHT, DEPTH]) / 2
     radius = np.linalg.norm(mesh.vertices / axes, axis=1)
     away = (radius - 1) * np.linalg.norm(mesh.vertices, axis=1) / radius
     assert np.abs(away).max() < TOLERANCE
@@ -44,7 +44,7 @@ def test_it_is_one_closed_body_of_as_many_faces_as_asked(mesh):
     body = closed(mesh.vertices, mesh.faces)
     assert body.is_watertight and body.is_winding_consistent and body.body_count == 1
     assert 3900 <= len(mesh.faces) <= 4000
-    assert body.volume == pytest.approx(np.pi / 6 * WIDTH * HEIGHT * DEPTH * METRES**3, rel=0.07)
+    assert body.volume == pytest.approx(np.pi / 6 * WIDTH * HEIGHT * DEPTH * METRES_PER_UNIT**3, rel=0.07)
 
 
 def test_normals_point_outwards(mesh):
@@ -59,7 +59,7 @@ def test_the_texture_has_the_colours_of_the_splats_upright_and_facing(mesh):
     size = len(mesh.texture)
     column, row = (size * np.stack([places[:, 0], 1 - places[:, 1]])).astype(int).clip(0, size - 1)
     shown = mesh.texture[row, column] / 255
-    middle = mesh.vertices[mesh.faces].mean(axis=1) / (METRES * np.array([WIDTH, HEIGHT, DEPTH]) / 2)
+    middle = mesh.vertices[mesh.faces].mean(axis=1) / (METRES_PER_UNIT * np.array([WIDTH, HEIGHT, DEPTH]) / 2)
     crown, low = middle[:, 1] > 0.7, middle[:, 1] < 0.5
     for part, color in (
         (crown, CROWN),
@@ -96,7 +96,7 @@ def test_a_hollow_is_closed_and_the_same_bit_by_bit_with_other_threads():
     finally:
         torch.set_num_threads(threads)
     assert closed(one.vertices, one.faces).is_watertight
-    filled = np.pi / 6 * WIDTH * HEIGHT * DEPTH * METRES**3
+    filled = np.pi / 6 * WIDTH * HEIGHT * DEPTH * METRES_PER_UNIT**3
     assert closed(one.vertices, one.faces).volume > 0.8 * filled
     for name in ("vertices", "faces", "normals", "uv", "uv_faces", "texture"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
@@ -246,4 +246,4 @@ def test_a_world_unit_is_twenty_centimetres(makehuman_data):
     assets = Assets.open(makehuman_data)
     body = assets.base.vertices
     scale, _ = build.frame(body, build.face_size(body, assets), assets)
-    assert 0.1 / scale == pytest.approx(METRES, rel=0.1)
+    assert 0.1 / scale == pytest.approx(METRES_PER_UNIT, rel=0.1)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facelift.cameras import canonical_rig
 from facelift.errors import UserError
-from facelift.formats.frames import METRES, rotation
+from facelift.formats.frames import METRES_PER_UNIT, rotation
 from facelift.mesh.extract import mesh_from_gaussians
 from facelift.mesh.mesh import MESH_FORMATS, files_of_mesh, write_mesh
 from facelift.render import render
@@ -44,7 +44,9 @@ def test_trimesh_reads_a_closed_head_upright_and_in_metres(folder, suffix):
     assert read.is_watertight and read.is_winding_consistent and read.body_count == 1 and read.volume > 0
     assert 3900 <= len(read.faces) <= 4000
     low, high = read.bounds
-    assert (high - low)[1] == pytest.approx(METRES * HEIGHT, abs=0.005) == pytest.approx(0.23, abs=0.01)
+    assert (
+        (high - low)[1] == pytest.approx(METRES_PER_UNIT * HEIGHT, abs=0.005) == pytest.approx(0.23, abs=0.01)
+    )
     outwards = read.vertices / np.linalg.norm(read.vertices, axis=1, keepdims=True)
     assert (np.einsum("vc,vc->v", read.vertex_normals, outwards) > 0.5).all()
 
@@ -95,7 +97,7 @@ def test_usd_opens_what_apple_takes(folder):
     faces = np.array(shape.GetFaceVertexIndicesAttr().Get()).reshape(-1, 3)
     read = trimesh.Trimesh(np.array(shape.GetPointsAttr().Get()), faces, process=False)
     assert read.is_watertight and read.volume > 0
-    assert np.ptp(read.vertices, axis=0)[1] == pytest.approx(METRES * HEIGHT, abs=0.005)
+    assert np.ptp(read.vertices, axis=0)[1] == pytest.approx(METRES_PER_UNIT * HEIGHT, abs=0.005)
     st = UsdGeom.PrimvarsAPI(shape).GetPrimvar("st")
     assert st.GetInterpolation() == "faceVarying" and len(st.ComputeFlattened()) == faces.size
     assert UsdShade.MaterialBindingAPI(shape).ComputeBoundMaterial()[0].GetPath() == "/head/material"
@@ -136,7 +138,7 @@ def test_three_js_draws_the_head_as_the_splats_are(folder):
             route.fulfill(body=(MODULES / name).read_bytes(), content_type="text/javascript")
 
     cameras = canonical_rig(256)
-    positions = (METRES * cameras.positions @ rotation("RUB").T).tolist()
+    positions = (METRES_PER_UNIT * cameras.positions @ rotation("RUB").T).tolist()
     with headless() as browser:
         page = browser.new_page()
         page.route("**/*", serve)

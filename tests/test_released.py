@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from facelift import FaceLift
 from facelift.cameras import Cameras
-from facelift.cli.app import run as run_command
+from facelift.cli.commands import run as run_command
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.refine import RefineConfig

@@ -17,7 +17,7 @@ from shell import shell
 
 from facelift.camera_paths import camera_path
 from facelift.cameras import canonical_rig
-from facelift.cli.app import run as run_command
+from facelift.cli.commands import run as run_command
 from facelift.data.camera_file import camera_records
 from facelift.formats.splats import write_splats
 from facelift.render import render

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from facelift.cli.app import run
+from facelift.cli.commands import run
 from facelift.errors import UserError
 from facelift.synth import registration
 from facelift.synth.arkit import looking, mirrored, portraits, sample_expression

@@ -19,7 +19,7 @@ from painted import painted_head
 from test_cli import photos, pipeline  # noqa: F401 - a fixture
 
 from facelift.cameras import canonical_rig, orbit
-from facelift.cli.app import run
+from facelift.cli.commands import run
 from facelift.errors import UserError
 from facelift.export import writer
 from facelift.formats.splats import read_splats, write_splats

@@ -24,6 +24,6 @@ def main() -> None:
 
 def _run() -> int:
     """What the arguments of the process say."""
-    from facelift.cli.app import run  # takes a moment, in which it can be stopped already
+    from facelift.cli.commands import run  # takes a moment, in which it can be stopped already
 
     return run()

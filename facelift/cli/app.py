@@ -1,96 +1,175 @@
-"""The subcommands under one name, and how a call of one ends.
-
-Each imports what it needs when it runs, so that `facelift --help` answers at once.
-"""
+"""`facelift app`: the web application and the HTTP API."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+import webbrowser
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from facelift.cli.bench import bench
-from facelift.cli.compare import compare
-from facelift.cli.convert import convert
-from facelift.cli.errors import USAGE_ERROR, sentence, usage
-from facelift.cli.evaluate import evaluate
-from facelift.cli.export import export
-from facelift.cli.help import GroupedCommand
-from facelift.cli.process import interruption
-from facelift.cli.reconstruct import reconstruct
-from facelift.cli.render import render
-from facelift.cli.serve import serve
-from facelift.cli.synth import pack, scans, synth
-from facelift.cli.terminal import complain
-from facelift.cli.train import train
-from facelift.cli.view import view
-
-
-class _Commands(TyperGroup):
-    """Two words name a command where both stand: `synth pack FILE` is another than `synth OUT`."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        words = " ".join(args[:2])
-        return super().resolve_command(ctx, [words, *args[2:]] if words in self.commands else args)
-
-
-app = typer.Typer(
-    cls=_Commands,
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from facelift.cli.options import (
+    SPEED,
+    DeviceOption,
+    DTypeOption,
+    MemoryOption,
+    ModelOption,
+    RevisionOption,
 )
-app.command(cls=GroupedCommand)(reconstruct)
-app.command(cls=GroupedCommand)(export)
-app.command(cls=GroupedCommand)(view)
-app.command(cls=GroupedCommand)(render)
-app.command("app", cls=GroupedCommand)(serve)
-app.command(cls=GroupedCommand)(convert)
-app.command(cls=GroupedCommand)(synth)
-app.command("synth pack", cls=GroupedCommand)(pack)
-app.command("synth scans", cls=GroupedCommand)(scans)
-app.command(cls=GroupedCommand)(train)
-app.command(cls=GroupedCommand)(evaluate)
-app.command(cls=GroupedCommand)(compare)
-app.command(cls=GroupedCommand)(bench)
+from facelift.cli.terminal import status, tell
+from facelift.errors import UserError
+
+SERVER, LIMITS = "Server", "Limits"
+DEFAULT_PORT = 7860
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"facelift {version('facelift')}")
-        raise typer.Exit
-
-
-@app.callback()
-def facelift(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
-    ] = False,
+def serve(
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; 0.0.0.0 lets other machines in, who then need no password.",
+            rich_help_panel=SERVER,
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port to listen on; 0 takes a free one.",
+            rich_help_panel=SERVER,
+            show_default=f"{DEFAULT_PORT}, or a free one if it is taken",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name by which browsers reach this server through a proxy. May be given several times.",
+            rich_help_panel=SERVER,
+            show_default="localhost and this machine's own",
+        ),
+    ] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open a browser.", rich_help_panel=SERVER)
+    ] = True,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to keep photos and heads as long as they are kept.",
+            rich_help_panel=SERVER,
+            show_default="the system's folder of temporary files",
+        ),
+    ] = None,
+    max_upload: Annotated[
+        float, typer.Option(min=0.1, help="Megabytes of an upload.", rich_help_panel=LIMITS)
+    ] = 30.0,
+    max_pixels: Annotated[
+        float, typer.Option(min=0.01, help="Megapixels of a photo.", rich_help_panel=LIMITS)
+    ] = 120.0,
+    max_waiting: Annotated[
+        int, typer.Option(min=1, help="How many may wait in line.", rich_help_panel=LIMITS)
+    ] = 50,
+    keep: Annotated[
+        float,
+        typer.Option(min=0.01, help="Minutes after which a head is deleted.", rich_help_panel=LIMITS),
+    ] = 60.0,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            help="Seconds after which a visitor who has closed the page loses his place.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 10.0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Processes that make heads, each with a model of its own.", rich_help_panel=SPEED
+        ),
+    ] = 1,
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    dtype: DTypeOption = "auto",
+    memory: MemoryOption = "auto",
 ) -> None:
-    """One photo of a face in, a complete 3D head out."""
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments say, those of the process if not given; return the exit code.
-
-    What a user can mend is told in one sentence on stderr. Only a defect of the program raises.
-    """
+    """Open a web application on this machine, with an HTTP API: a photo in, a head out."""
     try:
-        code = app(arguments, prog_name="facelift", standalone_mode=False)
-        sys.stdout.flush()
-    except USAGE_ERROR as error:
-        return usage(error)
-    except Exception as error:
-        line = sentence(error)
-        if line is None or interruption.requested:
-            raise
-        complain(line)
-        return 1
-    return code if isinstance(code, int) else 0
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is missing: install the application with `pip install 'facelift[app]'`."
+        ) from None
+    from facelift.app.line import Line
+    from facelift.app.private import PrivateFolder
+    from facelift.app.workers import Workers
+
+    line = Line(max_waiting)
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(host, port))
+        private = stack.enter_context(PrivateFolder(folder))
+        with status("Loading"):
+            loading = {"model": model, "revision": revision, "device": device}
+            loading |= {"dtype": dtype, "memory": memory}
+            made = stack.enter_context(Workers(line, loading, workers))
+            # Meanwhile. None of these loads the models: this process stays small.
+            from facelift.app.heads import Heads
+            from facelift.app.options import Limits
+            from facelift.app.server import create_app
+
+            made.begin()
+        limits = Limits(round(max_upload * 1e6), round(max_pixels * 1e6), minutes=keep, grace=grace)
+        config = uvicorn.Config(
+            create_app(Heads(private, line, limits), made, allow_host or ()),
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        url = f"http://{address(listening)}"
+        tell(f"FaceLift is at {url}; Ctrl-C ends it.")
+        if browser and can_show_windows():
+            webbrowser.open(url)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens; where no port is named, on `DEFAULT_PORT` or any other.
+
+    Raises:
+        UserError: the address or the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in [DEFAULT_PORT, 0] if port is None else [port]:
+        listening = socket.socket(family)
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, wanted))
+            listening.listen(128)
+            return listening
+        except OSError as error:
+            listening.close()
+            reason = error.strerror or error
+    raise UserError(
+        f"Cannot listen on {host}, port {port or DEFAULT_PORT}: {reason}; choose another --host or --port."
+    )
+
+
+def address(listening: socket.socket) -> str:
+    """Host and port by which a browser on this machine reaches a socket."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::", "127.0.0.1"):
+        host = "localhost"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def can_show_windows() -> bool:
+    """Whether somebody sits there, with a desktop."""
+    desktop = sys.platform in ("darwin", "win32") or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()
+    return bool(desktop) and sys.stdout.isatty()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facelift.choices import Frame, PlyLayout
+from facelift.choices import DType, Frame, Memory, PlyLayout
 
 PHOTO, MODEL, OUTPUT, SPEED = "Photo", "Model", "Output", "Speed"
 CAMERA = "Camera"
@@ -50,6 +50,19 @@ RevisionOption = Annotated[
         help="Revision of a model on the hub.",
         rich_help_panel=MODEL,
         show_default="the one that this version was made for, or main",
+    ),
+]
+DTypeOption = Annotated[
+    DType,
+    typer.Option(
+        help="What to compute in; auto is the model's own choice for the device.", rich_help_panel=SPEED
+    ),
+]
+MemoryOption = Annotated[
+    Memory,
+    typer.Option(
+        help="GPU memory to take: fast most, sliced less, offload least; auto goes by what is free.",
+        rich_help_panel=SPEED,
     ),
 ]
 FrameOption = Annotated[

@@ -10,15 +10,16 @@ from typing import Annotated, Any
 
 import typer
 
-from facelift.choices import DType, Matting, Memory, Scheduler
+from facelift.choices import Matting, Scheduler
 from facelift.cli.errors import sentence
 from facelift.cli.options import (
     MODEL,
     OUTPUT,
     OWN,
     PHOTO,
-    SPEED,
     DeviceOption,
+    DTypeOption,
+    MemoryOption,
     ModelOption,
     PlyLayoutOption,
     RevisionOption,
@@ -182,19 +183,8 @@ def reconstruct(
         typer.Option("--timings", help="Print how long each stage took.", rich_help_panel=OUTPUT),
     ] = False,
     device: DeviceOption = "auto",
-    dtype: Annotated[
-        DType,
-        typer.Option(
-            help="What to compute in; auto is the model's own choice for the device.", rich_help_panel=SPEED
-        ),
-    ] = "auto",
-    memory: Annotated[
-        Memory,
-        typer.Option(
-            help="GPU memory to take: fast most, sliced less, offload least; auto goes by what is free.",
-            rich_help_panel=SPEED,
-        ),
-    ] = "auto",
+    dtype: DTypeOption = "auto",
+    memory: MemoryOption = "auto",
 ) -> None:
     """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
     from facelift.results import find_photos, folder_names

@@ -15,7 +15,7 @@ from facelift.choices import Frame
 from facelift.errors import UserError
 from facelift.gaussians import Gaussians
 
-METRES = 0.20
+METRES_PER_UNIT = 0.20
 """Length of a world unit in files whose unit is the metre, as glTF's is.
 
 Measured on 40 synthetic people: FaceLift's framing makes a unit 19.9 cm (18.4 to 22.1), and a head of 22.9 cm

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from facelift.errors import UserError
 from facelift.formats.files import PathLike, atomic_path
-from facelift.formats.frames import METRES, Frame, from_frame, to_frame
+from facelift.formats.frames import METRES_PER_UNIT, Frame, from_frame, to_frame
 from facelift.formats.ply import array
 from facelift.formats.reading import check_count, damaged, read_whole, reading
 from facelift.gaussians import Gaussians
@@ -53,10 +53,10 @@ def write_glb(path: PathLike, gaussians: Gaussians) -> None:
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     color = np.column_stack([linear, array(turned.opacities)])
     values = {
-        "POSITION": METRES * array(turned.means),
+        "POSITION": METRES_PER_UNIT * array(turned.means),
         "COLOR_0": (65535.0 * color).round().astype(np.uint16),
         f"{EXTENSION}:ROTATION": np.roll(quats / np.linalg.norm(quats, axis=-1, keepdims=True), -1, axis=-1),
-        f"{EXTENSION}:SCALE": METRES * array(turned.scales),
+        f"{EXTENSION}:SCALE": METRES_PER_UNIT * array(turned.scales),
         f"{EXTENSION}:OPACITY": array(turned.opacities)[:, None],
         **{name: array(vectors) for name, vectors in _harmonics(turned)},
     }
@@ -133,7 +133,7 @@ def read_glb(path: PathLike, frame: Frame | None = None) -> Gaussians:
         if not found:
             raise UserError(f"{path} holds no splats ({EXTENSION}); meshes are not read.")
         return from_frame(_joined(found), frame or "RUB").transformed(
-            torch.eye(3), torch.zeros(3), 1.0 / METRES
+            torch.eye(3), torch.zeros(3), 1.0 / METRES_PER_UNIT
         )
 
 

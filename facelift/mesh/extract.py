@@ -13,7 +13,7 @@ import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS, Cameras, canonical_rig, orbit, orbit_rig
 from facelift.errors import UserError
-from facelift.formats.frames import METRES, rotation
+from facelift.formats.frames import METRES_PER_UNIT, rotation
 from facelift.gaussians import Gaussians
 from facelift.isolation import isolated
 from facelift.mesh.fuse import Grid, fuse
@@ -75,7 +75,7 @@ def mesh_from_gaussians(
     colors = bake(vertices, normals, triangles, uv, uv_faces, pictures, cameras, weights, texture_size)
     turn = rotation("RUB").numpy()
     return Mesh(
-        vertices=np.float32(METRES) * vertices @ turn.T,
+        vertices=np.float32(METRES_PER_UNIT) * vertices @ turn.T,
         faces=triangles,
         normals=normals @ turn.T,
         uv=uv,
