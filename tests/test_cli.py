@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facelift.cli.app import run as run_command
+from facelift.cli.commands import run as run_command
 from facelift.errors import UserError
 from facelift.formats.ply import read_ply, write_ply
 from facelift.formats.video import write_video
@@ -392,27 +392,29 @@ def test_synth(monkeypatch):
     options = (
         "--assets data --heads 3 --size 64 --seed 5 --rig orbit --views 8 --renderer cycles --samples 4 "
     )
-    options += "--truth depth --format shards --workers 4 --ray auto"
+    options += "--truth depth --format shards --workers 4 --ray auto --recipe 1"
     assert run("synth", *options.split(), "there") == 0
-    names = ("renderer", "samples", "truth", "form", "workers", "ray")
+    names = ("renderer", "samples", "truth", "form", "workers", "ray", "recipe")
     assert calls == [
         (
             (Path("there"), Path("data"), 10, 256, 1000, "canonical", 32),
-            dict(zip(names, ("opengl", 16, "all", "folders", 1, None), strict=True)),
+            dict(zip(names, ("opengl", 16, "all", "folders", 1, None, None), strict=True)),
         ),
         (
             (Path("there"), Path("data"), 3, 64, 5, "orbit", 8),
-            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto"), strict=True)),
+            dict(zip(names, ("cycles", 4, "depth", "shards", 4, "auto", 1), strict=True)),
         ),
     ]
 
 
 def test_synth_pack(monkeypatch, tmp_path):
     module = types.ModuleType("facelift.synth.pack")
-    module.write_pack = lambda file, assets: file.write_text(str(assets))
+    module.write_pack = lambda file, assets, scans: file.write_text(f"{assets} {scans}")
     monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
     assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
-    assert (tmp_path / "heads.pack").read_text() == "data"
+    assert (tmp_path / "heads.pack").read_text() == "data None"
+    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data", "--scans", "s.npz") == 0
+    assert (tmp_path / "heads.pack").read_text() == "data s.npz"
 
 
 def test_synth_explains_itself_and_the_pack(capsys):
