@@ -20,7 +20,7 @@ KIND = "PLY file"
 
 _HEADER_BYTES = 1 << 16  # many times as long as any header of Gaussians
 _HEADER = re.compile(rb"ply\s.*?^end_header(\r\n|\r|\n)", re.S | re.M)
-# Blanks, not \\s: that would try each of a thousand empty lines with all lines after it.
+# Blanks, not \s: that would try each of a thousand empty lines with all lines after it.
 _ELEMENT = re.compile(rb"^([ \t]*element\s+\S+\s+)(\d+)", re.M)
 _NEXT_ELEMENT = re.compile(rb"^(?=[ \t]*element\b)", re.M)
 _LIST = re.compile(rb"^[ \t]*property\s+list\b", re.M)
