@@ -118,21 +118,24 @@ MOODS = {
 
 # Recipe 2. Scans tell faces apart; MakeHuman's sliders only add to them, least where scans know all.
 BESIDE_SCANS = {
-    "cheek": 0.6,
-    "chin": 0.6,
-    "ears": 0.7,
-    "eyebrows": 0.7,
-    "eyes": 0.7,
-    "forehead": 0.6,
-    "head": 0.4,
-    "mouth": 0.6,
-    "neck": 0.7,
-    "nose": 0.6,
+    "cheek": 0.5,
+    "chin": 0.5,
+    "ears": 0.6,
+    "eyebrows": 0.6,
+    "eyes": 0.6,
+    "forehead": 0.5,
+    "head": 0.35,
+    "mouth": 0.5,
+    "neck": 0.6,
+    "nose": 0.5,
 }
+# Most people are less mixed than recipe 1 has them: exponent of the shares of sexes and ethnicities in a
+# shape, and the share of people who have two textures blended, which blurs both.
+PURITY, BLENDED_SKINS = 2.5, 0.25
 # How many of the scans' modes are used, and their spread in standard deviations: of the modes with these
 # numbers, with even steps between them. The late ones are small, and smaller on a mesh as coarse as this.
 MODES = 100
-MODES_SPREAD = ([0, 10, 40, 99], [1.0, 1.0, 1.3, 1.3])
+MODES_SPREAD = ([0, 10, 40, 99], [0.8, 0.8, 1.1, 1.1])
 
 # Spreads of yaw, pitch and roll in degrees: of three quarters of people, and of those who turn aside.
 TURNS = ((3.5, 3.0, 2.0), (10.0, 5.0, 5.0))
@@ -146,7 +149,7 @@ STRONGER = {
     "eyeSquint": 1.3,
     "jawOpen": 1.4,
     "mouthPress": 1.5,
-    "mouthSmile": 1.45,
+    "mouthSmile": 1.6,
     "mouthUpperUp": 1.2,
 }
 CHEEKS = 0.5

@@ -17,7 +17,16 @@ from facelift.synth.arkit import looking, sample_expression
 from facelift.synth.assets import Assets
 from facelift.synth.haircuts import sample_haircut
 from facelift.synth.person import Person
-from facelift.synth.priors import BESIDE_SCANS, CUT_SHARE, LOOKING_AWAY, MODES, MODES_SPREAD, TURNS
+from facelift.synth.priors import (
+    BESIDE_SCANS,
+    BLENDED_SKINS,
+    CUT_SHARE,
+    LOOKING_AWAY,
+    MODES,
+    MODES_SPREAD,
+    PURITY,
+    TURNS,
+)
 from facelift.synth.sampling import sample_person
 from facelift.synth.values import pair, triple
 
@@ -49,7 +58,7 @@ def _revised(person: Person, assets: Assets) -> Person:
     modes = rng.normal(0, 1, count).clip(-2.5, 2.5) * np.interp(np.arange(count), *MODES_SPREAD)
     targets = {
         name: round(weight * BESIDE_SCANS.get(name.split("/")[0], 1.0), 4)
-        for name, weight in person.targets.items()
+        for name, weight in _less_mixed(person.targets).items()
         if not name.startswith("expression/")
     }
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
@@ -58,6 +67,7 @@ def _revised(person: Person, assets: Assets) -> Person:
         with_haircut(person),
         recipe=2,
         targets=targets,
+        skin_mix=person.skin_mix if rng.random() < BLENDED_SKINS else 0.0,
         modes=tuple(round(float(weight), 3) for weight in modes),
         expression=sample_expression(rng) | looking(gaze),
         turn=triple(turn),
@@ -72,6 +82,17 @@ def with_haircut(person: Person) -> Person:
     if person.hair is None or rng.random() >= CUT_SHARE[0 if is_male else 1]:
         return person
     return replace(person, hair=None, haircut=sample_haircut(rng, is_male, person.age, person.ethnicity[2]))
+
+
+def _less_mixed(targets: dict[str, float]) -> dict[str, float]:
+    """Targets with shares of sexes and ethnicities that are farther from even, at the same age."""
+    out = dict(targets)
+    for age in ("-young", "-old"):
+        names = [name for name in targets if name.startswith("macrodetails/") and name.endswith(age)]
+        shares = np.array([max(targets[name], 0.0) for name in names])
+        powers = shares**PURITY
+        out |= dict(zip(names, (powers * (shares.sum() / max(powers.sum(), 1e-9))).tolist(), strict=True))
+    return out
 
 
 def _sample_gaze(rng: np.random.Generator, turn: Any) -> tuple[float, float]:
