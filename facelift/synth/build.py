@@ -6,13 +6,14 @@ Lengths are MakeHuman's (decimetres, y up, the face along +z) until the very end
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import glasses, groom, hats, meshes, paint, regions, strands
+from facelift.synth import coverings, glasses, groom, hats, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
-from facelift.synth.haircuts import under_hat
+from facelift.synth.haircuts import pressed
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
@@ -129,7 +130,9 @@ def build_scene(person: Person, assets: Assets) -> Scene:
             grown = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), grown)
         parts.append(grown)
     if person.haircut is not None:
-        haircut = person.haircut if person.hat is None else under_hat(person.haircut)
+        haircut = person.haircut
+        if person.hat is not None or person.covering is not None:
+            haircut = pressed(haircut, 0.3 if person.covering is None else 0.06)
         for mesh, texture in strands.hair(body, assets, haircut, person.hair_color, person.seed):
             layer = drawn("hair", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
             if person.hat is not None:
@@ -152,6 +155,11 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         parts.append(below(-hats.brim_plane(body, assets, person.hat), crown))
         if person.hat.kind == "cap":
             parts.append(solid("hat", *hats.visor(body, assets), person.hat.color))
+    if person.covering is not None:
+        clothes = assets.proxy(person.clothes).fit(body)
+        mesh, texture = coverings.cover(body, clothes, assets, person.covering)
+        cloth = drawn("hat", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
+        parts.append(replace(cloth, alpha=True))
     base = _to_world((body - origin) * scale)
     return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
 

@@ -151,6 +151,6 @@ def direction(cut: Haircut, p: Floats) -> Floats:
     return (upper * combed + (1 - upper) * aside).astype(np.float32)
 
 
-def under_hat(cut: Haircut) -> Haircut:
-    """The cut as flat as a hat presses it."""
-    return replace(cut, top=min(cut.top, 0.3), sides=min(cut.sides, 0.25))
+def pressed(cut: Haircut, longest: float) -> Haircut:
+    """The cut as flat as what is worn over it presses it."""
+    return replace(cut, top=min(cut.top, longest), sides=min(cut.sides, longest))

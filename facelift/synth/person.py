@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from facelift.synth.coverings import Covering
 from facelift.synth.glasses import Glasses
 from facelift.synth.haircuts import Haircut
 from facelift.synth.hats import Hat
@@ -92,6 +93,7 @@ class Person:
         modes: of recipe 2, weights of the scans' modes of identity, in standard deviations.
         expression: of recipe 2, weights of ARKit's expressions by their names, 0 to 1.
         haircut: of recipe 2, hair that grows from the scalp; None for who has a proxy, or none.
+        covering: of recipe 2, cloth around the head, which hides the hair; None for most.
     """
 
     seed: int
@@ -140,12 +142,13 @@ class Person:
     modes: tuple[float, ...] = ()
     expression: dict[str, float] = field(default_factory=dict)
     haircut: Haircut | None = None
+    covering: Covering | None = None
 
     def to_json(self) -> str:
         """The person as JSON, as `person.json` holds it; of recipe 1 as it was when there was no other."""
         values = asdict(self)
         if self.recipe == 1:
-            for name in ("recipe", "modes", "expression", "haircut"):
+            for name in ("recipe", "modes", "expression", "haircut", "covering"):
                 del values[name]
         return json.dumps(values)
 
@@ -164,6 +167,10 @@ class Person:
             "clothes_pattern": Pattern,
             "haircut": Haircut,
         }
+        covering = values.get("covering")
+        if covering is not None:
+            pattern = covering["pattern"] and Pattern(**covering["pattern"])
+            values["covering"] = Covering(**{**covering, "pattern": pattern})
         for name, kind in kinds.items():
             if values.get(name) is not None:
                 values[name] = kind(**values[name])

@@ -15,6 +15,7 @@ import numpy as np
 from facelift.errors import UserError
 from facelift.synth.arkit import looking, sample_expression
 from facelift.synth.assets import Assets
+from facelift.synth.coverings import SHARES, SHOWS_HAIR, sample_covering
 from facelift.synth.haircuts import sample_haircut
 from facelift.synth.person import Person
 from facelift.synth.priors import (
@@ -64,7 +65,7 @@ def _revised(person: Person, assets: Assets) -> Person:
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
     gaze = _sample_gaze(rng, turn)
     return replace(
-        with_haircut(person),
+        with_covering(with_haircut(person)),
         recipe=2,
         targets=targets,
         skin_mix=person.skin_mix if rng.random() < BLENDED_SKINS else 0.0,
@@ -82,6 +83,17 @@ def with_haircut(person: Person) -> Person:
     if person.hair is None or rng.random() >= CUT_SHARE[0 if is_male else 1]:
         return person
     return replace(person, hair=None, haircut=sample_haircut(rng, is_male, person.age, person.ethnicity[2]))
+
+
+def with_covering(person: Person) -> Person:
+    """The person with cloth around the head, if chance will have it: in place of a hat, over the hair."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 22]))
+    is_male = person.male > 0.5
+    if rng.random() >= SHARES[is_male]:
+        return person
+    covering = sample_covering(rng, is_male)
+    haircut = person.haircut if covering.kind in SHOWS_HAIR else None
+    return replace(person, hair=None, haircut=haircut, hat=None, covering=covering)
 
 
 def _less_mixed(targets: dict[str, float]) -> dict[str, float]:
