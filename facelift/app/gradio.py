@@ -170,12 +170,14 @@ async def upload(request: Request) -> list[str]:
 async def join(request: Request) -> dict[str, str]:
     """Call the function. What is wrong with the call is told by the stream, where the client expects it."""
     heads: Heads = request.app.state.heads
-    sessions: dict[str, Session] = request.app.state.sessions
-    for name in [name for name, session in sessions.items() if time.monotonic() - session.seen > FORGOTTEN]:
-        del sessions[name]
-    asked = await request.json()
-    photo, *values, format = asked["data"]
-    folder = heads.take_upload(photo["path"])
+    try:
+        asked = await request.json()
+        photo, *values, format = asked["data"]
+        given = dict(zip(OPTIONS, values, strict=True))
+        name, format, session_hash = str(photo["path"]), str(format), str(asked["session_hash"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise HTTPException(400, "it is no call that gradio_client makes") from None
+    folder = heads.take_upload(name)
     call = Call(
         secrets.token_hex() if folder is None else folder.name,
         format if format in FILES else f"head.{format}",
@@ -185,22 +187,30 @@ async def join(request: Request) -> dict[str, str]:
             raise UserError("The photo is not there any more: send it again.")
         if format not in FORMATS:
             raise UserError(f"A head is not written as {format}: choose {', '.join(FORMATS)}.")
-        options = HeadOptions(**dict(zip(OPTIONS, values, strict=True)), attended=True)
+        options = HeadOptions(**given, attended=True)
         await run_in_threadpool(check_photo, folder / PHOTO, heads.limits.pixels)
         heads.add(folder, options)
     except (UserError, ValidationError) as error:
         call.error = refusal_of(error.errors()) if isinstance(error, ValidationError) else str(error)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-    sessions.setdefault(asked["session_hash"], Session()).calls.append(call)
+    _session(request, session_hash).calls.append(call)
     return {"event_id": call.id}
+
+
+def _session(request: Request, hash: str) -> Session:
+    """The session of that name, which may be new; those that nobody follows any more are forgotten."""
+    sessions: dict[str, Session] = request.app.state.sessions
+    for name in [name for name, session in sessions.items() if time.monotonic() - session.seen > FORGOTTEN]:
+        del sessions[name]
+    return sessions.setdefault(hash, Session())
 
 
 @router.get(f"{PREFIX}/queue/data")
 async def follow(request: Request, session_hash: str) -> StreamingResponse:
     """What becomes of the calls of one client, until none is left."""
     heads: Heads = request.app.state.heads
-    session: Session = request.app.state.sessions.setdefault(session_hash, Session())
+    session = _session(request, session_hash)
 
     async def events() -> AsyncIterator[str]:
         idle = time.monotonic()

@@ -17,6 +17,8 @@ let face = null; // which of several, or null
 let portrait = null; // the id of the portrait that is shown or made
 let head = null; // the id of the head
 let events = null; // what is told of the one that is being made
+let wish = 0; // counts what the visitor asks for: what answers an earlier one comes too late
+let outdated = false; // whether the portrait is not as the options say
 let defaults = { refinement: 60 };
 
 // --- talking to the server
@@ -50,7 +52,7 @@ function forget(id) {
 }
 
 /** Calls `tell` with each status until it is over, which resolves; the place is held as long as this lasts. */
-function follow(id, tell) {
+function follow(id, line, tell) {
   events?.close();
   return new Promise((resolve, reject) => {
     const source = (events = new EventSource(`heads/${id}/events`));
@@ -65,6 +67,8 @@ function follow(id, tell) {
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) {
         reject(new Error("The connection was away for so long that your place was given up: start again."));
+      } else {
+        line.textContent = "The server does not answer; trying again …";
       }
     };
   });
@@ -109,6 +113,7 @@ function showOutputs() {
 async function choose(blob) {
   if (!blob) return;
   closeCamera();
+  giveUp();
   complain(null);
   photo = blob;
   for (const id of ["photo-image", "portrait"]) $(id).removeAttribute("src");
@@ -119,9 +124,19 @@ async function choose(blob) {
   if (!(await prepare())) startOver(true);
 }
 
+/** The head that is being made, if any, is not wanted any more. */
+function giveUp() {
+  wish++;
+  clearTimeout(settling);
+  events?.close();
+  if ($("progress").hidden) return;
+  forget(head);
+  history.replaceState(null, "", location.pathname);
+}
+
 function startOver(keepError) {
   if (!keepError) complain(null);
-  events?.close();
+  giveUp();
   forget(portrait);
   portrait = photo = face = head = null;
   history.replaceState(null, "", location.pathname);
@@ -166,21 +181,24 @@ function framing() {
 
 /** Has the portrait made anew; false if there is none. */
 async function prepare() {
+  clearTimeout(settling);
+  outdated = false;
+  const asked = ++wish;
   forget(portrait);
   for (const id of ["photo-image", "portrait"]) $(id).classList.add("busy");
   $("make").disabled = true;
   $("preparing").textContent = "Looking for the face";
-  const sent = photo;
   try {
     const started = await send({ ...framing(), only_portrait: true });
-    if (sent !== photo) return forget(started.id) ?? true;
+    if (asked !== wish) return forget(started.id) ?? true;
     portrait = started.id;
-    showPortrait(await follow(started.id, (status) => {
+    showPortrait(await follow(started.id, $("preparing"), (status) => {
       $("preparing").textContent = queue(status) || "Looking for the face";
     }));
     complain(null);
   } catch (error) {
-    if (sent === photo) complain(error);
+    if (asked !== wish) return true;
+    complain(error);
     $("preparing").textContent = "";
     return $("portrait").hasAttribute("src");
   }
@@ -223,6 +241,7 @@ let settling;
 function changed(event) {
   showOutputs();
   if (["seed", "refinement"].includes(event?.target?.name)) return; // no matter of the portrait
+  outdated = true;
   clearTimeout(settling);
   settling = setTimeout(prepare, 400);
 }
@@ -237,12 +256,18 @@ function resetOptions() {
 // --- the head
 
 async function make() {
+  clearTimeout(settling);
+  const asked = ++wish;
   complain(null);
+  $("make").disabled = true;
   const options = framing();
   if (Number($("refinement").value) !== defaults.refinement) options.refinement = $("refinement").value;
   try {
-    await attend((await send(options)).id);
+    const { id } = await send(options).finally(() => ($("make").disabled = false));
+    if (asked !== wish) return forget(id);
+    await attend(id);
   } catch (error) {
+    if (asked !== wish) return;
     show("correct");
     complain(error);
   }
@@ -256,7 +281,7 @@ async function attend(id) {
     ...Object.entries(STAGES).map(([name, text]) => element("li", { id: `stage-${name}`, textContent: text })),
   );
   $("progress").scrollIntoView({ block: "start" });
-  showResult(await follow(id, showProgress));
+  showResult(await follow(id, $("line"), showProgress));
 }
 
 function showProgress(status) {
@@ -311,12 +336,15 @@ function fileButton(file) {
 }
 
 async function resume(id) {
+  const asked = ++wish;
   try {
-    const status = await (await ask(`heads/${id}`)).json();
+    const status = await (await ask(`heads/${encodeURIComponent(id)}`)).json();
+    if (asked !== wish) return;
     head = id;
     if (status.state === "done") showResult(status);
     else await attend(id);
   } catch (error) {
+    if (asked !== wish) return;
     startOver(true);
     complain(error);
   }
@@ -368,20 +396,24 @@ $("reset").addEventListener("click", () => {
   prepare();
 });
 $("make").addEventListener("click", make);
-$("stop").addEventListener("click", () => {
-  events?.close();
-  forget(head);
-  history.replaceState(null, "", location.pathname);
+function revise() {
   show(photo ? "correct" : "choose");
+  if (photo && outdated) prepare();
+}
+$("stop").addEventListener("click", () => {
+  giveUp();
+  revise();
 });
-$("again").addEventListener("click", () => show("correct"));
+$("again").addEventListener("click", revise);
 $("delete").addEventListener("click", async () => {
+  $("delete").disabled = true;
   try {
     await ask(`heads/${head}`, { method: "DELETE" });
     startOver();
   } catch (error) {
     complain(error);
   }
+  $("delete").disabled = false;
 });
 for (const button of document.querySelectorAll(".over")) button.addEventListener("click", () => startOver());
 
