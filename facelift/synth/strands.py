@@ -245,8 +245,9 @@ def undergrowth_texture(assets: Assets, cut: Haircut, color: Triple, seed: int) 
     """The cap's texture, seen from above: clear where no hair grows."""
     p = _cap_places(assets).reshape(-1, 3)
     shape = CAP_SIZE, CAP_SIZE
-    fine = 1 - 0.3 * regions.step(0.06, 0.01, lengths(cut, p))  # what is shaved lets the skin through
-    alive = (growth(cut, p) * cut.density * fine).reshape(shape)
+    # Thin hair lies in strands that show the scalp between them, but not where it is shaved.
+    density = np.maximum(cut.density, regions.step(SHAVED, 0.75 * SHAVED, lengths(cut, p)))
+    alive = (growth(cut, p) * density).reshape(shape)
     temple = regions.step(7.9, 7.4, p[:, 1]).reshape(shape)
     rng = np.random.Generator(np.random.PCG64([seed, 5]))
     grain = 0.5 + 2.2 * (gaussian_filter(rng.random(shape, np.float32), 0.6) - 0.5)
