@@ -46,7 +46,7 @@ class AppServer:
                     os.kill(worker, signal.SIGCONT)
 
     def wait_for(self, **lengths: int) -> None:
-        """Until its line is as long as that."""
+        """Until its queue is as long as that."""
         deadline = time.monotonic() + 120
         while (found := httpx.get(f"{self.url}health").json()) != {"status": "ok", **lengths}:
             assert time.monotonic() < deadline, f"{found} is not {lengths}"
@@ -89,4 +89,5 @@ def app_server(model: Path, folder: Path, *options: str):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGINT)
         code = process.wait(60)
-    assert killed or (code, notes.read_text(), any(folder.iterdir())) == (130, "Loading\n", False)
+    end = code, notes.read_text(), [path.name for path in folder.iterdir()]
+    assert killed or end == (130, "Loading\n", []), end

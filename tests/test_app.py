@@ -412,9 +412,9 @@ def test_twenty_visitors_at_once(client, app):
     assert all(told[-1]["state"] == "done" for told, _ in visits)
     assert len({front for _, front in visits}) == 20
     for told, _ in visits:
-        places = [status["place"] for status in told if status["state"] == "waiting"]
-        assert None not in places and places == sorted(places, reverse=True)
-    assert {max(told[0]["place"], 1) for told, _ in visits} == set(range(1, 20))  # the first may be at it
+        positions = [status["position"] for status in told if status["state"] == "waiting"]
+        assert None not in positions and positions == sorted(positions, reverse=True)
+    assert {max(told[0]["position"], 1) for told, _ in visits} == set(range(1, 20))  # the first may be at it
     assert all(now - then < 300e6 for now, then in zip(map(resident, processes), before, strict=True))
 
 
@@ -425,10 +425,10 @@ def test_a_visitor_who_leaves_frees_his_place(client, app):
         first, left, kept = begin(client), begin(client, attended=True), begin(client)
         app.wait_for(waiting=2, running=1)
         with client.stream("GET", f"heads/{left['id']}/events") as answer:
-            assert '"place":1' in next(answer.iter_lines())
+            assert '"position":1' in next(answer.iter_lines())
         app.wait_for(waiting=1, running=1)
         assert client.get(f"heads/{left['id']}").status_code == 404
-        assert client.get(f"heads/{kept['id']}").json()["place"] == 1
+        assert client.get(f"heads/{kept['id']}").json()["position"] == 1
     assert finish(client, kept["id"])["state"] == finish(client, first["id"])["state"] == "done"
 
 

@@ -34,7 +34,7 @@ SHOWN_SIDE = 1024  # longer side of the photo as the page shows it
 FRAMES = 150  # of the turntable
 AT_ONCE = (".ply", ".html")  # what every other file is made from, and what the page shows
 
-Progress = Callable[..., Iterable[Any]]
+ProgressWithTotal = Callable[..., Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class FileKind:
     name: str
     what: str
     portrait: bool = False
-    make: Callable[[Path, Head, Progress], None] | None = None
+    make: Callable[[Path, Head, ProgressWithTotal], None] | None = None
 
 
-def _save(path: Path, head: Head, progress: Progress) -> None:
+def _save(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     head.save(path)
 
 
-def _save_mesh(path: Path, head: Head, progress: Progress) -> None:
+def _save_mesh(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     head.mesh().save(path)
 
 
-def _zip_mesh(path: Path, head: Head, progress: Progress) -> None:
+def _zip_mesh(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     """An OBJ is three files."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, atomic_path(path) as aside:
         head.mesh().save(Path(folder) / "head.obj")
@@ -71,7 +71,7 @@ def _zip_mesh(path: Path, head: Head, progress: Progress) -> None:
                 archive.write(file, file.name)
 
 
-def _write_turntable(path: Path, head: Head, progress: Progress) -> None:
+def _write_turntable(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     head.turntable(path, frames=FRAMES, progress=partial(progress, total=FRAMES))
 
 
@@ -152,7 +152,7 @@ def read_head(folder: Path) -> Head:
     return Head(_read_png(folder / "portrait.png"), views, read_splats(folder / "head.ply"), faces=1)
 
 
-def make_file(folder: Path, name: str, progress: Progress) -> None:
+def make_file(folder: Path, name: str, progress: ProgressWithTotal) -> None:
     """Make a file of a head that is not there from the beginning.
 
     Args:

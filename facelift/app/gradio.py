@@ -4,7 +4,7 @@
     path = client.predict(gradio_client.handle_file("me.jpg"), format="spz", api_name="/head")
 
 Only its newest protocol, "sse_v3", and one function. Each call becomes a head of `facelift.app.heads`, so the
-line, the limits and the deletion are the same. It is not Gradio itself, and has no page of it.
+queue, the limits and the deletion are the same. It is not Gradio itself, and has no page of it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from starlette.exceptions import HTTPException
 
 from facelift.app.files import FILES, PHOTO, check_photo
 from facelift.app.heads import Heads
-from facelift.app.line import Task
 from facelift.app.options import HeadOptions, refusal_of
+from facelift.app.queue import Task
 from facelift.errors import UserError
 
 VERSION = "6.0.0"  # of Gradio: the client asks differently of older ones
@@ -39,8 +39,8 @@ OPTIONS = {
     for name, field in HeadOptions.model_json_schema()["properties"].items()
     if name not in ("attended", "only_portrait")
 }
-FORGOTTEN = 60  # seconds after which a client that asks for nothing is gone
-LINGER = 2.0  # seconds for which a client without calls is listened to: it may be about to make one
+SESSION_TIMEOUT = 60  # seconds after which a client that asks for nothing is gone
+IDLE_TIMEOUT = 2.0  # seconds for which a client without calls is listened to: it may be about to make one
 META = {"_type": "gradio.FileData"}
 FILE = {
     "title": "FileData",
@@ -74,9 +74,9 @@ class Call:
 
     def news(self, heads: Heads) -> Iterator[dict[str, Any]]:
         """Messages about what has changed since the last time; "process_completed" is the last one."""
-        entry = heads.find(self.id)  # which keeps its place
+        entry = heads.find(self.id)  # which keeps it alive
         if entry is None:
-            error = self.error or "There is no such head: it was deleted, or its place was given up."
+            error = self.error or "There is no such head: it was deleted, or it was cancelled."
             yield {"msg": "process_completed", "success": False, "output": {"error": error}}
             return
         task = self.task = self.task or entry.task
@@ -88,9 +88,13 @@ class Call:
             file = {"path": f"{self.id}/{self.file}", "orig_name": self.file, "meta": META}
             yield {"msg": "process_completed", "success": True, "output": {"data": [file]}}
         elif task.changes != self.told:
-            self.told, place = task.changes, heads.line.place(task)
-            waiting = {"rank": (place or 1) - 1, "queue_size": place, "rank_eta": heads.line.seconds(task)}
-            yield {"msg": "estimation", **waiting} if place else {"msg": "process_starts"}
+            self.told, position = task.changes, heads.queue.position(task)
+            waiting = {
+                "rank": (position or 1) - 1,
+                "queue_size": position,
+                "rank_eta": heads.queue.seconds(task),
+            }
+            yield {"msg": "estimation", **waiting} if position else {"msg": "process_starts"}
 
 
 @dataclass(eq=False)
@@ -214,7 +218,7 @@ async def follow(request: Request, session_hash: str) -> StreamingResponse:
 
     async def events() -> AsyncIterator[str]:
         idle = time.monotonic()
-        while session.calls or time.monotonic() - idle < LINGER:
+        while session.calls or time.monotonic() - idle < IDLE_TIMEOUT:
             session.seen = time.monotonic()
             if session.calls:
                 idle = session.seen

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facelift.app.files import FILES, PHOTO
-from facelift.app.line import Line, Task
-from facelift.app.options import File, HeadOptions, HeadStatus, Limits, Warned
+from facelift.app.options import File, HeadOptions, HeadStatus, HeadWarning, Limits
+from facelift.app.queue import Task, TaskQueue
 
 ID_BYTES = 16
 UPLOAD_SECONDS = 600  # that a photo of which nobody has asked a head yet is kept
@@ -25,9 +25,9 @@ class Entry:
     """A head that somebody asked for.
 
     Attributes:
-        id: which only he knows.
+        id: which only that visitor knows.
         folder: of its files.
-        options: as he gave them.
+        options: as they were given.
         task: which makes it.
         files: tasks that make further files.
         watchers: connections that follow it at the moment.
@@ -55,12 +55,12 @@ class Heads:
 
     Args:
         folder: where to keep them.
-        line: where their tasks stand.
+        queue: of their tasks.
         limits: what is taken and kept.
     """
 
-    def __init__(self, folder: Path, line: Line, limits: Limits) -> None:
-        self.limits, self.line = limits, line
+    def __init__(self, folder: Path, queue: TaskQueue, limits: Limits) -> None:
+        self.limits, self.queue = limits, queue
         self._folder = folder
         self._entries: dict[str, Entry] = {}
         self._discarded: list[Entry] = []
@@ -86,10 +86,10 @@ class Heads:
         """Have the photo in a `new_folder` become a head.
 
         Raises:
-            LineIsFullError: too many wait.
+            QueueFullError: too many wait.
         """
         task = Task("portrait" if options.only_portrait else "head", folder, options.model_dump())
-        self.line.join(task)
+        self.queue.add(task)
         entry = self._entries[folder.name] = Entry(folder.name, folder, options, task)
         return entry
 
@@ -101,23 +101,23 @@ class Heads:
         return entry
 
     def file(self, entry: Entry, name: str) -> Task:
-        """The task that makes a further file of a head, put in line if it is not yet.
+        """The task that makes a further file of a head, queued if it is not yet.
 
         Raises:
-            LineIsFullError: too many wait.
+            QueueFullError: too many wait.
         """
         task = entry.files.get(name)
         if task is None or task.state in ("cancelled", "failed"):
             task = Task("file", entry.folder, {"name": name})
-            self.line.join(task)
+            self.queue.add(task)
             entry.files[name] = task
         return task
 
     def discard(self, entry: Entry) -> None:
-        """Delete a head and all its files, and give its places up."""
+        """Delete a head and all its files, and cancel its tasks."""
         self._entries.pop(entry.id, None)
         for task in entry.tasks:
-            self.line.leave(task)
+            self.queue.cancel(task)
         self._discarded.append(entry)
         self._remove_discarded()
 
@@ -127,12 +127,12 @@ class Heads:
         return HeadStatus(
             id=entry.id,
             state=task.state,
-            place=self.line.place(task),
-            seconds=self.line.seconds(task),
+            position=self.queue.position(task),
+            seconds=self.queue.seconds(task),
             stage=task.stage,
             step=task.step,
             faces=task.result.get("faces", []),
-            warnings=[Warned(**warning) for warning in task.result.get("warnings", [])],
+            warnings=[HeadWarning(**warning) for warning in task.result.get("warnings", [])],
             files=[*self._files(entry)],
             error=task.error,
             options=entry.options,

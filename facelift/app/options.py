@@ -1,4 +1,4 @@
-"""What a visitor may say besides the photo, the limits that he works under, and what he is told."""
+"""What a visitor may say besides the photo, the limits of the server, and what visitors are told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from facelift.app.line import State
+from facelift.app.queue import State
 from facelift.choices import Matting, Scheduler
 from facelift.portrait import Framing
 from facelift.portrait.framing import MAX_SHIFT, MAX_TILT, MAX_ZOOM, MIN_ZOOM
@@ -39,7 +39,7 @@ class HeadOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed imagines another head.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Another seed generates another head.")
     refinement: int | None = Field(
         None, ge=0, le=2000, description="Steps that fit the head to the photo; the model's own if left out."
     )
@@ -63,9 +63,7 @@ class HeadOptions(BaseModel):
     only_portrait: bool = Field(
         False, description="Stop after the portrait, to look at its framing and its matte."
     )
-    attended: bool = Field(
-        False, description="Give the place up when nobody has asked for the status for some seconds."
-    )
+    attended: bool = Field(False, description="Cancel when nobody has asked for the status for some seconds.")
 
     @property
     def framing(self) -> Framing | None:
@@ -84,7 +82,7 @@ class HeadOptions(BaseModel):
         return self.model_dump(include={"seed", "refinement", "steps", "guidance", "eta", "scheduler"})
 
 
-class Warned(BaseModel):
+class HeadWarning(BaseModel):
     """What in the photo may spoil the head."""
 
     kind: str = Field(description="One word, for programs.")
@@ -105,7 +103,9 @@ class HeadStatus(BaseModel):
 
     id: str = Field(description="Keep it: whoever knows it sees the head.")
     state: State
-    place: int | None = Field(description="In the line: 1 is next, 0 is being made; null when it is over.")
+    position: int | None = Field(
+        description="In the queue: 1 is next, 0 is being made; null when it is over."
+    )
     seconds: int | None = Field(description="About how long until its turn, as far as earlier heads tell.")
     stage: str | None = Field(
         description="What is being done: portrait, views, reconstruction, refinement, files."
@@ -116,7 +116,7 @@ class HeadStatus(BaseModel):
     faces: list[tuple[float, float, float, float]] = Field(
         description="Left, top, right and bottom of each face, as shares of photo.jpg; the largest first."
     )
-    warnings: list[Warned]
+    warnings: list[HeadWarning]
     files: list[File]
     error: str | None = Field(description="What went wrong and what to do about it, in one sentence.")
     options: HeadOptions
@@ -139,7 +139,7 @@ class Health(BaseModel):
     """Whether the server works."""
 
     status: Literal["ok", "restarting"] = Field(description="restarting: a worker has died and comes back.")
-    waiting: int = Field(description="Length of the line.")
+    waiting: int = Field(description="Length of the queue.")
     running: int
 
 

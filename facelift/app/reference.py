@@ -28,7 +28,7 @@ to this server's.</p>
 </body>
 </html>
 """
-SHOWN = ("HeadStatus", "File", "Warned", "Info", "Health")
+SHOWN = ("HeadStatus", "File", "HeadWarning", "Info", "Health")
 
 
 def reference_page(openapi: dict[str, Any]) -> str:

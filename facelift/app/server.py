@@ -23,15 +23,15 @@ from facelift.app import gradio
 from facelift.app.files import FILES, PHOTO, check_photo
 from facelift.app.guard import Guard
 from facelift.app.heads import Entry, Heads
-from facelift.app.line import LineIsFullError, Task
 from facelift.app.options import HeadOptions, HeadStatus, Health, Info, Refusal, refusal_of
+from facelift.app.queue import QueueFullError, Task
 from facelift.app.reference import reference_page
 from facelift.app.workers import Workers
 from facelift.errors import UserError
 
 STATIC = Path(__file__).parent / "static"
-TICK = 0.1  # seconds between two looks at a task that somebody follows
-PULSE = 50  # ticks without news after which a line is sent all the same: a broken connection shows itself
+TICK_SECONDS = 0.1  # between two looks at a task that somebody follows
+KEEPALIVE_TICKS = 50  # without news, after which a comment is sent: a broken connection shows itself
 
 FRAME_POLICY = (
     "sandbox allow-scripts allow-downloads; default-src 'none'; "
@@ -120,8 +120,8 @@ def reference(request: Request) -> HTMLResponse:
 
 @router.get("/health", tags=["server"])
 async def health(request: Request) -> Health:
-    """Whether the server works, and how long its line is."""
-    waiting, running = request.app.state.heads.line.lengths
+    """Whether the server works, and how long its queue is."""
+    waiting, running = request.app.state.heads.queue.lengths
     alive = request.app.state.workers.alive
     return Health(status="ok" if alive else "restarting", waiting=waiting, running=running)
 
@@ -148,7 +148,7 @@ async def info(request: Request) -> Info:
     responses={
         **REFUSALS,
         413: {"model": Refusal},
-        503: {"model": Refusal, "description": "The line is full."},
+        503: {"model": Refusal, "description": "The queue is full."},
     },
 )
 async def create_head(
@@ -190,13 +190,13 @@ async def follow_head(request: Request, id: str) -> StreamingResponse:
                 if changes != told:
                     yield f"data: {heads.status(entry).model_dump_json()}\n\n"
                     told, quiet = changes, 0
-                elif quiet == PULSE:
+                elif quiet == KEEPALIVE_TICKS:
                     yield ": still here\n\n"
                     quiet = 0
                 if over:
                     return
                 quiet += 1
-                await asyncio.sleep(TICK)
+                await asyncio.sleep(TICK_SECONDS)
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
@@ -227,7 +227,7 @@ async def delete_head(request: Request, id: str) -> None:
 def _find(request: Request, id: str) -> Entry:
     entry = request.app.state.heads.find(id)
     if entry is None:
-        raise HTTPException(404, "There is no such head: it was deleted, or its place was given up.")
+        raise HTTPException(404, "There is no such head: it was deleted, or it was cancelled.")
     return entry
 
 
@@ -260,13 +260,13 @@ async def _made(request: Request, heads: Heads, entry: Entry, task: Task) -> Non
         while not task.over:
             if await request.is_disconnected():
                 break
-            await asyncio.sleep(TICK)
+            await asyncio.sleep(TICK_SECONDS)
     if not task.over and not entry.watchers:
-        heads.line.leave(task)
+        heads.queue.cancel(task)
     if task.state == "failed":
         raise HTTPException(422, task.error)
     if task.state != "done":
-        raise HTTPException(404, "There is no such head: it was deleted, or its place was given up.")
+        raise HTTPException(404, "There is no such head: it was deleted, or it was cancelled.")
 
 
 # --- refusals
@@ -288,7 +288,7 @@ async def _refuse_options(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refuse_photo(request: Request, error: Exception) -> JSONResponse:
-    busy = isinstance(error, LineIsFullError)
+    busy = isinstance(error, QueueFullError)
     return JSONResponse({"detail": str(error)}, 503 if busy else 422, {"Retry-After": "60"} if busy else None)
 
 

@@ -68,7 +68,7 @@ class Stages(Timings):
 def work(connection: Connection, stop: Connection, model: dict[str, Any]) -> None:
     """Load a model, then do what comes over the connection until it closes.
 
-    Each task is answered by news, dictionaries of attributes of `facelift.app.line.Task`; the last one has a
+    Each task is answered by news, dictionaries of attributes of `facelift.app.queue.Task`; the last one has a
     `state`.
 
     Args:

@@ -7,7 +7,7 @@ import time
 from multiprocessing import connection, get_context
 from typing import Any
 
-from facelift.app.line import Line, Task
+from facelift.app.queue import Task, TaskQueue
 from facelift.app.worker import work
 from facelift.errors import UserError
 from facelift.processes import block_sigint_in_children
@@ -17,16 +17,16 @@ HEARTBEAT = 0.1  # seconds in which a task that is cancelled is told so
 
 
 class Workers:
-    """Processes that do the tasks of a line, each one at a time; one that dies is replaced.
+    """Processes that do the tasks of a queue, each one at a time; one that dies is replaced.
 
     Args:
-        line: where tasks come from.
+        queue: where tasks come from.
         model: arguments of `FaceLift.from_pretrained`.
         count: how many; each holds a model of its own.
     """
 
-    def __init__(self, line: Line, model: dict[str, Any], count: int = 1) -> None:
-        self._workers = [_Worker(line, model) for _ in range(count)]
+    def __init__(self, queue: TaskQueue, model: dict[str, Any], count: int = 1) -> None:
+        self._workers = [_Worker(queue, model) for _ in range(count)]
         self.info: dict[str, Any] = {}
 
     def __enter__(self) -> Workers:
@@ -61,8 +61,8 @@ class Workers:
 
 
 class _Worker:
-    def __init__(self, line: Line, model: dict[str, Any]) -> None:
-        self._line, self._model = line, model
+    def __init__(self, queue: TaskQueue, model: dict[str, Any]) -> None:
+        self._queue, self._model = queue, model
         self._context = get_context("spawn")
         self._ended = False
 
@@ -99,13 +99,13 @@ class _Worker:
 
     def serve(self) -> None:
         while True:
-            task = self._line.take()
+            task = self._queue.get()
             start = time.monotonic()
             try:
                 self._do(task)
             except (EOFError, OSError, UserError):
                 task.tell(state="failed", error=DIED)
-            self._line.put_down(task, time.monotonic() - start)
+            self._queue.finish(task, time.monotonic() - start)
 
     def _do(self, task: Task) -> None:
         if not self.alive:

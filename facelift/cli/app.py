@@ -72,7 +72,7 @@ def serve(
         float, typer.Option(min=0.01, help="Megapixels of a photo.", rich_help_panel=LIMITS)
     ] = 120.0,
     max_waiting: Annotated[
-        int, typer.Option(min=1, help="How many may wait in line.", rich_help_panel=LIMITS)
+        int, typer.Option(min=1, help="How many may wait in the queue.", rich_help_panel=LIMITS)
     ] = 50,
     keep: Annotated[
         float,
@@ -82,7 +82,7 @@ def serve(
         float,
         typer.Option(
             min=0.5,
-            help="Seconds after which a visitor who has closed the page loses his place.",
+            help="Seconds after which the head of a visitor who has closed the page is cancelled.",
             rich_help_panel=LIMITS,
         ),
     ] = 10.0,
@@ -106,18 +106,18 @@ def serve(
         raise UserError(
             f"{error.name} is missing: install the application with `pip install 'facelift[app]'`."
         ) from None
-    from facelift.app.line import Line
     from facelift.app.private import PrivateFolder
+    from facelift.app.queue import TaskQueue
     from facelift.app.workers import Workers
 
-    line = Line(max_waiting)
+    queue = TaskQueue(max_waiting)
     with ExitStack() as stack:
         listening = stack.enter_context(listen(host, port))
         private = stack.enter_context(PrivateFolder(folder))
         with status("Loading"):
             loading = {"model": model, "revision": revision, "device": device}
             loading |= {"dtype": dtype, "memory": memory}
-            made = stack.enter_context(Workers(line, loading, workers))
+            made = stack.enter_context(Workers(queue, loading, workers))
             # Meanwhile. None of these loads the models: this process stays small.
             from facelift.app.heads import Heads
             from facelift.app.options import Limits
@@ -126,7 +126,7 @@ def serve(
             made.begin()
         limits = Limits(round(max_upload * 1e6), round(max_pixels * 1e6), minutes=keep, grace=grace)
         config = uvicorn.Config(
-            create_app(Heads(private, line, limits), made, allow_host or ()),
+            create_app(Heads(private, queue, limits), made, allow_host or ()),
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=1,

@@ -66,7 +66,7 @@ function follow(id, line, tell) {
     };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) {
-        reject(new Error("The connection was away for so long that your place was given up: start again."));
+        reject(new Error("The connection was away for so long that your head was cancelled: start again."));
       } else {
         line.textContent = "The server does not answer; trying again …";
       }
@@ -87,8 +87,8 @@ function complain(error) {
 }
 
 function queue(status) {
-  if (!status.place) return "";
-  const before = status.place === 1 ? "You are next" : `You are number ${status.place} in line`;
+  if (!status.position) return "";
+  const before = status.position === 1 ? "You are next" : `You are number ${status.position} in line`;
   const wait = status.seconds;
   const about = wait === null ? "" : wait < 90 ? `, about ${wait} seconds` : `, about ${Math.round(wait / 60)} minutes`;
   return `${before}${about}. Keep this page open.`;

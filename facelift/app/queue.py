@@ -1,4 +1,4 @@
-"""The line in which work stands until a worker takes it."""
+"""The queue of tasks that workers take."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ State = Literal["waiting", "running", "done", "failed", "cancelled"]
 Kind = Literal["portrait", "head", "file"]
 
 
-class LineIsFullError(UserError):
+class QueueFullError(UserError):
     """So many wait already that another would wait too long."""
 
 
@@ -57,7 +57,7 @@ class Task:
         return self.state in ("done", "failed", "cancelled")
 
 
-class Line:
+class TaskQueue:
     """Tasks in the order in which workers take them: short ones before heads, else first come, first served.
 
     Args:
@@ -71,21 +71,21 @@ class Line:
         self._seconds = 0.0  # that a head takes, the last ones counting most
         self._condition = threading.Condition()
 
-    def join(self, task: Task) -> None:
-        """Stand in line.
+    def add(self, task: Task) -> None:
+        """Add a task.
 
         Raises:
-            LineIsFullError: too many do already.
+            QueueFullError: too many wait already.
         """
         with self._condition:
             if len(self._waiting) >= self._limit:
-                raise LineIsFullError(f"{self._limit} are waiting already: try again in a few minutes.")
-            heads = [place for place, other in enumerate(self._waiting) if other.kind == "head"]
+                raise QueueFullError(f"{self._limit} are waiting already: try again in a few minutes.")
+            heads = [index for index, other in enumerate(self._waiting) if other.kind == "head"]
             self._waiting.insert(heads[0] if heads and task.kind != "head" else len(self._waiting), task)
             self._changed()
 
-    def leave(self, task: Task) -> None:
-        """Give the place up; what is being made stops at the end of its stage or step."""
+    def cancel(self, task: Task) -> None:
+        """Remove a task; one that a worker has stops at the end of its stage or step."""
         with self._condition:
             if task in self._waiting:
                 self._waiting.remove(task)
@@ -93,7 +93,7 @@ class Line:
                 task.tell(state="cancelled")
             self._changed()
 
-    def take(self) -> Task:
+    def get(self) -> Task:
         """The next task, once there is one."""
         with self._condition:
             while not self._waiting:
@@ -105,7 +105,7 @@ class Line:
             self._changed()
             return task
 
-    def put_down(self, task: Task, seconds: float) -> None:
+    def finish(self, task: Task, seconds: float) -> None:
         """A worker is done with it, after so long."""
         with self._condition:
             self._running.remove(task)
@@ -114,7 +114,7 @@ class Line:
                 self._seconds = 0.5 * (self._seconds or seconds) + 0.5 * seconds
             self._changed()
 
-    def place(self, task: Task) -> int | None:
+    def position(self, task: Task) -> int | None:
         """1 for the next, 0 while it is being made, None when it is over."""
         with self._condition:
             if task in self._waiting:
