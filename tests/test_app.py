@@ -450,6 +450,24 @@ def test_a_worker_that_dies_takes_one_head_with_it(client, app):
 
 
 @LINUX
+def test_ctrl_c_is_quiet_while_somebody_follows_a_head_and_after_a_broken_form(tmp_path):
+    """What the server says at its end is compared by `app_server`."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    with app_server(tiny_folder(tmp_path / "model"), folder) as server, httpx.Client() as client:
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        client.post(f"{server.url}heads", content=b"--y\r\nnonsense", headers=headers)
+        answer = client.post(f"{server.url}heads?refinement=2000", content=PHOTO.read_bytes())
+        events = client.send(
+            client.build_request("GET", f"{server.url}{answer.headers['location']}/events"), stream=True
+        )
+        assert "data: " in next(events.iter_lines())
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(60) == 130
+    assert folder.with_suffix(".log").read_text() == "Loading\n"
+
+
+@LINUX
 def test_a_killed_server_leaves_no_photo_behind_after_a_restart(tmp_path):
     folder = tmp_path / "app"
     with app_server(tiny_folder(tmp_path / "model"), folder) as server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -110,6 +111,7 @@ def serve(
     from facelift.app.queue import TaskQueue
     from facelift.app.workers import Workers
 
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # whoever sent a broken form is told
     queue = TaskQueue(max_waiting)
     with ExitStack() as stack:
         listening = stack.enter_context(listen(host, port))
@@ -135,7 +137,15 @@ def serve(
         tell(f"FaceLift is at {url}; Ctrl-C ends it.")
         if browser and can_show_windows():
             webbrowser.open(url)
-        uvicorn.Server(config).run(sockets=[listening])
+
+        class Server(uvicorn.Server):
+            """Ends without a word about the streams that are still followed: whoever does sees their end."""
+
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                await super().shutdown(sockets)
+
+        Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int | None) -> socket.socket:
