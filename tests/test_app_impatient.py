@@ -1,4 +1,4 @@
-"""The page of `facelift app` under impatient hands: clicks that come twice, too early or while something is sent."""
+"""The page of `facelift app` under impatient hands: clicks twice, too early or while something is sent."""
 
 import time
 from pathlib import Path

@@ -205,7 +205,9 @@ async def join(request: Request) -> dict[str, str]:
 def _session(request: Request, hash: str) -> Session:
     """The session of that name, which may be new; those that nobody follows any more are forgotten."""
     sessions: dict[str, Session] = request.app.state.sessions
-    for name in [name for name, session in sessions.items() if time.monotonic() - session.seen > FORGOTTEN]:
+    for name in [
+        name for name, session in sessions.items() if time.monotonic() - session.seen > SESSION_TIMEOUT
+    ]:
         del sessions[name]
     return sessions.setdefault(hash, Session())
 
