@@ -163,7 +163,7 @@ def orbit(
     positions = torch.stack(
         [-azimuth.sin() * elevation.cos(), -azimuth.cos() * elevation.cos(), elevation.sin()], dim=-1
     )
-    positions = torch.as_tensor(radius, dtype=torch.float64).reshape(-1, 1) * positions
+    positions = torch.as_tensor(radius, dtype=torch.float64, device="cpu").reshape(-1, 1) * positions
     w2c = look_at(positions)
     if any(target):
         w2c[:, :3, 3:] -= w2c[:, :3, :3] @ positions.new_tensor(target)[:, None]

@@ -520,7 +520,7 @@ def a_wall(spacing, y=0.0):
 
 
 def together(*clouds):
-    return Gaussians(*(torch.cat(parts) for parts in zip(*(vars(c).values() for c in clouds), strict=True)))
+    return Gaussians(*map(torch.cat, zip(*(c.tensors().values() for c in clouds), strict=True)))
 
 
 def widened(gaussians):
