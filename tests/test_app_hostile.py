@@ -1,12 +1,25 @@
 """The server of `facelift app` and requests that no page and no client of its own would send."""
 
+import errno
 import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 
 from facelift.app.gradio import OPTIONS
+from facelift.app.heads import Heads
+from facelift.app.options import Limits
+from facelift.app.queue import TaskQueue
+from facelift.app.server import create_app
+from facelift.app.workers import Workers
 
 PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
 
@@ -47,3 +60,48 @@ def test_head_requests_are_answered_as_get_without_a_body(app, path):
     head, get = httpx.head(app.url + path), httpx.get(app.url + path)
     assert head.status_code == 200 and not head.content
     assert head.headers["content-length"] == get.headers["content-length"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_an_idle_worker_that_dies_is_replaced(app):
+    """Before anybody asks for a head: whoever watches /health must see it well again."""
+    app.wait_for(waiting=0, running=0)
+    (worker,) = app.workers()
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while app.workers() in ([], [worker]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    app.wait_for(waiting=0, running=0)
+
+
+@pytest.mark.parametrize("path", ["heads", "gradio_api/upload"])
+def test_a_full_disk_is_told_and_holds_no_half_of_a_photo(tmp_path, monkeypatch, path):
+    """A disk that is full stays so if what did not fit is kept."""
+
+    def copy(source, target):
+        target.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", copy)
+    heads = Heads(tmp_path, TaskQueue(1), Limits())
+    server = create_app(heads, Workers(heads.queue, {}, 0))
+    with TestClient(server, base_url="http://localhost") as client:
+        answer = client.post(path, files={"photo" if path == "heads" else "files": b"photo"})
+    assert answer.status_code == 507 and "disk is full" in answer.json()["detail"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(app):
+    """Neither a file nor a word in the log, which the server's end looks at."""
+    before = set(app.folder.glob("*/*"))
+    url = httpx.URL(app.url)
+    with socket.create_connection((url.host, url.port)) as connection:
+        connection.sendall(b"POST /heads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\nhalf")
+        deadline = time.monotonic() + 20
+        while not set(app.folder.glob("*/*")) - before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    while set(app.folder.glob("*/*")) - before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -33,6 +33,7 @@ def test_a_head_asked_for_right_after_a_correction_is_shown(page):
         document.getElementById("make").click();
     }""")
     page.wait_for_selector("#result:visible")
+    assert page.evaluate("document.activeElement.id") == "result-title"
     (head,) = page.posts
     assert "zoom=1.1" in head and "only_portrait" not in head
     old = page.locator("#portrait").get_attribute("src")
@@ -66,10 +67,8 @@ def test_a_second_photo_during_the_refusal_of_the_first_stays(page, tmp_path):
     while not held:
         page.wait_for_timeout(20)
     page.set_input_files("#file", PHOTO)
+    held[0].continue_()
     page.wait_for_selector("#make:enabled")
-    with page.expect_response("**/heads?*"):
-        held[0].continue_()
-    page.wait_for_timeout(300)
     assert page.locator("#correct").is_visible() and page.locator("#error").is_hidden()
 
 
@@ -77,6 +76,7 @@ def test_a_new_photo_stops_the_head_that_is_being_made(page, app):
     with app.frozen():
         page.click("#make")
         page.wait_for_selector("#progress:visible")
+        assert page.evaluate("document.activeElement.id") == "progress-title", "the keyboard goes on there"
         head = page.url.split("#")[1]
         with page.expect_response(f"**/heads/{head}") as answer:
             page.set_input_files("#file", PHOTO)

@@ -165,8 +165,13 @@ async def upload(request: Request) -> list[str]:
         if not isinstance(photo, UploadFile):
             raise UserError("There is no photo in the form: send it as the file `files`.")
         folder = heads.new_upload()
-        with (folder / PHOTO).open("wb") as file:
-            await run_in_threadpool(shutil.copyfileobj, photo.file, file)
+        try:
+            with (folder / PHOTO).open("wb") as file:
+                await run_in_threadpool(shutil.copyfileobj, photo.file, file)
+        except BaseException:
+            heads.take_upload(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     return [folder.name]
 
 

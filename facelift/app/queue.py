@@ -93,11 +93,11 @@ class TaskQueue:
                 task.tell(state="cancelled")
             self._changed()
 
-    def get(self) -> Task:
-        """The next task, once there is one."""
+    def get(self, timeout: float | None = None) -> Task | None:
+        """The next task, once there is one; None if there is none within so many seconds."""
         with self._condition:
-            while not self._waiting:
-                self._condition.wait()
+            if not self._condition.wait_for(lambda: bool(self._waiting), timeout):
+                return None
             task = self._waiting.pop(0)
             self._running.append(task)
             task.in_work = True

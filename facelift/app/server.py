@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from facelift.app import gradio
 from facelift.app.files import FILES, PHOTO, check_photo
@@ -96,6 +98,8 @@ def create_app(heads: Heads, workers: Workers, hosts: Iterable[str] = ()) -> Fas
     app.add_exception_handler(RequestValidationError, _refuse_options)
     app.add_exception_handler(ValidationError, _refuse_options)
     app.add_exception_handler(UserError, _refuse_photo)
+    app.add_exception_handler(OSError, _refuse_on_full_disk)
+    app.add_exception_handler(ClientDisconnect, _say_nothing)
     app.add_exception_handler(Exception, _own_fault)
     return app
 
@@ -290,6 +294,16 @@ async def _refuse_options(request: Request, error: Exception) -> JSONResponse:
 async def _refuse_photo(request: Request, error: Exception) -> JSONResponse:
     busy = isinstance(error, QueueFullError)
     return JSONResponse({"detail": str(error)}, 503 if busy else 422, {"Retry-After": "60"} if busy else None)
+
+
+async def _refuse_on_full_disk(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return JSONResponse({"detail": "The server's disk is full: try again later, or free some space."}, 507)
+
+
+async def _say_nothing(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # to somebody who has left in the middle of his upload
 
 
 async def _own_fault(request: Request, error: Exception) -> JSONResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from multiprocessing import connection, get_context
 from typing import Any
 
@@ -14,6 +15,7 @@ from facelift.processes import block_sigint_in_children
 
 DIED = "The process that made this has ended, perhaps for want of memory: try again, or a smaller photo."
 HEARTBEAT = 0.1  # seconds in which a task that is cancelled is told so
+CHECK_UP = 2.0  # seconds in which an idle process that has died is replaced
 
 
 class Workers:
@@ -99,7 +101,11 @@ class _Worker:
 
     def serve(self) -> None:
         while True:
-            task = self._queue.get()
+            task = self._queue.get(timeout=CHECK_UP)
+            if task is None:
+                with suppress(EOFError, OSError, UserError):  # the next time it may be possible
+                    self._revive()
+                continue
             start = time.monotonic()
             try:
                 self._do(task)
@@ -107,12 +113,15 @@ class _Worker:
                 task.tell(state="failed", error=DIED)
             self._queue.finish(task, time.monotonic() - start)
 
-    def _do(self, task: Task) -> None:
+    def _revive(self) -> None:
         if not self.alive:
             if self._ended:
                 raise EOFError
             self.start()
             self.loaded()
+
+    def _do(self, task: Task) -> None:
+        self._revive()
         self._connection.send((task.kind, str(task.folder), task.arguments))
         stopped = False
         while True:

@@ -78,6 +78,7 @@ function follow(id, line, tell) {
 
 function show(...sections) {
   for (const id of SECTIONS) $(id).hidden = !sections.includes(id);
+  $(`${sections[0]}-title`).focus(); // or the keyboard would begin anew
 }
 
 function complain(error) {
@@ -311,7 +312,6 @@ function showResult(status) {
   }));
   $("files").replaceChildren(...status.files.filter(({ name }) => !name.startsWith("view_")).map(fileButton));
   $("again").hidden = !photo;
-  $("result-title").focus();
 }
 
 function fileButton(file) {
