@@ -92,6 +92,18 @@ def test_a_full_disk_is_told_and_holds_no_half_of_a_photo(tmp_path, monkeypatch,
     assert not any(tmp_path.iterdir())
 
 
+def test_photos_that_no_call_claims_do_not_fill_the_disk(tmp_path):
+    """They are held to as many as may wait, and are there again for others once they are used."""
+    heads = Heads(tmp_path, TaskQueue(2), Limits())
+    server = create_app(heads, Workers(heads.queue, {}, 0))
+    with TestClient(server, base_url="http://localhost") as client:
+        answers = [client.post("gradio_api/upload", files={"files": b"photo"}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 503]
+        assert len(list(tmp_path.iterdir())) == 2
+        heads.take_upload(answers[0].json()[0])
+        assert client.post("gradio_api/upload", files={"files": b"photo"}).status_code == 200
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(app):
     """Neither a file nor a word in the log, which the server's end looks at."""
     before = set(app.folder.glob("*/*"))

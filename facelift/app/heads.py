@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facelift.app.files import FILES, PHOTO
 from facelift.app.options import File, HeadOptions, HeadStatus, HeadWarning, Limits
-from facelift.app.queue import Task, TaskQueue
+from facelift.app.queue import QueueFullError, Task, TaskQueue
 
 ID_BYTES = 16
 UPLOAD_SECONDS = 600  # that a photo of which nobody has asked a head yet is kept
@@ -73,7 +73,13 @@ class Heads:
         return folder
 
     def new_upload(self) -> Path:
-        """A folder for a photo that somebody will soon ask a head of, or else goes."""
+        """A folder for a photo that somebody will soon ask a head of, or else goes.
+
+        Raises:
+            QueueFullError: as many photos as heads may wait are here already.
+        """
+        if len(self._uploads) >= self.queue.limit:
+            raise QueueFullError("Many photos wait to be used already: try again in a few minutes.")
         folder = self.new_folder()
         self._uploads[folder.name] = time.monotonic()
         return folder

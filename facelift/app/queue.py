@@ -65,7 +65,7 @@ class TaskQueue:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._waiting: list[Task] = []
         self._running: list[Task] = []
         self._seconds = 0.0  # that a head takes, the last ones counting most
@@ -78,8 +78,8 @@ class TaskQueue:
             QueueFullError: too many wait already.
         """
         with self._condition:
-            if len(self._waiting) >= self._limit:
-                raise QueueFullError(f"{self._limit} are waiting already: try again in a few minutes.")
+            if len(self._waiting) >= self.limit:
+                raise QueueFullError(f"{self.limit} are waiting already: try again in a few minutes.")
             heads = [index for index, other in enumerate(self._waiting) if other.kind == "head"]
             self._waiting.insert(heads[0] if heads and task.kind != "head" else len(self._waiting), task)
             self._changed()

@@ -166,9 +166,8 @@ def listen(host: str, port: int | None) -> socket.socket:
         except OSError as error:
             listening.close()
             reason = error.strerror or error
-    raise UserError(
-        f"Cannot listen on {host}, port {port or DEFAULT_PORT}: {reason}; choose another --host or --port."
-    )
+    asked = DEFAULT_PORT if port is None else port
+    raise UserError(f"Cannot listen on {host}, port {asked}: {reason}; choose another --host or --port.")
 
 
 def address(listening: socket.socket) -> str:

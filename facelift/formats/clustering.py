@@ -1,7 +1,7 @@
 """k-means for files that store places in a table: a codebook of numbers, a palette of vectors.
 
-By hand, since SciPy's compares every vector with every centre, of which a palette has up to 65,536, and starts
-by chance: the same head must give the same file.
+By hand, since SciPy's compares every vector with every centre, of which a palette has up to 65,536, and
+starts by chance: the same head must give the same file.
 """
 
 from __future__ import annotations
