@@ -91,7 +91,7 @@ function queue(status) {
   if (!status.position) return "";
   const before = status.position === 1 ? "You are next" : `You are number ${status.position} in line`;
   const wait = status.seconds;
-  const about = wait === null ? "" : wait < 90 ? `, about ${wait} seconds` : `, about ${Math.round(wait / 60)} minutes`;
+  const about = wait === null ? "" : wait < 90 ? `, about ${wait} second${wait === 1 ? "" : "s"}` : `, about ${Math.round(wait / 60)} minutes`;
   return `${before}${about}. Keep this page open.`;
 }
 
