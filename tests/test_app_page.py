@@ -157,7 +157,7 @@ def test_by_keyboard_alone_on_a_phone_in_the_dark_nothing_is_cut_off(visit):
         pytest.fail(f"{selector} is not reached")
 
     shows("1_choose")
-    walk_to('[data-example="beach.jpg"]')
+    walk_to('[data-example="smile.jpg"]')
     page.keyboard.press("Enter")
     ready(page)
     shows("2_portrait")
