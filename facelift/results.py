@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +111,7 @@ def write_results(
     import torch
 
     from facelift.cameras import canonical_rig
+    from facelift.export import default_mesh, writer
     from facelift.formats.png import tile, write_png
 
     timings = timings or Timings()
@@ -118,8 +120,10 @@ def write_results(
         renders = head.render(canonical_rig(head.views.shape[-1]))
     with timings("files"):
         head.save(folder / "gaussians.ply")
+        make_mesh = cache(default_mesh)  # one mesh for all the files
         for suffix in formats:
-            head.save(folder / f"head{suffix}", title)
+            path = folder / f"head{suffix}"
+            writer(path, head.ply_layout, title, make_mesh=make_mesh)(path, head.gaussians)
         write_png(folder / "input.png", head.portrait)
         write_png(folder / "multiview.png", tile(head.views, columns))
         pairs = torch.cat([head.views.cpu(), renders.cpu()])

@@ -10,10 +10,10 @@ from test_cli import photos, pipeline, run  # noqa: F401 - a fixture
 
 from facelift import head as head_module
 from facelift.errors import UserError
-from facelift.export import chosen_suffix, suffixes, writer
+from facelift.export import chosen_suffix, suffixes
 from facelift.formats.ply import read_ply, write_ply
 from facelift.formats.splats import SPLAT_FORMATS, read_splats
-from facelift.results import RESULT_NAMES, owned_names
+from facelift.results import RESULT_NAMES, owned_names, write_results
 
 SPLATS = [format.suffix for format in SPLAT_FORMATS if format.write]
 
@@ -140,7 +140,7 @@ def test_gaussians_that_cannot_be_drawn_are_counted_and_left_out(here, capsys):
 
 
 def test_more_files_beside_the_ply(pipeline, tmp_path, capsys):  # noqa: F811
-    pipeline.head.save = lambda path, title=None: writer(path)(path, cloud(40))
+    pipeline.head.gaussians, pipeline.head.ply_layout = cloud(40), "standard"
     photos(tmp_path, "a.jpg")
     formats = [word for suffix in SPLATS for word in ("--format", suffix[1:])]
     assert run("reconstruct", "a.jpg", "--no-turntable", *formats) == 0
@@ -167,3 +167,12 @@ def test_a_layout_of_the_ply_is_taken(pipeline, tmp_path):  # noqa: F811
     photos(tmp_path, "a.jpg")
     assert run("reconstruct", "a.jpg", "--no-turntable", "--ply-layout", "inria") == 0
     assert b"property float nx" in (tmp_path / "outputs/a/gaussians.ply").read_bytes()[:400]
+
+
+def test_several_meshes_of_one_result_are_made_once(tmp_path, monkeypatch):
+    """Making one takes seconds, writing it does not."""
+    made, written = [], []
+    monkeypatch.setattr("facelift.export.default_mesh", lambda gaussians: made.append(gaussians) or "mesh")
+    monkeypatch.setattr("facelift.export.write_mesh", lambda path, mesh: written.append((path.name, mesh)))
+    write_results(tmp_path, make_head(), frames=None, formats=(".obj", ".stl"))
+    assert len(made) == 1 and written == [("head.obj", "mesh"), ("head.stl", "mesh")]
