@@ -26,6 +26,7 @@ SIZE = 16
 
 class FakeHead:
     warnings = ()
+    ply_layout = "standard"
     portrait = torch.full((3, SIZE, SIZE), 0.5)
     views = torch.linspace(0, 1, 6).reshape(6, 1, 1, 1).expand(6, 3, SIZE, SIZE)
     gaussians = Gaussians(*[torch.ones(4, n) for n in (3, 4, 3)], torch.full((4,), 0.5), torch.ones(4, 3))
