@@ -8,9 +8,10 @@ import pytest
 
 from facelift.cameras import canonical_rig
 from facelift.data.parts import part_id
-from facelift.synth import haircuts, recipes, strands
+from facelift.synth import haircuts, hats, recipes, strands
 from facelift.synth.build import build_scene, shape
 from facelift.synth.haircuts import Haircut
+from facelift.synth.hats import Hat
 from facelift.synth.pack import open_assets
 from facelift.synth.priors import CUT_SHARES, CUTS
 from facelift.synth.sampling import sample_person
@@ -94,6 +95,14 @@ def test_hair_covers_the_back_of_the_head(makehuman, renderer):
     ).parts[0]
     top = np.flatnonzero((bald > 0).any(axis=1))[0]
     assert (bald[top : top + 12] == part_id("skin")).sum() > 0.9 * (bald[top : top + 12] > 0).sum()
+
+
+def test_hair_that_a_hat_hides_is_no_part(makehuman, monkeypatch):
+    beanie = Hat("beanie", None, (0.1, 0.1, 0.1))
+    person = replace(sample_person(1008, makehuman), hair=None, hat=beanie, haircut=CROP)
+    assert "hair" in [part.name for part in build_scene(person, makehuman).parts]
+    monkeypatch.setattr(hats, "brim_plane", lambda *_: np.array([0, 1, 0, -1000], np.float32))
+    assert "hair" not in [part.name for part in build_scene(person, makehuman).parts]
 
 
 def test_thin_hair_lets_the_scalp_through(makehuman):

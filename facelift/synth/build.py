@@ -161,7 +161,8 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         cloth = drawn("hat", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
         parts.append(replace(cloth, alpha=True))
     base = _to_world((body - origin) * scale)
-    return Scene(tuple(bust(p) for p in parts), person.lighting.light(), base)
+    shown = (bust(part) for part in parts)  # a hat may hide all of the hair
+    return Scene(tuple(part for part in shown if len(part.faces)), person.lighting.light(), base)
 
 
 def bust(part: Part) -> Part:
