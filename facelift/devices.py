@@ -151,10 +151,32 @@ def choose_memory(
         return memory
     if device.type != "cuda":
         return "sliced"
-    weights = sum(p.numel() * p.element_size() for model in models for p in model.parameters())
+    weights = sum(map(_bytes_of, models))
     free = torch.cuda.mem_get_info(device)[0] - RESERVED_BYTES - weights
     levels: tuple[Memory, ...] = ("fast", "sliced")
     return next((x for x in levels if free >= ACTIVATION_BYTES[x] * pixels * dtype.itemsize), "offload")
+
+
+def portraits_at_once(
+    memory: Memory, device: torch.device, models: Sequence[nn.Module], pixels: int, dtype: torch.dtype
+) -> int:
+    """How many portraits a batch may have, for what is free on the device at this moment.
+
+    One on the CPU, where a batch takes as long as its portraits one by one. The arguments are those of
+    `choose_memory`, `memory` what it chose.
+    """
+    if device.type != "cuda":
+        return 1
+    free = torch.cuda.mem_get_info(device)[0] - RESERVED_BYTES
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, unused
+    if memory == "offload":  # the part that works will come
+        free -= max(_bytes_of(part) for model in models for part in model.children())
+    level = "fast" if memory == "fast" else "sliced"
+    return max(1, int(free // (ACTIVATION_BYTES[level] * pixels * dtype.itemsize)))
+
+
+def _bytes_of(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 @contextmanager

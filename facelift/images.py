@@ -12,9 +12,9 @@ def not_white(images: Tensor) -> Tensor:
     """The coverage of images on white, estimated from their colours.
 
     Args:
-        images: (V, 3, H, W) RGB in [0, 1].
+        images: (..., 3, H, W) RGB in [0, 1].
 
     Returns:
-        (V, 1, H, W), 0 where the background shows and 1 elsewhere.
+        (..., 1, H, W), 0 where the background shows and 1 elsewhere.
     """
-    return (images.amin(dim=1, keepdim=True) <= WHITE).float()
+    return (images.amin(dim=-3, keepdim=True) <= WHITE).float()

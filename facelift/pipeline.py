@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from facelift.devices import (
     geometry_device,
     inference_copy,
     on_device,
+    portraits_at_once,
 )
 from facelift.errors import UserError
 from facelift.estimate import seconds_per_photo
@@ -194,7 +196,11 @@ class FaceLift:
         size = None if prepared and self.views.config.any_size else self.size
         return prepare_portrait(photo, size, matting, prepared, self.segmenter, framing)
 
-    @synchronized
+    @overload
+    def __call__(self, photo: list[Any], *args: Any, **options: Any) -> list[Head]: ...
+    @overload
+    def __call__(self, photo: Any, *args: Any, **options: Any) -> Head: ...
+    @synchronized  # type: ignore[misc]  # the overloads would repeat every option
     def __call__(
         self,
         photo: Any,
@@ -209,13 +215,15 @@ class FaceLift:
         timings: Timings | None = None,
         progress: Progress = iter,
         framing: Framing | None = None,
-    ) -> Head:
-        """Lift one photo to a head.
+        batch_size: int | None = None,
+    ) -> Head | list[Head]:
+        """Lift one photo to a head, or a list of photos to a list of heads.
 
         Args:
             photo: a path, bytes, a file object, a PIL image, an array (H, W, 3 or 4) or a tensor (3, H, W),
                 RGB and not BGR; see `facelift.portrait.load_photo`. Or what `prepare` made of one, to which
-                `matting`, `prepared` and `framing` no longer apply.
+                `matting`, `prepared` and `framing` no longer apply. Or a list of these: their heads are those
+                that each gives alone, but for rounding.
             seed: of all noise; it means the same on every device.
             steps: of the sampling; None is what the model was made for.
             guidance: of the sampling; None is what the model was made for.
@@ -229,49 +237,60 @@ class FaceLift:
             timings: gathers the time of each stage.
             progress: wraps the diffusion steps, to show them.
             framing: another face, a tilt, a zoom or a shift; see `facelift.portrait.Framing`.
+            batch_size: how many of a list go through both models at once; None is as many as the memory of a
+                GPU takes, and 1 on a CPU.
 
         Raises:
-            UserError: the photo cannot be used, or an option is not as it must be.
+            UserError: a photo cannot be used, or an option is not as it must be.
         """
+        check_whole(batch_size, "batch size", 1)
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
         self.views.resolve_sampling(
             scheduler, steps, guidance, eta
         )  # which refuses what cannot be, before the work
         config = self._refinement(refinement)
         timings = timings or Timings()
+        photos = photo if isinstance(photo, list) else [photo]
         with timings("portrait"):
-            portrait = (
-                photo if isinstance(photo, Portrait) else self.prepare(photo, matting, prepared, framing)
+            portraits = [self._portrait(each, matting, prepared, framing) for each in photos]
+        heads: list[Head] = []
+        for batch in self._batches(portraits, batch_size):
+            images, mattes = (
+                torch.stack([getattr(each, name) for each in batch]).to(self.device)
+                for name in ("image", "alpha")
             )
-            cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
-            _check_size("portrait", portrait.image, cell)
-            image, matte = portrait.image.to(self.device), portrait.alpha.to(self.device)
-        with timings("views"), self.autocast():
-            generated = generate_views(
-                self.views,
-                self._distances,
-                image,
-                matte,
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                eta=eta,
-                scheduler=scheduler,
-                sliced=self.memory != "fast",
-                progress=progress,
-            )
-            place = geometry_device(self.device)
-            views, coverage, confidence = (
-                x.to(place) for x in (generated.images, generated.coverage, generated.confidence)
-            )
-            image, matte = image.to(place), matte.to(place)
-            if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
-                views[0], coverage[0] = image, matte
-        with timings("reconstruction"):
-            gaussians = self.reconstruct(views, refinement=0)
-        with timings("refinement"):
-            gaussians = refine(gaussians, views, self._rig(views), config, coverage, confidence)
-        return Head(image, views, gaussians, portrait.faces, portrait.warnings, self.settings.ply_layout)
+            with timings("views"), self.autocast():
+                generated = generate_views(
+                    self.views,
+                    self._distances,
+                    images,
+                    mattes,
+                    seed=seed,
+                    steps=steps,
+                    guidance=guidance,
+                    eta=eta,
+                    scheduler=scheduler,
+                    sliced=self.memory != "fast",
+                    progress=progress,
+                )
+                place = geometry_device(self.device)
+                views, coverage, confidence = (
+                    x.to(place) for x in (generated.images, generated.coverage, generated.confidence)
+                )
+                images, mattes = images.to(place), mattes.to(place)
+                if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
+                    views[:, 0], coverage[:, 0] = images, mattes
+            with timings("reconstruction"):
+                gaussians = self._reconstruct(views)
+            with timings("refinement"):
+                rig = self._rig(views)
+                fits = zip(gaussians, views, coverage, confidence, strict=True)
+                gaussians = [refine(g, seen, rig, config, alpha, sure) for g, seen, alpha, sure in fits]
+            heads += [
+                Head(image, seen, g, each.faces, each.warnings, self.settings.ply_layout)
+                for image, seen, g, each in zip(images, views, gaussians, batch, strict=True)
+            ]
+        return heads if isinstance(photo, list) else heads[0]
 
     @synchronized
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:
@@ -290,13 +309,33 @@ class FaceLift:
         _check_size("views", views, self.reconstructor.config.patch_size)
         config = self._refinement(refinement)
         views = views.float()
-        images = views[:, :3].to(self.device)
-        with self.autocast(), on_device(self.reconstructor, self.device):
-            gaussians = self.reconstructor.reconstruct(images, self._rig(images))
-        place = geometry_device(self.device)
-        gaussians, views = gaussians.to(place), views.to(place)
+        (gaussians,) = self._reconstruct(views[None, :, :3])
+        views = views.to(geometry_device(self.device))
         coverage = views[:, 3:] if channels == 4 else None
         return refine(gaussians, views[:, :3], self._rig(views), config, coverage)
+
+    def _portrait(self, photo: Any, matting: Matting, prepared: bool, framing: Framing | None) -> Portrait:
+        portrait = photo if isinstance(photo, Portrait) else self.prepare(photo, matting, prepared, framing)
+        cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
+        _check_size("portrait", portrait.image, cell)
+        return portrait
+
+    def _batches(self, portraits: list[Portrait], batch_size: int | None) -> Iterator[list[Portrait]]:
+        """Portraits of one size, in their order, as many as go through the models at once."""
+        models = self.views, self.reconstructor
+        for shape, group in groupby(portraits, key=lambda portrait: portrait.image.shape):
+            same, pixels = list(group), len(VIEW_NAMES) * shape[-1] ** 2
+            while same:
+                most = batch_size or portraits_at_once(self.memory, self.device, models, pixels, self.dtype)
+                yield same[:most]
+                same = same[most:]
+
+    def _reconstruct(self, views: Tensor) -> list[Gaussians]:
+        """The Gaussians of (B, 6, 3, S, S) views, before the fit."""
+        images = views.to(self.device)
+        with self.autocast(), on_device(self.reconstructor, self.device):
+            heads = self.reconstructor.reconstruct_batch(images, self._rig(images))
+        return [gaussians.to(geometry_device(self.device)) for gaussians in heads]
 
     def _refinement(self, wanted: int | RefineConfig | None) -> RefineConfig:
         if isinstance(wanted, RefineConfig):

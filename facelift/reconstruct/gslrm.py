@@ -115,7 +115,8 @@ class GSLRM(nn.Module):
         batch, mask = pad_tokens(tokens[~query_only], torch.bincount(head[~query_only], minlength=heads))
         queries = tokens[query_only].unflatten(0, (heads, -1))
         x = self.norm_in(torch.cat([learned, batch, queries], dim=1))
-        padding_mask = None if heads == 1 else F.pad(mask, (learned.shape[1], 0), value=True)
+        equal = heads == 1 or not self.config.skip_background
+        padding_mask = None if equal else F.pad(mask, (learned.shape[1], 0), value=True)
         for block in self.blocks:
             x = block(x, queries.shape[1], padding_mask)
         learned, x = x.split([learned.shape[1], batch.shape[1] + queries.shape[1]], dim=1)
@@ -123,10 +124,22 @@ class GSLRM(nn.Module):
 
     def reconstruct(self, images: Tensor, cameras: Cameras) -> Gaussians:
         """The finished head: what `forward` predicts, activated and filtered."""
-        gaussians = self(images, cameras).activated()
-        gaussians = gaussians.filtered(half_width=self.config.half_width, min_z=self.config.min_z)
+        return self.reconstruct_batch(images[None], cameras)[0]
+
+    def reconstruct_batch(self, images: Tensor, cameras: Cameras) -> list[Gaussians]:
+        """Several finished heads at once.
+
+        Args:
+            images: (B, V, 3, H, W) RGB in [0, 1] on white.
+            cameras: of the V views, which are the same for each head.
+        """
+        rigs = Cameras.concatenate([cameras] * len(images))
+        heads = [
+            gaussians.filtered(half_width=self.config.half_width, min_z=self.config.min_z)
+            for gaussians in self(images.flatten(0, 1), rigs, len(images)).unbatch()
+        ]
         ratio = self.config.max_aspect_ratio
-        return gaussians.shortened(ratio) if ratio else gaussians
+        return [gaussians.shortened(ratio) for gaussians in heads] if ratio else heads
 
     def distances(self, image: Tensor, camera: Cameras) -> Tensor:
         """How far the surface is that one view shows, along the unit ray of each pixel.

@@ -148,13 +148,14 @@ class ViewGenerator(nn.Module):
         warped: Tensor | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
-        """Generate the six canonical views of a prepared portrait.
+        """Generate the six canonical views of a prepared portrait, or of several at once.
 
         Args:
-            portrait: (3, S, S) RGB in [0, 1] on white, S the model's image size, or with `any_size` another
-                multiple of `downsampling`. Its device is where the work is done; parts of the model that are
-                elsewhere come for as long as they are needed, one after the other.
-            seed: of the noise, drawn on the CPU so that it means the same on every device.
+            portrait: (3, S, S) or (B, 3, S, S) RGB in [0, 1] on white, S the model's image size, or with
+                `any_size` another multiple of `downsampling`. Its device is where the work is done; parts of
+                the model that are elsewhere come for as long as they are needed, one after the other.
+            seed: of the noise, drawn on the CPU so that it means the same on every device, and in a batch
+                the same for each portrait as for it alone.
             steps: of denoising; None is the model's own number.
             guidance: g of the prediction unconditional + g (conditional - unconditional); 1 needs one pass a
                 step instead of two, and None is the model's own.
@@ -163,26 +164,28 @@ class ViewGenerator(nn.Module):
                 2022), which needs fewer steps, by default 20, and adds no noise between them.
             sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise
                 each all at once, which takes more memory.
-            warped: (6, 3, S, S) the warped views, for a model that is conditioned on them.
+            warped: (6, 3, S, S) or (B, 6, 3, S, S) the warped views, for a model that is conditioned on them.
             progress: wraps the steps, to show them.
 
         Returns:
-            (6, 3, S, S) RGB in [0, 1], in the order of cameras.VIEW_NAMES; the first shows the portrait. With
-            a matte (6, 4, S, S): coverage comes after the colours.
+            (6, 3, S, S) or (B, 6, 3, S, S) RGB in [0, 1], in the order of cameras.VIEW_NAMES; the first shows
+            the portrait. With a matte it has four channels: coverage comes after the colours.
 
         Raises:
             UserError: the portrait or the warped views are not as they must be, they are missing or
                 the model takes none, or there is no such sampling.
         """
         size = "S" if self.config.any_size else self.config.image_size
-        check_images(portrait, "portrait", (3, size, size))
+        batch = ("B",) if isinstance(portrait, Tensor) and portrait.ndim == 4 else ()
+        check_images(portrait, "portrait", (*batch, 3, size, size))
         if (warped is not None) != self.config.warped_views:
             raise UserError("Warped views belong to a view generator that was trained with them, no other.")
         if warped is not None:
-            check_images(warped, "warped views", (VIEWS, *portrait.shape), portrait.device)
+            shape = (*portrait.shape[:-3], VIEWS, *portrait.shape[-3:])
+            check_images(warped, "warped views", shape, portrait.device)
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
         sampler, steps, guidance, eta = self.resolve_sampling(scheduler, steps, guidance, eta)
-        device = portrait.device
+        device, portraits = portrait.device, portrait.reshape(-1, *portrait.shape[-3:])
         noise = torch.Generator().manual_seed(int(seed))
 
         def draw(*shape: int) -> Tensor:
@@ -191,22 +194,25 @@ class ViewGenerator(nn.Module):
         label = None
         if self.image_embedding is not None:
             with on_device(self.image_embedding, device):
-                label = self.image_embedding(portrait, draw(VIEWS, self.image_embedding.dim))[None]
+                trace = draw(VIEWS, self.image_embedding.dim)
+                label = torch.stack([self.image_embedding(each, trace) for each in portraits])
         with on_device(self.autoencoder, device):
-            condition = self.autoencoder.encode(portrait[None] if warped is None else warped)[None]
-        latents = draw(1, VIEWS, *condition.shape[2:])
+            shown = portraits[:, None] if warped is None else warped.reshape(-1, *warped.shape[-4:])
+            condition = torch.stack([self.autoencoder.encode(each) for each in shown])
+        latents = draw(1, VIEWS, *condition.shape[2:]).expand(len(portraits), -1, -1, -1, -1)
 
         sampler.set_timesteps(steps)
         with on_device(self.unet, device):
             for t in progress(sampler.timesteps):
                 prediction = self._guided(latents, t.to(device), condition, label, guidance, sliced)
-                more = {"eta": eta, "variance_noise": draw(*latents.shape) if eta > 0 else None}
+                more = {"eta": eta, "variance_noise": draw(1, *latents.shape[1:]) if eta > 0 else None}
                 latents = sampler.step(
                     prediction, t, latents, **(more if scheduler == "ddim" else {})
                 ).prev_sample
         with on_device(self.autoencoder, device):
-            views = [self.autoencoder.decode(x) for x in latents[0].split(1 if sliced else VIEWS)]
-        return torch.cat(views).clamp(0, 1)
+            cells = latents.flatten(0, 1).split(1 if sliced else VIEWS)
+            views = torch.cat([self.autoencoder.decode(x) for x in cells]).clamp(0, 1)
+        return views.view(*portrait.shape[:-3], VIEWS, *views.shape[1:])
 
     def _guided(
         self,
@@ -219,15 +225,16 @@ class ViewGenerator(nn.Module):
     ) -> Tensor:
         """The prediction with classifier-free guidance (Ho and Salimans, 2021), float32."""
         given = [x for x in (condition, label) if x is not None]
+        timesteps = timestep.expand(len(latents))
         if guidance == 1.0:
-            return self.predict(latents, timestep[None], *given).float()
+            return self.predict(latents, timesteps, *given).float()
         dropped = [torch.zeros_like(x) for x in given]
         if sliced:
-            conditional, unconditional = (self.predict(latents, timestep[None], *x) for x in (given, dropped))
+            conditional, unconditional = (self.predict(latents, timesteps, *x) for x in (given, dropped))
         else:
             both = (torch.cat(x) for x in zip(given, dropped, strict=True))
             conditional, unconditional = self.predict(
-                latents.repeat(2, 1, 1, 1, 1), timestep.repeat(2), *both
+                latents.repeat(2, 1, 1, 1, 1), timesteps.repeat(2), *both
             ).chunk(2)
         return unconditional.float() + guidance * (conditional.float() - unconditional.float())
 

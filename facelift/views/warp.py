@@ -41,7 +41,7 @@ DEPTH_TOLERANCE = 0.1  # by which it may lie behind what is possible and still c
 
 @dataclass(frozen=True)
 class WarpedViews:
-    """What the portrait shows of each of the six views.
+    """What the portrait shows of each of the six views; of several portraits, B comes before all shapes.
 
     Attributes:
         images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES; the first is the portrait
@@ -59,7 +59,7 @@ class WarpedViews:
 
 @dataclass(frozen=True)
 class GeneratedViews:
-    """The six views of stage 1, the photo's own pixels and generated ones.
+    """The six views of stage 1, the photo's own pixels and generated ones; B may come before all shapes.
 
     Attributes:
         images: (6, 3, S, S) RGB in [0, 1] on white, in the order of VIEW_NAMES.
@@ -86,18 +86,21 @@ def generate_views(
     Args:
         generator: the model.
         distances: the depth estimate that warping needs.
-        portrait: (3, S, S) RGB in [0, 1] on white.
-        coverage: (1, S, S) its matte in [0, 1].
+        portrait: (3, S, S) RGB in [0, 1] on white, or (B, 3, S, S), several at once.
+        coverage: (1, S, S) its matte in [0, 1], or (B, 1, S, S).
         sampling: as `ViewGenerator.generate` takes it.
     """
     warped = warp_views(distances, portrait, coverage) if generator.config.warped_views else None
     layers = generator.generate(
         portrait, warped=None if warped is None else warped.images, **sampling
     ).float()
-    images, matte = layers[:, :3], layers[:, 3:] if generator.config.matte else not_white(layers)
+    images, matte = (
+        layers[..., :3, :, :],
+        layers[..., 3:, :, :] if generator.config.matte else not_white(layers),
+    )
     if warped is None:
         confidence = torch.zeros_like(matte)
-        confidence[0] = 1
+        confidence[..., 0, :, :, :] = 1
         return GeneratedViews(images, matte, confidence)
     images = torch.lerp(images, warped.images, warped.confidence)
     return GeneratedViews(images, torch.lerp(matte, warped.coverage, warped.confidence), warped.confidence)
@@ -109,9 +112,12 @@ def warp_views(distances: SurfaceDistances, portrait: Tensor, coverage: Tensor) 
 
     Args:
         distances: of a model that was trained to be given the front view alone, too.
-        portrait: (3, S, S) RGB in [0, 1] on white.
-        coverage: (1, S, S) its matte in [0, 1].
+        portrait: (3, S, S) RGB in [0, 1] on white, or (B, 3, S, S).
+        coverage: (1, S, S) its matte in [0, 1], or (B, 1, S, S).
     """
+    if portrait.ndim == 4:  # one by one: it is little work
+        each = [warp_views(distances, *one) for one in zip(portrait, coverage, strict=True)]
+        return WarpedViews(*(torch.stack([getattr(x, f.name) for x in each]) for f in fields(WarpedViews)))
     rig = canonical_rig(portrait.shape[-1]).to(portrait.device)
     distance = distances(portrait, rig[[0]])
     place = geometry_device(portrait.device)
