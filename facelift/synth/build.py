@@ -11,13 +11,14 @@ from dataclasses import replace
 import numpy as np
 
 from facelift.cameras import FOV_DEGREES, RADIUS
-from facelift.synth import coverings, glasses, groom, hats, meshes, paint, regions, strands
+from facelift.synth import coverings, glasses, groom, hanging, hats, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
 from facelift.synth.haircuts import pressed
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
 from facelift.synth.scene import Floats, Ints, Part, Pixels, Scene
+from facelift.synth.surface import Surface
 from facelift.synth.values import Triple
 
 EYES_PROXY = "eyes/high-poly/high-poly.mhclo"
@@ -129,15 +130,21 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         if person.hat is not None:
             grown = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), grown)
         parts.append(grown)
+    layers: list[tuple[strands.Grown, Pixels]] = []
     if person.haircut is not None:
         haircut = person.haircut
         if person.hat is not None or person.covering is not None:
             haircut = pressed(haircut, 0.3 if person.covering is None else 0.06)
-        for mesh, texture in strands.hair(body, assets, haircut, person.hair_color, person.seed):
-            layer = drawn("hair", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
-            if person.hat is not None:
-                layer = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), layer)
-            parts.append(layer)
+        layers += strands.hair(body, assets, haircut, person.hair_color, person.seed)
+    if person.hairdo is not None:
+        corners = meshes.proxy_template(assets, person.clothes).corners
+        around = Surface(body, assets.proxy(person.clothes).fit(body), corners, assets)
+        layers += hanging.hair(body, around, assets, person.hairdo, person.hair_color, person.seed)
+    for mesh, texture in layers:
+        layer = drawn("hair", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
+        if person.hat is not None:
+            layer = below(hats.brim_plane(body, assets, person.hat, hats.HAIR_LINE), layer)
+        parts.append(layer)
     if person.beard is not None and person.beard.length > 0:
         vertices, normals, template = groom.grow_beard(body, assets, person.beard.style, person.beard.length)
         texture = paint.beard(person, assets)

@@ -81,13 +81,14 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     # Shaved hair that the textures show on every head: gone from the bald; below hair nearly as dark as that,
     # lest skin show through its gaps.
     tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
-    grown = 0.75 if person.hair is not None else 0.0 if person.haircut is not None else 0.5 * person.scalp
+    grown = 0.75 if person.hair is not None else 0.0 if person.on_scalp is not None else 0.5 * person.scalp
     tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, 0.75)
-    if person.haircut is not None:
+    if person.on_scalp is not None:
+        cut = person.on_scalp
         here = regions.extent(assets, SKIN_SIZE, regions.scalp)
         places = regions.texel_positions(assets, SKIN_SIZE)[here]
         known = ~np.isnan(places[..., 0])
-        cover = 0.8 * growth(person.haircut, places[known]) * person.haircut.density
+        cover = 0.8 * growth(cut, places[known]) * cut.density
         below = out[here]
         below[known] += cover[:, None] * (255 * np.array(person.hair_color, np.float32) - below[known])
 

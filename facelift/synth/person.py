@@ -14,6 +14,7 @@ from typing import Any
 from facelift.synth.coverings import Covering
 from facelift.synth.glasses import Glasses
 from facelift.synth.haircuts import Haircut
+from facelift.synth.hairdos import Hairdo
 from facelift.synth.hats import Hat
 from facelift.synth.light import Lighting, Panel
 from facelift.synth.patterns import Pattern
@@ -92,7 +93,8 @@ class Person:
         recipe: which version of the priors it was sampled with, one of `priors.RECIPES`.
         modes: of recipe 2, weights of the scans' modes of identity, in standard deviations.
         expression: of recipe 2, weights of ARKit's expressions by their names, 0 to 1.
-        haircut: of recipe 2, hair that grows from the scalp; None for who has a proxy, or none.
+        haircut: of recipe 2, short hair that grows from the scalp; None for who has a proxy, or none.
+        hairdo: of recipe 2, long hair that grows from the scalp; None as above.
         covering: of recipe 2, cloth around the head, which hides the hair; None for most.
     """
 
@@ -143,12 +145,18 @@ class Person:
     expression: dict[str, float] = field(default_factory=dict)
     haircut: Haircut | None = None
     covering: Covering | None = None
+    hairdo: Hairdo | None = None
+
+    @property
+    def on_scalp(self) -> Haircut | None:
+        """What hair grows from the scalp; None for who has a proxy, or none."""
+        return self.haircut if self.hairdo is None else self.hairdo.on_scalp()
 
     def to_json(self) -> str:
         """The person as JSON, as `person.json` holds it; of recipe 1 as it was when there was no other."""
         values = asdict(self)
         if self.recipe == 1:
-            for name in ("recipe", "modes", "expression", "haircut", "covering"):
+            for name in ("recipe", "modes", "expression", "haircut", "covering", "hairdo"):
                 del values[name]
         return json.dumps(values)
 
@@ -166,6 +174,7 @@ class Person:
             "hat": Hat,
             "clothes_pattern": Pattern,
             "haircut": Haircut,
+            "hairdo": Hairdo,
         }
         covering = values.get("covering")
         if covering is not None:

@@ -225,8 +225,57 @@ CUT_SHARES = {
 }
 """How often men and women have each."""
 
-CUT_SHARE = (0.85, 0.2)
-"""Share of the men and the women who are not bald that have one of these cuts, not a mesh of MakeHuman's."""
+MEN_SHORT, MEN_LONG = 0.93, 0.05
+"""Share of the men who are not bald that have one of these cuts, and long hair that grows from the scalp; the
+others have one of MakeHuman's meshes."""
+
+WOMEN_SHORT, MESH_SHARE = ([20, 40, 60, 75], [0.12, 0.2, 0.36, 0.5]), 0.05
+"""Share of women, by age, who have a cut, and of those with one of MakeHuman's meshes; the others have long
+hair that grows from the scalp."""
 
 BALDING = ([20, 35, 50, 70], [0.05, 0.2, 0.45, 0.65])
 """Share of men, by age, whose hair recedes."""
+
+
+@dataclass(frozen=True)
+class Long:
+    """What long hair of one style has in common.
+
+    Attributes:
+        ends: least and most of the height at which it ends, decimetres on the base mesh: the chin is at 6.3,
+            the shoulders at 5.8.
+        layers: how much shorter the outer hair is, 0 to 1.
+        volume: how far it stands off, decimetres.
+        bare: share of people whose ears are bare.
+        fringes: shares of those without a fringe, with a straight, a swept and a curtain fringe.
+    """
+
+    ends: Span
+    layers: Span
+    volume: Span
+    bare: float
+    fringes: tuple[float, float, float, float]
+
+
+HAIRDOS = {
+    "bob": Long((6.2, 6.75), (0.0, 0.2), (0.06, 0.16), 0.15, (0.5, 0.25, 0.2, 0.05)),
+    "layered bob": Long((6.5, 6.95), (0.4, 0.9), (0.08, 0.18), 0.25, (0.35, 0.15, 0.4, 0.1)),
+    "lob": Long((5.7, 6.1), (0.0, 0.35), (0.06, 0.18), 0.3, (0.55, 0.15, 0.15, 0.15)),
+    "shoulder": Long((5.2, 5.7), (0.1, 0.5), (0.07, 0.2), 0.3, (0.6, 0.1, 0.15, 0.15)),
+    "long": Long((4.2, 5.2), (0.1, 0.6), (0.07, 0.2), 0.35, (0.65, 0.1, 0.1, 0.15)),
+}
+"""Styles of long hair, and how they vary."""
+
+FRINGES = ("none", "straight", "swept", "curtain")
+
+HAIRDO_SHARES: dict[str, tuple[float, tuple[float, float, float]]] = {
+    "bob": (0.05, (0.8, 1.0, 1.2)),
+    "layered bob": (0.1, (0.1, 0.8, 2.2)),
+    "lob": (0.2, (1.2, 1.4, 1.0)),
+    "shoulder": (0.8, (1.4, 1.2, 0.6)),
+    "long": (0.6, (2.2, 1.2, 0.3)),
+}
+"""How often men have each, and women of 20, 45 and 70 years."""
+
+TEXTURES = {"straight": (0.42, 0.75, 0.3), "wavy": (0.4, 0.2, 0.1), "curly": (0.18, 0.05, 0.6)}
+"""How often the long hair of caucasians, asians and africans is so."""

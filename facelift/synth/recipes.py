@@ -17,16 +17,20 @@ from facelift.synth.arkit import looking, sample_expression
 from facelift.synth.assets import Assets
 from facelift.synth.coverings import SHARES, SHOWS_HAIR, sample_covering
 from facelift.synth.haircuts import sample_haircut
+from facelift.synth.hairdos import sample_hairdo
 from facelift.synth.person import Person
 from facelift.synth.priors import (
     BESIDE_SCANS,
     BLENDED_SKINS,
-    CUT_SHARE,
     LOOKING_AWAY,
+    MEN_LONG,
+    MEN_SHORT,
+    MESH_SHARE,
     MODES,
     MODES_SPREAD,
     PURITY,
     TURNS,
+    WOMEN_SHORT,
 )
 from facelift.synth.sampling import sample_person
 from facelift.synth.values import pair, triple
@@ -65,7 +69,7 @@ def _revised(person: Person, assets: Assets) -> Person:
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
     gaze = _sample_gaze(rng, turn)
     return replace(
-        with_covering(with_haircut(person)),
+        with_covering(with_grown_hair(person)),
         recipe=2,
         targets=targets,
         skin_mix=person.skin_mix if rng.random() < BLENDED_SKINS else 0.0,
@@ -76,13 +80,22 @@ def _revised(person: Person, assets: Assets) -> Person:
     )
 
 
-def with_haircut(person: Person) -> Person:
-    """The person with hair that grows from the scalp, if chance will have it; the bald stay bald."""
+def with_grown_hair(person: Person) -> Person:
+    """The person with hair that grows from the scalp, as most have it; the bald stay bald."""
     rng = np.random.Generator(np.random.PCG64([person.seed, 21]))
     is_male = person.male > 0.5
-    if person.hair is None or rng.random() >= CUT_SHARE[0 if is_male else 1]:
+    if person.hair is None:
         return person
-    return replace(person, hair=None, haircut=sample_haircut(rng, is_male, person.age, person.ethnicity[2]))
+    short = MEN_SHORT if is_male else float(np.interp(person.age, *WOMEN_SHORT))
+    long = MEN_LONG if is_male else 1 - short - MESH_SHARE
+    chance = rng.random()
+    if chance < short:
+        return replace(
+            person, hair=None, haircut=sample_haircut(rng, is_male, person.age, person.ethnicity[2])
+        )
+    if chance < short + long:
+        return replace(person, hair=None, hairdo=sample_hairdo(rng, is_male, person.age, person.ethnicity))
+    return person
 
 
 def with_covering(person: Person) -> Person:
@@ -92,8 +105,8 @@ def with_covering(person: Person) -> Person:
     if rng.random() >= SHARES[is_male]:
         return person
     covering = sample_covering(rng, is_male)
-    haircut = person.haircut if covering.kind in SHOWS_HAIR else None
-    return replace(person, hair=None, haircut=haircut, hat=None, covering=covering)
+    haircut = person.on_scalp if covering.kind in SHOWS_HAIR else None
+    return replace(person, hair=None, haircut=haircut, hairdo=None, hat=None, covering=covering)
 
 
 def _less_mixed(targets: dict[str, float]) -> dict[str, float]:
