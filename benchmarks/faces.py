@@ -20,9 +20,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facelift.data.backgrounds import random_background
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.search import Search, search_faces, turn
-from facelift.train.backgrounds import random_background
 from facelift.weights import find_model, load_segmenter
 
 Scene = tuple[np.ndarray, np.ndarray]  # (H, W, 3) uint8 RGB and (478, 2) points

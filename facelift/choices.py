@@ -24,8 +24,8 @@ CameraPath = Literal["still", "turntable", "spiral", "dolly"]
 OutputType = Literal["color", "depth", "normals"]
 """What pictures of Gaussians show, see `facelift.pictures`."""
 
-Rig = Literal["canonical", "orbit", "overhead", "all"]
-"""Where the cameras of a synthetic head stand: one of three rigs, or all of them."""
+Rig = Literal["canonical", "orbit", "overhead", "photo", "all"]
+"""Where the cameras of a synthetic head stand: one of four rigs, or all of them."""
 
 Truth = Literal["all", "depth"]
 """What is written beside a synthetic head's images, cameras and person: everything, or the depth alone."""

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from test_synth_render import scene, sphere
@@ -27,7 +28,7 @@ class Ball:
 
 
 STAND_INS = (
-    (Assets, "open", lambda folder: None),
+    (Assets, "open", lambda folder: SimpleNamespace(has_scans=False)),
     (head, "sample_by_recipe", lambda seed, assets, recipe: Ball(seed)),
     (head, "build_scene", lambda person, assets: person.build()),
 )

@@ -410,12 +410,13 @@ def test_synth(monkeypatch):
 
 def test_synth_pack(monkeypatch, tmp_path):
     module = types.ModuleType("facelift.synth.pack")
-    module.write_pack = lambda file, assets, scans: file.write_text(f"{assets} {scans}")
+    module.write_pack = lambda file, *others: file.write_text(" ".join(map(str, others)))
     monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
     assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
-    assert (tmp_path / "heads.pack").read_text() == "data None"
-    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data", "--scans", "s.npz") == 0
-    assert (tmp_path / "heads.pack").read_text() == "data s.npz"
+    assert (tmp_path / "heads.pack").read_text() == "data None None"
+    further = ("--scans", "s.npz", "--hdris", "maps")
+    assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data", *further) == 0
+    assert (tmp_path / "heads.pack").read_text() == "data s.npz maps"
 
 
 def test_synth_explains_itself_and_the_pack(capsys):

@@ -240,10 +240,10 @@ def test_splats_that_are_no_head_are_told_so(here, capsys):
 
 def test_a_world_unit_is_twenty_centimetres(makehuman_data):
     """A head of MakeHuman's, framed as FaceLift frames heads, is as large as its decimetres say."""
-    from facelift.synth import build
+    from facelift.synth import framing
     from facelift.synth.assets import Assets
 
     assets = Assets.open(makehuman_data)
     body = assets.base.vertices
-    scale, _ = build.frame(body, build.face_size(body, assets), assets)
+    scale, _ = framing.frame(body, framing.face_size(body, assets), assets)
     assert 0.1 / scale == pytest.approx(METRES_PER_UNIT, rel=0.1)

@@ -8,7 +8,8 @@ from facelift.cameras import canonical_rig
 from facelift.errors import UserError
 from facelift.synth import makehuman as formats
 from facelift.synth import textures
-from facelift.synth.build import CHIN, build_scene, face_size, frame, shape
+from facelift.synth.build import build_scene, shape
+from facelift.synth.framing import CHIN, face_size, frame
 from facelift.synth.light import (
     LIGHTING_KINDS,
     METERING_NORMALS,

@@ -12,8 +12,9 @@ from facelift.errors import UserError
 from facelift.synth import registration
 from facelift.synth.arkit import looking, mirrored, portraits, sample_expression
 from facelift.synth.assets import Assets
-from facelift.synth.build import CHIN, build_scene, shape
+from facelift.synth.build import build_scene, shape
 from facelift.synth.facekit import COUNT, LANDMARKS, SKIN, FaceKit, arkit_name, make_scans
+from facelift.synth.framing import CHIN
 from facelift.synth.landmarks import VERTICES
 from facelift.synth.mouth import jaw
 from facelift.synth.pack import open_assets, write_pack

@@ -15,6 +15,7 @@ from small import CLEAN, CPU, RECONSTRUCTOR, VIEWS, reconstructor_config
 from torch.nn import functional as F
 
 from facelift.cameras import canonical_rig, orbit_rig
+from facelift.data.backgrounds import random_background
 from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
@@ -22,7 +23,6 @@ from facelift.portrait.segment import SegmenterOutput
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.train import run
 from facelift.train.augment import random_mirror
-from facelift.train.backgrounds import random_background
 from facelift.train.geometry import geometry_losses
 from facelift.train.optimizers import Muon, orthogonalized
 from facelift.train.portrait import PortraitSampler, PortraitTraining, maps_loss

@@ -35,8 +35,8 @@ def synth(
     rig: Annotated[
         Rig,
         typer.Option(
-            help="The six canonical views, an orbit all round, or one view from above; or all of them, each "
-            "in a folder of its own.",
+            help="The six canonical views, an orbit all round, one view from above, or a photo by a camera "
+            "and before a background of its own (recipe 2); or all of them, each in a folder of its own.",
             rich_help_panel=PICTURES,
         ),
     ] = "canonical",
@@ -117,12 +117,19 @@ def pack(
         Path | None,
         typer.Option(help="File of `facelift synth scans`; the folder's own scans.npz, if not given."),
     ] = None,
+    hdris: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of equirectangular .exr or .hdr maps that light people of recipe 2; the folder's "
+            "own hdri, if not given."
+        ),
+    ] = None,
 ) -> None:
     """Put what heads are made of into one file, which --assets takes in place of the folder."""
     from facelift.synth.pack import write_pack
 
     with status("Packing"):
-        write_pack(file, assets, scans)
+        write_pack(file, assets, scans, hdris)
     tell(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 

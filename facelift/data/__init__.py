@@ -1,1 +1,1 @@
-"""What a head on disk is: its schema, how heads are stored and read, and which may be trained on."""
+"""What a head on disk is: its schema, how heads are stored and read, which may be trained on; backgrounds."""

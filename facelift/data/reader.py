@@ -27,6 +27,7 @@ from facelift.data.schema import (
     DEPTH_SCALE,
     LANDMARKS_FILE,
     PERSON_FILE,
+    background_name,
     depth_name,
     flat,
     part_name,
@@ -122,7 +123,7 @@ class HeadFolder:
 
     def load(self, head: str, views: list[int] | None = None, depth: bool = False) -> Views:
         """Views of the head of that name; None loads them all."""
-        files, cameras = self._frames(head)
+        files, cameras, scale = self._frames(head)
         chosen = list(range(len(files))) if views is None else views
         rgba = np.stack([self._image(head, files[i]) for i in chosen])
         pixels = torch.from_numpy(rgba).movedim(-1, 1).float() / 255
@@ -130,7 +131,7 @@ class HeadFolder:
         depths = None
         if depth:
             steps = np.stack([self._image(head, depth_name(i)) for i in chosen])
-            depths = torch.from_numpy(steps.astype(np.float32) / DEPTH_SCALE)
+            depths = torch.from_numpy(steps.astype(np.float32) / scale)
         return Views(pixels[:, :3] * alpha + 1 - alpha, alpha, depths, cameras[chosen])
 
     def parts(self, head: str, views: list[int]) -> Tensor:
@@ -140,6 +141,19 @@ class HeadFolder:
             UserError: the heads were drawn without.
         """
         return torch.from_numpy(np.stack([self._indices(head, part_name(i)) for i in views]))
+
+    def backgrounds(self, head: str, views: list[int] | None = None) -> Tensor:
+        """(V, 3, H, W) what is behind the person in the views of a photo; None loads them all.
+
+        `images - (1 - alpha) * (1 - backgrounds)` of what `load` gives is the photo.
+
+        Raises:
+            UserError: the heads are no photos.
+        """
+        chosen = range(self.count(head)) if views is None else views
+        advice = "only heads drawn with --rig photo have one"
+        rgb = np.stack([self._image(head, background_name(i), advice) for i in chosen])
+        return torch.from_numpy(rgb).movedim(-1, 1).float() / 255
 
     def landmarks(self, head: str) -> Tensor:
         """(V, 68, 2) x and y of the points of iBUG 300-W in each view, hidden ones as well, pixels.
@@ -160,27 +174,30 @@ class HeadFolder:
         except (OSError, ValueError, KeyError):
             raise self._unreadable(head, PERSON_FILE) from None
 
-    def _frames(self, head: str) -> tuple[list[str], Cameras]:
-        """Paths of the images in the head's folder, and their cameras."""
+    def _frames(self, head: str) -> tuple[list[str], Cameras, float]:
+        """Paths of the images in the head's folder, their cameras, and the steps of depth per world unit."""
         where = self.root / head / CAMERAS_FILE
         try:
             frames = json.loads(self._read(head, CAMERAS_FILE))["frames"]
-            return [frame["file_path"] for frame in frames], cameras_of(frames)
+            scale = float(frames[0].get("depth_scale", DEPTH_SCALE))
+            return [frame["file_path"] for frame in frames], cameras_of(frames), scale
         except FileNotFoundError:  # FaceLift's six-view folders leave them out
             files = [f"cam_{i:03d}.png" for i in range(6)]
-            return files, canonical_rig(self._image(head, files[0]).shape[0])
+            return files, canonical_rig(self._image(head, files[0]).shape[0]), DEPTH_SCALE
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise UserError(f"{where} cannot be read ({error!r}): make that head again.") from None
 
-    def _image(self, head: str, name: str) -> np.ndarray:
-        """A PNG as it is stored, its channels RGBA."""
+    def _image(self, head: str, name: str, advice: str = "make that head again") -> np.ndarray:
+        """A PNG as it is stored, its channels RGBA or RGB."""
         try:
             image = cv2.imdecode(np.frombuffer(self._read(head, name), np.uint8), cv2.IMREAD_UNCHANGED)
         except (OSError, KeyError, cv2.error):
             image = None
         if image is None:
-            raise self._unreadable(head, name)
-        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA) if image.ndim == 3 else image
+            raise self._unreadable(head, name, advice)
+        if image.ndim == 2:
+            return image
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
 
     def _indices(self, head: str, name: str) -> np.ndarray:
         """A PNG with a palette, as the indices into it."""

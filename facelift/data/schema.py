@@ -10,7 +10,9 @@
     person.json                                 the same
     SHA256SUMS                                  the same                     of all the others
 
-The one view of the overhead rig is laid out as the canonical ones are.
+The one view of the overhead rig is laid out as the canonical ones are, and so is that of a photo, whose
+camera is the person's own. A photo has what is behind the person beside it, in background/background_000.png
+(RGB), and its depth has PHOTO_DEPTH_SCALE steps a unit, which the record of its camera tells.
 
 Depth is z-depth, 0 where nothing is. A normal is `rgb / 127.5 - 1`, and black where nothing is. The numbers
 in `parts` are indices into `facelift.data.parts.PARTS`; a palette shows them in colour. Landmarks are in the
@@ -30,7 +32,10 @@ from facelift.choices import RendererName, Truth
 from facelift.errors import UserError
 
 DEPTH_SCALE = 10_000
-"""Steps of a depth image per world unit."""
+"""Steps of a depth image per world unit, where the camera's record has no `depth_scale`."""
+
+PHOTO_DEPTH_SCALE = 2_000
+"""The same of photos, which may be taken from 25 units away: 16 bits hold 32."""
 
 CAMERAS_FILE = "opencv_cameras.json"
 LANDMARKS_FILE = "landmarks.json"
@@ -45,17 +50,19 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a head's images are laid out: FaceLift's two ways, and ours for the one from above.
+    """How a head's images are laid out: FaceLift's two ways, and ours for one from above and a photo.
 
     Attributes:
         name: as it stands in the lists' names.
         images: folder of the images within the head's folder.
-        cameras: from views and size in pixels to the rig.
+        cameras: from views and size in pixels to the rig; None where each person has a camera of their own.
+        depth_scale: steps of depth per world unit.
     """
 
     name: str
     images: str
-    cameras: Callable[[int, int], Cameras]
+    cameras: Callable[[int, int], Cameras] | None
+    depth_scale: int = DEPTH_SCALE
 
     def image_name(self, view: int) -> str:
         """Where the image of a view lies within the head's folder."""
@@ -66,6 +73,7 @@ LAYOUTS = {
     "canonical": Layout("mvdiff", "", lambda views, size: canonical_rig(size)),
     "orbit": Layout("gslrm", "images/", orbit_rig),
     "overhead": Layout("overhead", "", lambda views, size: overhead_rig(size)),
+    "photo": Layout("photo", "", None, PHOTO_DEPTH_SCALE),
 }
 
 
@@ -84,12 +92,17 @@ def part_name(view: int) -> str:
     return f"parts/part_{view:03d}.png"
 
 
+def background_name(view: int) -> str:
+    """Where what is behind the person in a photo lies within the head's folder."""
+    return f"background/background_{view:03d}.png"
+
+
 @dataclass(frozen=True)
 class Contents:
     """What each head of a data set holds.
 
     Attributes:
-        rig: "canonical", "orbit" or "overhead".
+        rig: "canonical", "orbit", "overhead" or "photo".
         views: how many an orbit has.
         size: side of the images in pixels.
         truth: what is written beside the images.
@@ -109,9 +122,14 @@ class Contents:
         return LAYOUTS[self.rig]
 
     @property
-    def cameras(self) -> Cameras:
-        """The rig."""
-        return self.layout.cameras(self.views, self.size)
+    def cameras(self) -> Cameras | None:
+        """The rig; None for photos, for which each person has a camera of their own."""
+        return self.layout.cameras and self.layout.cameras(self.views, self.size)
+
+    @property
+    def count(self) -> int:
+        """How many views a head has."""
+        return len(self.cameras or (0,))
 
     def check(self, where: str, read: Callable[[str], bytes]) -> bool:
         """Whether a head is there, to the last bit; `read` gives a file, or raises OSError or KeyError.
@@ -128,7 +146,7 @@ class Contents:
         if not whole:
             return False
         # Number, size and place of the images tell the rigs apart; floats may differ between machines.
-        expected = [(self.size, self.layout.image_name(i)) for i in range(len(self.cameras))]
+        expected = [(self.size, self.layout.image_name(i)) for i in range(self.count)]
         found = [(frame["w"], frame["file_path"]) for frame in record["frames"]]
         if found != expected or record["renderer"] != self.drawn_by:
             raise UserError(f"{where} holds other views than these; give another folder, or delete it.")

@@ -41,13 +41,15 @@ class _Read:
 
     Attributes:
         rgba: (V, 4, H, W) bytes, RGB on white and coverage.
-        depth: (V, H, W) in steps of DEPTH_SCALE, 16 bits of which torch takes one for a sign; or None.
+        depth: (V, H, W) in steps, 16 bits of which torch takes one for a sign; or None.
+        depth_scale: steps per world unit.
         w2c, intrinsics: of its cameras.
     """
 
     head: str
     rgba: NDArray[np.uint8]
     depth: NDArray[np.int16] | None
+    depth_scale: float
     w2c: NDArray[np.float32]
     intrinsics: NDArray[np.float32]
 
@@ -58,6 +60,7 @@ class _Stored:
 
     rgba: Tensor
     depth: Tensor | None
+    depth_scale: float
     cameras: Cameras
 
 
@@ -115,7 +118,7 @@ class StreamingHeads:
         images, alpha = (stored.rgba[chosen].float() / 255).split([3, 1], dim=1)
         depths = None
         if depth and stored.depth is not None:
-            depths = (stored.depth[chosen].int() & 0xFFFF).float() / DEPTH_SCALE
+            depths = (stored.depth[chosen].int() & 0xFFFF).float() / stored.depth_scale
         return Views(images, alpha, depths, stored.cameras[chosen])
 
     def _has_some(self) -> bool:
@@ -159,6 +162,7 @@ def _take_in(queue: Queue[_Read | str], memory: _Memory, device: torch.device) -
         memory.stored[read.head] = _Stored(
             torch.from_numpy(read.rgba).to(device),
             None if read.depth is None else torch.from_numpy(read.depth).to(device),
+            read.depth_scale,
             Cameras(w2c, intrinsics, width, height).to(device),
         )
         memory.heads.append(read.head)
@@ -202,7 +206,8 @@ def _readable(root: Path, depth: bool, read: set[str]) -> Iterator[tuple[str, Vi
 
 def _packed(head: str, views: Views) -> _Read:
     rgba = (255 * torch.cat([views.images, views.alpha], dim=1)).round().byte().numpy()
-    depth = None
+    depth, scale = None, float(DEPTH_SCALE)
     if views.depth is not None:
-        depth = (views.depth * DEPTH_SCALE).round().numpy().astype(np.uint16).view(np.int16)
-    return _Read(head, rgba, depth, views.cameras.w2c.numpy(), views.cameras.intrinsics.numpy())
+        scale = min(scale, 65535 / max(float(views.depth.max()), 1.0))  # photos may be taken from afar
+        depth = (views.depth * scale).round().numpy().astype(np.uint16).view(np.int16)
+    return _Read(head, rgba, depth, scale, views.cameras.w2c.numpy(), views.cameras.intrinsics.numpy())

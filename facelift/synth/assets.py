@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from facelift.errors import UserError
+from facelift.synth.hdri import SUFFIXES, read_hdri
 from facelift.synth.makehuman import (
     WHERE,
     Mesh,
@@ -22,7 +23,7 @@ from facelift.synth.makehuman import (
     read_target,
 )
 from facelift.synth.scans import FILE, HOW, Scans, read_scans
-from facelift.synth.scene import Pixels
+from facelift.synth.scene import Floats, Pixels
 from facelift.synth.textures import read_texture
 
 T = TypeVar("T")
@@ -126,6 +127,22 @@ class Assets:
                 return read_scans(file, FILE)
 
         return self.cached("scans", read)
+
+    @property
+    def hdris(self) -> list[str]:
+        """Names of the maps of light in the folder `hdri` beside MakeHuman's assets, sorted."""
+        return sorted(self._hdri_paths())
+
+    def hdri(self, name: str) -> Floats:
+        """A map of light by its name, see `facelift.synth.hdri.read_hdri`; do not write into it."""
+        return self.cached(("hdri", name), lambda: self._read_hdri(name))
+
+    def _hdri_paths(self) -> dict[str, str]:
+        names = (Path(name) for name in self.names("hdri/*"))
+        return {path.stem: path.as_posix() for path in names if path.suffix.lower() in SUFFIXES}
+
+    def _read_hdri(self, name: str) -> Floats:
+        return read_hdri(self.path(self._hdri_paths().get(name, f"hdri/{name}.exr")))
 
     def _open(self, name: str) -> IO[bytes]:
         return self.path(name).open("rb")

@@ -5,19 +5,18 @@ Lengths are MakeHuman's (decimetres, y up, the face along +z) until the very end
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
-from facelift.cameras import FOV_DEGREES, RADIUS
 from facelift.synth import coverings, glasses, groom, hanging, hats, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
+from facelift.synth.framing import face_size, frame
 from facelift.synth.haircuts import pressed
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
 from facelift.synth.person import Person
 from facelift.synth.pose import joint, lower_arms, turn_eyes, turn_head
-from facelift.synth.scene import Floats, Ints, Part, Pixels, Scene
+from facelift.synth.scene import Floats, Ints, Light, Part, Pixels, Scene
 from facelift.synth.surface import Surface
 from facelift.synth.values import Triple
 
@@ -44,17 +43,6 @@ ALPHA_CARDS = ("brows", "lashes", "hair", "beard")
 
 # Heads are cut to a bust, world units: no canonical view sees more, so no reconstruction can know it.
 BUST_MIN_Z, BUST_MAX_X, BUST_MAX_Y = -1.4, 1.3, 0.9
-
-# The face box that FaceLift centres its portraits on, of a 512 px picture: mean side and centre in pixels.
-FACE_BOX_SIDE, FACE_BOX_X, FACE_BOX_Y = 194.275, 251.833, 280.013
-FOCAL = 256 / math.tan(math.radians(FOV_DEGREES / 2))
-
-# Vertices of the base mesh that frame a face: temples (right, left), back of the head, brow, chin.
-TEMPLES, OCCIPUT, BROW, CHIN = (5399, 11998), 962, 5320, 5225
-# A detector's face box in terms of them: it reaches above the eyes and below the chin by shares of the
-# distance between the two, and is a little narrower than the temples. Set so that heads fill FaceLift's
-# pictures as its own samples do.
-ABOVE_EYES, BELOW_CHIN, BOX_WIDTH = 0.57, 0.13, 0.95
 
 
 def build_scene(person: Person, assets: Assets) -> Scene:
@@ -169,7 +157,13 @@ def build_scene(person: Person, assets: Assets) -> Scene:
         parts.append(replace(cloth, alpha=True))
     base = _to_world((body - origin) * scale)
     shown = (bust(part) for part in parts)  # a hat may hide all of the hair
-    return Scene(tuple(part for part in shown if len(part.faces)), person.lighting.light(), base)
+    return Scene(tuple(part for part in shown if len(part.faces)), light(person, assets), base)
+
+
+def light(person: Person, assets: Assets) -> Light:
+    """The light of a person: a map's, or what was sampled."""
+    hdri = person.hdri
+    return person.lighting.light() if hdri is None else hdri.light(assets.hdri(hdri.name))
 
 
 def bust(part: Part) -> Part:
@@ -212,34 +206,6 @@ def shape(person: Person, assets: Assets) -> Floats:
     if person.expression:
         body[assets.scans.vertices] += assets.scans.expression(person.expression)
     return body
-
-
-def face_size(body: Floats, assets: Assets) -> float:
-    """Mean side of the face box, decimetres, of a head that looks ahead."""
-    eyes = (joint(body, assets, "l-eye") + joint(body, assets, "r-eye")) / 2
-    height = (1 + ABOVE_EYES + BELOW_CHIN) * (eyes[1] - body[CHIN, 1])
-    width = BOX_WIDTH * abs(body[TEMPLES[1], 0] - body[TEMPLES[0], 0])
-    return float(height + width) / 2
-
-
-def frame(body: Floats, size: float, assets: Assets) -> tuple[float, Floats]:
-    """World units per decimetre, and the point (dm) that becomes the world's origin.
-
-    The scale is that of the unturned head; the place is that of the head as it is held, for a portrait is
-    centred on the face that it shows. The depth of the origin is the middle of the skull.
-    """
-    eyes = (joint(body, assets, "l-eye") + joint(body, assets, "r-eye")) / 2
-    chin = body[CHIN]
-    box = eyes + (1 + BELOW_CHIN - ABOVE_EYES) / 2 * (chin - eyes)
-    middle = (body[OCCIPUT, 2] + body[BROW, 2]) / 2
-    # The box lies in front of the origin:
-    # FACE_BOX_SIDE * depth / FOCAL = scale * size, depth = RADIUS - scale * ahead.
-    ahead = float(box[2] - middle)
-    scale = FACE_BOX_SIDE * RADIUS / (FOCAL * size + FACE_BOX_SIDE * ahead)
-    pixel = (RADIUS - scale * ahead) / FOCAL / scale
-    x = box[0] - (FACE_BOX_X - 256) * pixel
-    y = box[1] + (FACE_BOX_Y - 256) * pixel
-    return scale, np.array([x, y, middle], np.float32)
 
 
 def _to_world(vectors: Floats) -> Floats:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from facelift.cameras import Cameras
 from facelift.data.schema import CYCLES_SAMPLES
 from facelift.errors import UserError
+from facelift.synth.develop import develop
 from facelift.synth.scene import Floats, Part, Scene
 
 ENGINE = "FACELIFT_CYCLES"
@@ -222,16 +223,12 @@ class Renderer:
 def developed(linear: Floats, exposure: float) -> NDArray[np.uint8]:
     """A picture (H, W, 4) of radiance times alpha as 8-bit sRGB with straight alpha.
 
-    The tone curve is `shaders.FRAGMENT`'s.
-
     Args:
         linear: (H, W, 4) linear RGB times alpha, and alpha.
         exposure: factor on the radiance.
     """
     alpha = linear[..., 3:].clip(0, 1)
-    c = exposure * np.maximum(linear[..., :3], 0) / np.maximum(alpha, 1e-6)
-    c = np.where(c > 0.6, 1 - 0.4 * np.exp((0.6 - c) / 0.4), c)
-    c = np.where(c > 0.0031308, 1.055 * np.maximum(c, 0.0031308) ** (1 / 2.4) - 0.055, 12.92 * c)
+    c = develop(exposure * np.maximum(linear[..., :3], 0) / np.maximum(alpha, 1e-6))
     seen = np.rint(255 * alpha) > 0
     return np.rint(255 * np.concatenate([c, alpha], axis=-1) * seen).astype(np.uint8)
 

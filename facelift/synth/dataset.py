@@ -28,9 +28,10 @@ from facelift.data.shards import Shards
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
-from facelift.synth.head import BuiltPerson, build_person, draw_built_person
+from facelift.synth.head import BuiltPerson, build_person, draw_built_person, draw_photo
 from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
+from facelift.synth.recipes import newest_recipe
 from facelift.synth.renderers import SceneRenderer, open_renderer
 from facelift.synth.workers import on_ray, on_this_machine
 from facelift.synth.writer import encode
@@ -62,7 +63,10 @@ class HeadRenderer:
         assets, renderer, other = self._tools
         if self._built is None or self._built.person.seed != seed:
             self._built = build_person(seed, assets, self._recipe)
-        head = draw_built_person(self._built, renderer, contents.cameras, other)
+        if contents.cameras is None:
+            head = draw_photo(self._built, assets, renderer, contents.size, other)
+        else:
+            head = draw_built_person(self._built, renderer, contents.cameras, other)
         return encode(contents, split.folder_name(seed), head)
 
     @cached_property
@@ -138,8 +142,9 @@ def synthesize(
         heads: how many.
         size: pixels along a side, 32 to 2048.
         seed: of the first head.
-        rig: "canonical", FaceLift's six views, "orbit", `views` views all around, or "overhead", one from
-            above; or "all" three, each in a folder of its name in `out`, for little more than one.
+        rig: "canonical", FaceLift's six views, "orbit", `views` views all around, "overhead", one from
+            above, or "photo", one from a camera of the person's own, which people of recipe 1 do not have; or
+            "all" of them, each in a folder of its name in `out`, for little more than one.
         views: how many an orbit has.
         renderer: of the pictures, "opengl" or "cycles"; the truth is OpenGL's in either case.
         samples: paths through a pixel, for Cycles.
@@ -158,6 +163,8 @@ def synthesize(
             that are not there, or a machine without what the renderer needs.
     """
     rigs = list(LAYOUTS) if rig == "all" else [rig]
+    if rig == "all" and (recipe or newest_recipe(open_assets(assets))) == 1:
+        rigs.remove("photo")
     contents = [Contents(each, views, size, truth, renderer, samples) for each in rigs]
     for each in contents:
         _check(each)

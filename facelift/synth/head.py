@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from facelift.cameras import Cameras
+from facelift.errors import UserError
 from facelift.synth.assets import Assets
 from facelift.synth.build import build_scene
 from facelift.synth.landmarks import Landmarks, locate, see
 from facelift.synth.opengl import Renderer
 from facelift.synth.person import Person
+from facelift.synth.photo import background, photo_camera
 from facelift.synth.recipes import sample_by_recipe
 from facelift.synth.renderers import SceneRenderer
 from facelift.synth.scene import Drawing, Scene
@@ -21,12 +26,14 @@ class SyntheticHead:
 
     Attributes:
         landmarks: None for what is no person of MakeHuman's.
+        background: (N, H, W, 3) uint8 sRGB, what is behind the person in a photo; None for other views.
     """
 
     person: Person
     cameras: Cameras
     drawing: Drawing
     landmarks: Landmarks | None
+    background: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,3 +98,23 @@ def draw_built_person(
         drawing = replace(drawing, rgba=picture_renderer.render(scene, cameras)[0])
     landmarks = None if scene.base is None else see(locate(scene.base), cameras, drawing.depth)
     return SyntheticHead(built.person, cameras, drawing, landmarks)
+
+
+def draw_photo(
+    built: BuiltPerson,
+    assets: Assets,
+    renderer: Renderer,
+    size: int,
+    picture_renderer: SceneRenderer | None = None,
+) -> SyntheticHead:
+    """A person as the camera of their own photo sees them, and what is behind; see `draw_built_person`.
+
+    Raises:
+        UserError: the person is of recipe 1, which has no photos.
+    """
+    photo, base = built.person.photo, built.scene.base
+    if photo is None or base is None:
+        raise UserError("Only people of recipe 2 have photos: leave out --recipe 1, or take another --rig.")
+    camera = photo_camera(photo, base, assets, size)
+    head = draw_built_person(built, renderer, camera, picture_renderer)
+    return replace(head, background=background(photo, camera, assets)[None])

@@ -14,6 +14,9 @@ import numpy as np
 from facelift.synth.scene import Floats, Light
 from facelift.synth.values import Triple, triple
 
+Lamp = tuple[Floats, Floats, float]
+"""Direction, colour and angular radius, see `scene.Light`."""
+
 ENVIRONMENT_SHAPE = (16, 32)
 """Rows and columns of the environment map."""
 
@@ -134,7 +137,7 @@ class _Setting:
     horizon: Floats
     ground: Floats
     panels: list[Panel] = field(default_factory=list)
-    lamps: list[tuple[Floats, Floats, float]] = field(default_factory=list)
+    lamps: list[Lamp] = field(default_factory=list)
 
     def panel(self, azimuth: float, height: float, size: tuple[float, float], color: Floats) -> None:
         """Add a panel; angles in degrees, azimuth from straight ahead to the subject's left."""
@@ -264,9 +267,9 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
     zenith, horizon, ground = (triple(c) for c in (setting.zenith, setting.horizon, setting.ground))
     panels = tuple(setting.panels)
     surroundings = irradiance(_environment(zenith, horizon, ground, panels), METERING_NORMALS)
-    fill = _missing_fill(surroundings, setting.lamps)
+    fill = missing_fill(surroundings, setting.lamps)
     zenith, horizon, ground = (triple(_rgb(c) + fill) for c in (zenith, horizon, ground))
-    metered = _with_lamps(surroundings + fill, setting.lamps)
+    face = metered(surroundings + fill, setting.lamps)
     return Lighting(
         kind,
         zenith,
@@ -276,11 +279,11 @@ def sample_lighting(rng: np.random.Generator) -> Lighting:
         tuple(triple(direction) for direction, _, _ in setting.lamps),
         tuple(triple(color) for _, color, _ in setting.lamps),
         tuple(round(spread, 4) for _, _, spread in setting.lamps),
-        round(float(rng.uniform(0.8, 1.1) / metered.mean()), 4),
+        round(float(rng.uniform(0.8, 1.1) / face.mean()), 4),
     )
 
 
-def _with_lamps(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]]) -> Floats:
+def metered(surroundings: Floats, lamps: list[Lamp]) -> Floats:
     """Light (5, 3) at the metered normals from the surroundings and the lamps, without shadows."""
     total = surroundings
     for direction, color, _ in lamps:
@@ -288,9 +291,9 @@ def _with_lamps(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]])
     return total
 
 
-def _missing_fill(surroundings: Floats, lamps: list[tuple[Floats, Floats, float]]) -> float:
+def missing_fill(surroundings: Floats, lamps: list[Lamp]) -> float:
     """What must be added all round, for the darker side of the face to have its share of light."""
-    sides = _with_lamps(surroundings, lamps).mean(axis=1)[1:3]
+    sides = metered(surroundings, lamps).mean(axis=1)[1:3]
     dark, bright = float(sides.min()), float(sides.max())
     return max((MIN_FILL * bright - dark) / (1 - MIN_FILL), 0.0)
 

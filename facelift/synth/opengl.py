@@ -19,7 +19,7 @@ from facelift.cameras import Cameras
 from facelift.data.parts import part_id
 from facelift.errors import UserError
 from facelift.synth import shaders
-from facelift.synth.light import directions_of, solid_angles
+from facelift.synth.light import ENVIRONMENT_SHAPE, directions_of, solid_angles
 from facelift.synth.scene import Drawing, Floats, Light, Part, Scene
 from facelift.synth.shaders import AMBIENT_RAYS, LAMP_RAYS, MAX_LAMPS, TILE, TILES
 
@@ -209,6 +209,7 @@ class Renderer:
         if self._surroundings is not None:
             self._surroundings.release()
         rows, columns = light.environment.shape[:2]
+        _set(self._shade, finer=np.log2(rows / ENVIRONMENT_SHAPE[0]))
         pixels = light.environment.astype(np.float32).tobytes()
         self._surroundings = self._gl.texture((columns, rows), 3, pixels, dtype="f4")
         self._surroundings.build_mipmaps()
@@ -414,8 +415,9 @@ def _ambient_rays() -> Floats:
 
 def _shares(environment: Floats, rays: Floats) -> Floats:
     """(R, 3) mean radiance of an environment (H, W, 3) over what is nearest to each of the rays (R, 3)."""
-    # Each pixel is split in 4 x 4, lest a ray's share hang on where the few pixels happen to lie.
-    fine = environment.repeat(4, axis=0).repeat(4, axis=1)
+    # A few large pixels are split, lest a ray's share hang on where they happen to lie.
+    split = max(4 * ENVIRONMENT_SHAPE[0] // len(environment), 1)
+    fine = environment.repeat(split, axis=0).repeat(split, axis=1)
     rows, columns = fine.shape[:2]
     nearest = (directions_of(rows, columns).reshape(-1, 3) @ rays.T).argmax(axis=1)
     weight = solid_angles(rows, columns).reshape(-1)

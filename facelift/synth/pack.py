@@ -2,8 +2,8 @@
 
 A pack is a zip file with the names of MakeHuman's data folder, but other contents: meshes, targets and
 proxies are NumPy archives of the very numbers, a material is the name of its texture, textures are WebP of
-at most 1024 pixels. The same seed gives the same person from a pack as from the folder; pictures differ by
-the textures' compression.
+at most 1024 pixels, maps of light are half floats. The same seed gives the same person from a pack as from
+the folder; pictures differ by the textures' compression.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from PIL import Image
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
+from facelift.synth.hdri import files_in, read_hdri
 from facelift.synth.makehuman import WHERE, Mesh, Proxy, Target
 from facelift.synth.scans import FILE, load_scans
-from facelift.synth.scene import Pixels
+from facelift.synth.scene import Floats, Pixels
 from facelift.synth.textures import fitted, open_texture, shrunk
 
 MAX_BYTES = 40_000_000
@@ -47,18 +48,26 @@ BODY_TARGETS = tuple(
 Arrays = dict[str, NDArray[Any]]
 
 
-def write_pack(path: str | Path, assets: str | Path, scans: str | Path | None = None) -> None:
+def write_pack(
+    path: str | Path, assets: str | Path, scans: str | Path | None = None, hdris: str | Path | None = None
+) -> None:
     """Pack a MakeHuman data folder into the file `path`.
 
     Args:
         path: file to write.
         assets: the folder.
         scans: file that `facelift synth scans` made; None for the one in the folder, if there is one.
+        hdris: folder of equirectangular .exr or .hdr files; None for `hdri` in the folder, if there is one.
 
     Raises:
-        UserError: for assets that are not there, a file that cannot be written, or too much for one pack.
+        UserError: for assets that are not there, a file that cannot be read or written, or too much for one
+            pack.
     """
     folder = Assets.open(assets)
+    if hdris is not None:
+        maps = {name: read_hdri(file) for name, file in files_in(Path(hdris).expanduser()).items()}
+    else:
+        maps = {name: folder.hdri(name) for name in folder.hdris}
     if scans is None and folder.has_scans:
         scans = folder.path(FILE)
     if scans is not None:
@@ -67,14 +76,16 @@ def write_pack(path: str | Path, assets: str | Path, scans: str | Path | None = 
     with atomic_path(path) as aside:
         for size in TEXTURE_SIDES:
             _write(aside, folder, size)
-            if scans is not None:
-                with zipfile.ZipFile(aside, "a") as pack:
+            with zipfile.ZipFile(aside, "a") as pack:
+                if scans is not None:
                     pack.write(scans, FILE)
+                for name, radiance in maps.items():
+                    pack.writestr(f"hdri/{name}.npz", _archive({"radiance": radiance.astype(np.float16)}))
             if aside.stat().st_size <= MAX_BYTES:
                 return
         raise UserError(
             f"{assets} fills more than {MAX_BYTES // 1_000_000} MB: "
-            "remove clothes or hair that you do not need."
+            "remove clothes, hair or HDRIs that you do not need."
         )
 
 
@@ -213,6 +224,12 @@ class PackedAssets(Assets):
             return fitted(Image.open(io.BytesIO(self._read(path.as_posix()))), size)
 
         return self.cached(("texture", path, size), read)
+
+    def _hdri_paths(self) -> dict[str, str]:
+        return {Path(name).stem: name for name in self.names("hdri/*.npz")}
+
+    def _read_hdri(self, name: str) -> Floats:
+        return self._arrays(f"hdri/{name}.npz")["radiance"].astype(np.float32)
 
     def _open(self, name: str) -> IO[bytes]:
         return io.BytesIO(self._read(name))

@@ -16,8 +16,10 @@ from facelift.synth.glasses import Glasses
 from facelift.synth.haircuts import Haircut
 from facelift.synth.hairdos import Hairdo
 from facelift.synth.hats import Hat
+from facelift.synth.hdri import Hdri
 from facelift.synth.light import Lighting, Panel
 from facelift.synth.patterns import Pattern
+from facelift.synth.photo import Photo
 from facelift.synth.values import Triple
 
 
@@ -96,6 +98,8 @@ class Person:
         haircut: of recipe 2, short hair that grows from the scalp; None for who has a proxy, or none.
         hairdo: of recipe 2, long hair that grows from the scalp; None as above.
         covering: of recipe 2, cloth around the head, which hides the hair; None for most.
+        hdri: of recipe 2, photographed surroundings whose light takes the place of `lighting`.
+        photo: of recipe 2, the camera and the background of a photo of this person.
     """
 
     seed: int
@@ -146,6 +150,8 @@ class Person:
     haircut: Haircut | None = None
     covering: Covering | None = None
     hairdo: Hairdo | None = None
+    hdri: Hdri | None = None
+    photo: Photo | None = None
 
     @property
     def on_scalp(self) -> Haircut | None:
@@ -156,7 +162,7 @@ class Person:
         """The person as JSON, as `person.json` holds it; of recipe 1 as it was when there was no other."""
         values = asdict(self)
         if self.recipe == 1:
-            for name in ("recipe", "modes", "expression", "haircut", "covering", "hairdo"):
+            for name in ("recipe", "modes", "expression", "haircut", "covering", "hairdo", "hdri", "photo"):
                 del values[name]
         return json.dumps(values)
 
@@ -175,11 +181,16 @@ class Person:
             "clothes_pattern": Pattern,
             "haircut": Haircut,
             "hairdo": Hairdo,
+            "hdri": Hdri,
         }
         covering = values.get("covering")
         if covering is not None:
             pattern = covering["pattern"] and Pattern(**covering["pattern"])
             values["covering"] = Covering(**{**covering, "pattern": pattern})
+        photo = values.get("photo")
+        if photo is not None:
+            behind = photo["background"] and Hdri(**photo["background"])
+            values["photo"] = Photo(**{**photo, "background": behind})
         for name, kind in kinds.items():
             if values.get(name) is not None:
                 values[name] = kind(**values[name])

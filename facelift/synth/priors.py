@@ -142,6 +142,15 @@ TURNS = ((3.5, 3.0, 2.0), (10.0, 5.0, 5.0))
 LOOKING_AWAY = 0.12
 """Share of people who do not look into the camera."""
 
+HDRI_SHARE = 0.65
+"""Share of people whom a map of light lights, where there are maps."""
+
+PHOTO_DISTANCES = ((0.3, 0.42, 0.6), (0.3, 0.6, 1.2), (0.25, 1.2, 2.5), (0.15, 2.5, 5.0))
+"""Selfies, and photos by others from near and from afar: the share of each, nearest and farthest, metres."""
+
+PHOTO_DRAWN_SHARE = 0.25
+"""Share of photos whose background is drawn by chance, where there are maps."""
+
 # What MediaPipe's network answers of synthetic faces at rest, and by how much a weight exceeds its answer.
 AT_REST = {"browDown": 0.25, "eyeBlink": 0.06, "eyeSquint": 0.38, "mouthPucker": 0.1, "jawOpen": 0.02}
 STRONGER = {

@@ -2,7 +2,8 @@
 
 Recipe 1 has MakeHuman's sliders and moods (`sampling.py`); bench-heads-v1 is made with it. Recipe 2 revises
 that person, with random numbers of its own: the face varies as scans do, shows what portraits show, and
-mostly looks into the camera. It needs the scans that `facelift synth scans` makes.
+mostly looks into the camera; maps of light may light it, and it has a photo. It needs the scans that
+`facelift synth scans` makes.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from facelift.synth.assets import Assets
 from facelift.synth.coverings import SHARES, SHOWS_HAIR, sample_covering
 from facelift.synth.haircuts import sample_haircut
 from facelift.synth.hairdos import sample_hairdo
+from facelift.synth.hdri import Hdri, sample_hdri
 from facelift.synth.person import Person
+from facelift.synth.photo import sample_photo
 from facelift.synth.priors import (
     BESIDE_SCANS,
     BLENDED_SKINS,
+    HDRI_SHARE,
     LOOKING_AWAY,
     MEN_LONG,
     MEN_SHORT,
@@ -32,7 +36,7 @@ from facelift.synth.priors import (
     TURNS,
     WOMEN_SHORT,
 )
-from facelift.synth.sampling import sample_person
+from facelift.synth.sampling import albedo_factor, sample_person
 from facelift.synth.values import pair, triple
 
 RECIPES = (1, 2)
@@ -50,11 +54,16 @@ def sample_by_recipe(seed: int, assets: Assets, recipe: int | None = None) -> Pe
         UserError: for an unknown recipe, or one that the assets lack something for.
     """
     if recipe is None:
-        recipe = 2 if assets.has_scans else 1
+        recipe = newest_recipe(assets)
     if recipe not in RECIPES:
         raise UserError(f"--recipe must be {' or '.join(map(str, RECIPES))}, not {recipe}.")
     person = sample_person(seed, assets)
     return person if recipe == 1 else _revised(person, assets)
+
+
+def newest_recipe(assets: Assets) -> int:
+    """The newest recipe that the assets have everything for."""
+    return 2 if assets.has_scans else 1
 
 
 def _revised(person: Person, assets: Assets) -> Person:
@@ -68,6 +77,8 @@ def _revised(person: Person, assets: Assets) -> Person:
     }
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
     gaze = _sample_gaze(rng, turn)
+    surroundings = sample_surroundings(person, assets)
+    lights = np.random.Generator(np.random.PCG64([person.seed, 31])).random() < HDRI_SHARE
     return replace(
         with_covering(with_grown_hair(person)),
         recipe=2,
@@ -77,7 +88,19 @@ def _revised(person: Person, assets: Assets) -> Person:
         expression=sample_expression(rng) | looking(gaze),
         turn=triple(turn),
         gaze=gaze,
+        hdri=surroundings if lights else None,
+        photo=sample_photo(np.random.Generator(np.random.PCG64([person.seed, 32])), surroundings),
     )
+
+
+def sample_surroundings(person: Person, assets: Assets, number: int = 0) -> Hdri | None:
+    """Where the person may stand, the first place or another one; None where there are no maps."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 30, number]))
+    names = assets.hdris
+    if not names:
+        return None
+    name = names[int(rng.integers(len(names)))]
+    return sample_hdri(rng, name, assets.hdri(name), albedo_factor(person.skin_tone))
 
 
 def with_grown_hair(person: Person) -> Person:

@@ -52,8 +52,7 @@ def sample_person(seed: int, assets: Assets) -> Person:
     skin, skin2, skin_mix = _sample_skin(rng, assets, is_male, age, ethnicity)
     tone = _sample_tone(rng, ethnicity)
     lighting = sample_lighting(rng)
-    # A camera makes up for some of what dark skin swallows and pale skin sends.
-    exposure = lighting.exposure * (AVERAGE_ALBEDO / float((tone**2.2).mean())) ** 0.3
+    exposure = lighting.exposure * albedo_factor(tone)
     hair_color, brow_color = _sample_hair_color(rng, age, ethnicity)
     eyes, eyes2 = _sample_eyes(rng, assets, ethnicity)
     turned = rng.random() < 0.6
@@ -104,6 +103,11 @@ def sample_person(seed: int, assets: Assets) -> Person:
         arms=round(float(rng.uniform(10, 26)), 2),
         lighting=replace(lighting, exposure=round(exposure, 4)),
     )
+
+
+def albedo_factor(tone: Any) -> float:
+    """Factor on the exposure for a skin (3,): a camera makes up for some of what dark skin swallows."""
+    return float((AVERAGE_ALBEDO / float((np.asarray(tone) ** 2.2).mean())) ** 0.3)
 
 
 def _sample_ethnicity(rng: np.random.Generator) -> Triple:

@@ -52,6 +52,7 @@ uniform float roughness;
 uniform float specular;
 uniform vec3 eye;
 uniform sampler2D surroundings;
+uniform float finer;  // log2 of how many times finer than 16 x 32 pixels the surroundings are
 uniform int lamps;
 uniform vec3 directions[MAX_LAMPS];
 uniform vec3 colors[MAX_LAMPS];
@@ -71,7 +72,7 @@ layout(location = 1) out vec4 surface;  // the normal, 0 to 1 for -1 to 1, and w
 // What a rough surface mirrors: the surroundings, blurred the more the rougher it is.
 vec3 mirror(vec3 d) {
     vec2 at = vec2(atan(d.y, d.x) / 6.28318531, acos(clamp(d.z, -1.0, 1.0)) / 3.14159265);
-    return textureLod(surroundings, at, 4.0 * sqrt(roughness) - 0.6).rgb;
+    return textureLod(surroundings, at, (4.0 + finer) * sqrt(roughness) - 0.6).rgb;
 }
 
 vec3 decode(vec3 c) { return c * (c * (c * 0.305306011 + 0.682171111) + 0.012522878); }

@@ -21,6 +21,7 @@ from facelift.data.schema import (
     SUMS_FILE,
     Contents,
     Files,
+    background_name,
     depth_name,
     digest,
     normal_name,
@@ -33,7 +34,8 @@ from facelift.synth.landmarks import Landmarks
 def encode(contents: Contents, name: str, head: SyntheticHead) -> Files:
     """The files of a head that has this name, each with its path in the head's folder."""
     drawing, files = head.drawing, {}
-    steps = np.minimum(np.rint(drawing.depth * DEPTH_SCALE), 65535).astype(np.uint16)
+    scale = contents.layout.depth_scale
+    steps = np.minimum(np.rint(drawing.depth * scale), 65535).astype(np.uint16)
     names = [contents.layout.image_name(i) for i in range(len(head.cameras))]
     for i, image_name in enumerate(names):
         files[image_name] = _png(Image.fromarray(drawing.rgba[i]))
@@ -41,9 +43,12 @@ def encode(contents: Contents, name: str, head: SyntheticHead) -> Files:
         if contents.truth == "all":
             files[normal_name(i)] = _png(Image.fromarray(drawing.normals[i]))
             files[part_name(i)] = _png(_segmentation(drawing.parts[i]))
-    files[CAMERAS_FILE] = _json(
-        {"id": name, "renderer": contents.drawn_by, "frames": camera_records(head.cameras, names)}
-    )
+        if head.background is not None:
+            files[background_name(i)] = _png(Image.fromarray(head.background[i]))
+    frames = camera_records(head.cameras, names)
+    if scale != DEPTH_SCALE:
+        frames = [{**frame, "depth_scale": scale} for frame in frames]
+    files[CAMERAS_FILE] = _json({"id": name, "renderer": contents.drawn_by, "frames": frames})
     if contents.truth == "all" and head.landmarks is not None:
         files[LANDMARKS_FILE] = _json(_landmark_record(head.landmarks))
     files[PERSON_FILE] = head.person.to_json().encode()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facelift.data.backgrounds import random_background
 from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
@@ -21,7 +22,6 @@ from facelift.portrait.landmarks import MIRRORED
 from facelift.portrait.matte import prior
 from facelift.portrait.segment import MAP_STRIDE, Segmenter, SegmenterConfig, SegmenterOutput, stack_inputs
 from facelift.train.augment import random_photometry
-from facelift.train.backgrounds import random_background
 from facelift.train.photographs import camera
 from facelift.train.task import Loss, channels_last, generator_for
 from facelift.weights import load_weights, save_model, take_weights
