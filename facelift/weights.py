@@ -146,11 +146,11 @@ def load_model(folder: Path) -> LoadedModel:
         reconstructor = _read(GSLRM, GSLRMConfig.from_dict, folder / "reconstructor")
     else:
         settings = RELEASED_SETTINGS
-        views = _build(
+        views = build_model(
             ViewGenerator, *released_views.read_released_views(folder / PIPELINE), folder / PIPELINE
         )
         read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
-        reconstructor = _build(GSLRM, *read, folder / CHECKPOINT)
+        reconstructor = build_model(GSLRM, *read, folder / CHECKPOINT)
     place = _portrait_folder(folder)
     segmenter = None if place is None else _read(Segmenter, SegmenterConfig, place)
     documents = {name: (folder / name).read_bytes() for name in DOCUMENTS if (folder / name).is_file()}
@@ -260,10 +260,10 @@ def _portrait_folder(folder: Path) -> Path | None:
 def _read(cls: type[Model], config: Callable[..., Any], folder: Path) -> Model:
     """What `save_model` wrote, in the numbers that it is stored in."""
     path = folder / "model.safetensors"
-    return _build(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
+    return build_model(cls, _configured(config, folder / "config.json"), read_safetensors(path), path)
 
 
-def _build(cls: type[Model], config: Any, tensors: dict[str, Tensor], path: Path) -> Model:
+def build_model(cls: type[Model], config: Any, tensors: dict[str, Tensor], path: Path) -> Model:
     """A model with these weights, without first making others."""
     try:
         with torch.device("meta"):

@@ -51,14 +51,14 @@ def write_ball(
     (folder / "opencv_cameras.json").write_text(json.dumps({"frames": frames}))
 
 
-def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 1000) -> Path:
-    """`canonical`, `orbit` (4 views) and `overhead` of a few balls in `root`, named as the generator does."""
+def write_balls(root: Path, count: int = 3, size: int = 32, first_seed: int = 1000, orbit: int = 4) -> Path:
+    """`canonical`, `orbit` and `overhead` of a few balls in `root`, named as the generator does."""
     rng = np.random.default_rng(0)
     for k in range(count):
         radius, color = rng.uniform(0.5, 0.8), tuple(rng.uniform(0.3, 0.9, 3).tolist())
         name = f"head_{first_seed + k:06d}"
         write_ball(root / "canonical" / name, canonical_rig(size), radius, color)
-        write_ball(root / "orbit" / name, orbit_rig(4, size), radius, color, "images/")
+        write_ball(root / "orbit" / name, orbit_rig(orbit, size), radius, color, "images/")
         write_ball(root / "overhead" / name, overhead_rig(size), radius, color)
     return root
 

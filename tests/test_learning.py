@@ -176,8 +176,8 @@ def test_a_view_generator_learns_to_give_photos_back(tmp_path, balls, photos):
     folder = str(save_views(tmp_path / "views", **CLEAN))
     training = ViewsTraining(f"{balls}/canonical", folder, condition_dropout=0.0, noise_levels=1)
     task = ViewsTask(replace(training, unposed_photos=str(photos), unposed_share=1.0), CPU)
-    latents, _, has_truth = task._batch(generator_for(0, 0), 3)
-    assert has_truth.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and latents[:, 1:].eq(0).all()
+    batch = task._batch([*task.samples(0, 3, generator_for(0, 0))])
+    assert batch.has_truth.tolist() == [[1, 0, 0, 0, 0, 0]] * 3 and batch.latents[:, 1:].eq(0).all()
     assert_learns(task)
 
 

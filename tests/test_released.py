@@ -267,7 +267,7 @@ def test_a_damaged_configuration_is_named(folder, value):
 def test_the_packaged_model_needs_no_transformers(whole):
     """And the released one says what to install."""
     code = (
-        "import sys; sys.modules['transformers'] = None\n"
+        "import sys; sys.modules['transformers'] = sys.modules['peft'] = None\n"  # peft needs it
         "from facelift import FaceLift\n"
         "FaceLift.from_pretrained(device='cpu')\n"
         f"FaceLift.from_pretrained({str(whole)!r}, device='cpu')"

@@ -146,7 +146,7 @@ def test_several_heads_at_once_have_the_losses_of_each(balls):
     losses, gradients = [], []
     for at_once in (1, 4):
         task.training = replace(training, micro_batch=at_once)
-        seen = [len(task.samples.sample(generator_for(0, seed), True).images) for seed in range(9)]
+        seen = [len(sample.images) for _, sample in task.samples(0, 9, generator_for(0, 0))]
         assert 1 in seen and 6 in seen
         losses.append(losses_of(task, batch=6, seed=1))
         gradients.append(torch.cat([p.grad.flatten() for p in task.model.parameters() if p.grad is not None]))
@@ -223,9 +223,10 @@ def test_a_photographed_portrait_has_the_views_of_the_true_one(balls, warping):
         f"{balls}/canonical", f"{warping}/views", f"{warping}/reconstructor", augmentations=1
     )
     tasks = [ViewsTask(replace(training, degraded_share=share), CPU) for share in (0.0, 1.0)]
-    plain, photo = (task._encoded(("head", 0), lambda task=task: task._head(0)) for task in tasks)
-    assert torch.equal(plain[0][1:], photo[0][1:]), "the others are what they were"
-    assert not torch.equal(plain[0][0], photo[0][0]) and not torch.equal(plain[1], photo[1])
+    plain, photo = (task.encoder.encode(task.heads.load(0)) for task in tasks)
+    assert torch.equal(plain.latents[1:], photo.latents[1:]), "the others are what they were"
+    assert not torch.equal(plain.latents[0], photo.latents[0])
+    assert not torch.equal(plain.condition, photo.condition)
 
 
 def test_photos_without_a_face_are_left_out(photos, capsys):
@@ -356,7 +357,7 @@ def test_a_mirrored_head_is_seen_from_the_other_side():
         ("views", "training: [", "not YAML"),
         ("views", "", "not a training configuration"),
         ("views", "training: 3", "not a training configuration"),
-        ("views", "training: {data: nowhere}", r"training\.autoencoder: it is missing\.$"),
+        ("views", "training: {data: nowhere}", "neither `autoencoder` nor `init_from`"),
         ("features", "loop: {speed: 3}\ntraining: {data: nowhere}", "loop: unknown speed"),
         ("features", "loop: {lr: 1e-3}\ntraining: {data: nowhere}", r"loop\.lr: '1e-3' is not a number"),
         (
@@ -371,7 +372,7 @@ def test_a_mirrored_head_is_seen_from_the_other_side():
             "overhead_tok",
         ),
         ("features", "model: {widths: [3]}\ntraining: {data: nowhere}", "model: widths are two or more"),
-        ("views", "model: {}\ntraining: {data: nowhere, autoencoder: nowhere}", "unknown model"),
+        ("decoder", "model: {}\ntraining: {data: nowhere, generator: a, reconstructor: b}", "unknown model"),
         ("reconstructor", "model: {}\ntraining: {canonical: nowhere, orbit: nowhere}", "facelift synth"),
     ],
 )

@@ -66,6 +66,10 @@ class Views:
             Cameras.concatenate([part.cameras for part in parts]),
         )
 
+    def __getitem__(self, chosen: slice) -> Views:
+        depth = None if self.depth is None else self.depth[chosen]
+        return Views(self.images[chosen], self.alpha[chosen], depth, self.cameras[chosen])
+
     def resized(self, size: int) -> Views:
         """The same views at another size; of the depths that a pixel covers it keeps the nearest."""
         depth = self.depth

@@ -36,16 +36,18 @@ class StageParts:
         task: makes the task from the model's configuration, if there is one, the training's, and the device.
         training: the class of its `training`.
         model: the class of its `model`; None if that comes from an earlier stage.
+        optional: whether the model may come from an earlier stage as well.
     """
 
     task: Callable[..., Any]
     training: type[Any]
     model: type[Any] | None = None
+    optional: bool = False
 
 
 STAGES: dict[Stage, StageParts] = {
     "autoencoder": StageParts(AutoencoderTask, AutoencoderTraining, ViewGeneratorConfig),
-    "views": StageParts(ViewsTask, ViewsTraining),
+    "views": StageParts(ViewsTask, ViewsTraining, ViewGeneratorConfig, optional=True),
     "decoder": StageParts(DecoderTask, DecoderTraining),
     "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig),
     "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
@@ -96,10 +98,10 @@ def run(
     known = {"training", "validation", "loop"} | ({"model"} if kind.model else set())
     if unknown := parts.keys() - known:
         raise UserError(f"{path}: unknown {', '.join(sorted(unknown))} in a configuration for {stage}.")
-    model = []
-    if kind.model:
+    model = {}
+    if kind.model and ("model" in parts or not kind.optional):
         values = renamed(parts.get("model", {}), old_names.VIEW_GENERATOR | old_names.RECONSTRUCTOR)
-        model.append(structured(kind.model, values, path, "model"))
+        model["model"] = structured(kind.model, values, path, "model")
     values = renamed(parts.get("training", {}), old_names.TRAINING)
     training = structured(kind.training, values, path, "training")
     loop = structured(LoopConfig, renamed(parts.get("loop", {}), old_names.LOOP), path, "loop")
@@ -110,7 +112,7 @@ def run(
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
         torch.manual_seed(loop.seed)  # the first weights
         try:
-            task = kind.task(*model, training, place)
+            task = kind.task(**model, training=training, device=place)
         except (TypeError, ValueError) as error:  # what diffusers refuses
             raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
     held_out = None

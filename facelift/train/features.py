@@ -10,7 +10,7 @@ those of other networks. It is used in training alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -129,7 +129,11 @@ class Features(nn.Module):
         )
 
 
-def perceptual_loss(features: Features, images: Tensor, truth: Tensor) -> Tensor:
+FeatureNetwork = Callable[[Tensor], list[Tensor]]
+"""Pictures (N, 3, H, W) in [0, 1] become features (N, C, h, w) at some resolutions."""
+
+
+def perceptual_loss(features: FeatureNetwork, images: Tensor, truth: Tensor) -> Tensor:
     """Mean squared difference of the features of two sets of pictures (N, 3, H, W), each of length one.
 
     The mean over places, summed over resolutions: 0 for the same pictures, of the order of 1 for others.

@@ -1,4 +1,4 @@
-"""What the reconstructor is trained on: true views, the front view alone, generated views, photos.
+"""What the reconstructor is trained on: true views, any views, the front alone, generated views, photos.
 
 Each kind of sample is a class. `SampleMix` draws a photo or a head, and then a kind by its share.
 """
@@ -19,6 +19,7 @@ from facelift.data.streaming import Heads, wait_until
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.augment import random_photometry
+from facelift.train.loader import Draw
 from facelift.train.unposed import UnposedPhotos
 from facelift.views import ViewGenerator
 from facelift.views.warp import SurfaceDistances, generate_views
@@ -33,23 +34,20 @@ class Sample:
     Attributes:
         images: (V, 3, S, S) its input views.
         truth: these views of the true head; after them that from above, in the light of `images`, if there is
-            one. Of a photo the front view alone, without depth.
+            one. Of a photo the front view alone.
         targets: views to be rendered, if any.
+        of_photo: whether it is of a photo, of which nothing else is known.
     """
 
     images: Tensor
     truth: Views
     targets: Views | None = None
-
-    @property
-    def of_photo(self) -> bool:
-        """Whether it is of a photo, whose depth nobody knows."""
-        return self.truth.depth is None
+    of_photo: bool = False
 
     def to(self, device: torch.device) -> Sample:
         """The same sample on a device."""
         targets = None if self.targets is None else self.targets.to(device)
-        return Sample(self.images.to(device), self.truth.to(device), targets)
+        return replace(self, images=self.images.to(device), truth=self.truth.to(device), targets=targets)
 
 
 class HeadSampler(Protocol):
@@ -130,6 +128,35 @@ class TrueViews:
         """See `HeadSampler`."""
         views = self.targets.heads.inputs.load(head, depth=True)
         return Sample(light(views.images), views, self.targets.draw(head, light, rng) if rendered else None)
+
+
+@dataclass(frozen=True)
+class AnyViews:
+    """Some of the other views at random as inputs, and these and more of them to be rendered: GS-LRM's way.
+
+    Attributes:
+        heads: whose views.
+        inputs: how many are seen.
+        targets: how many are rendered, the inputs among them.
+        input_size, render_size: sides of their images, pixels.
+    """
+
+    heads: CommonHeads
+    inputs: int
+    targets: int
+    input_size: int
+    render_size: int
+
+    def sample(self, head: str, light: Relight, rng: torch.Generator, rendered: bool) -> Sample:
+        """See `HeadSampler`."""
+        there = self.heads.others.count(head)
+        if there < self.targets:
+            raise UserError(f"{head} has {there} views and {self.targets} are wanted: draw more --views.")
+        chosen = torch.randperm(there, generator=rng)[: self.targets].tolist()
+        views = self.heads.others.load(head, chosen)
+        views = replace(views, images=light(views.images))
+        seen = views[: self.inputs].resized(self.input_size)
+        return Sample(seen.images, seen, views.resized(self.render_size) if rendered else None)
 
 
 @dataclass(frozen=True)
@@ -220,7 +247,8 @@ class PhotoViews:
         index, portrait = self.photos.draw(rng)
         images = self.generator.views(f"photo {index}", portrait, seed=index)
         color, alpha = portrait[None].split([3, 1], dim=1)
-        return Sample(images, Views(color, alpha, None, canonical_rig(portrait.shape[-1])[[0]]))
+        truth = Views(color, alpha, None, canonical_rig(portrait.shape[-1])[[0]])
+        return Sample(images, truth, of_photo=True)
 
 
 @dataclass(frozen=True)
@@ -231,6 +259,8 @@ class SampleMix:
         heads: the heads that are drawn from.
         kinds: samplers of heads and their shares, each of what those before leave.
         rest: the sampler of what all of them leave.
+        render_start_step: the first step of which samples have targets.
+        relit: whether heads come in another light.
         photos: the sampler of photos, if there are any.
         photo_share: how often it is one of these.
     """
@@ -238,22 +268,24 @@ class SampleMix:
     heads: CommonHeads
     kinds: Sequence[tuple[float, HeadSampler]]
     rest: HeadSampler
+    render_start_step: int = 0
+    relit: bool = True
     photos: PhotoViews | None = None
     photo_share: float = 0.0
 
-    def sample(self, rng: torch.Generator, rendered: bool) -> Sample:
-        """One sample.
-
-        Args:
-            rng: what chooses.
-            rendered: whether the sample of a head has views to be rendered.
-        """
+    def sample(self, draw: Draw) -> Sample:
+        """The sample of that number."""
+        rng, rendered = draw.rng(), draw.step >= self.render_start_step
         if self.photos is not None and torch.rand((), generator=rng) < self.photo_share:
             return self.photos.sample(rng)
         names = self.heads.names
-        head = names[int(torch.randint(len(names), (), generator=rng))]
-        light = random_photometry(rng)
+        head = names[draw.choose(len(names))]
+        light = random_photometry(rng) if self.relit else _as_it_is
         for share, kind in self.kinds:
             if torch.rand((), generator=rng) < share:
                 return kind.sample(head, light, rng, rendered)
         return self.rest.sample(head, light, rng, rendered)
+
+
+def _as_it_is(images: Tensor) -> Tensor:
+    return images

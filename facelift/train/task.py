@@ -38,7 +38,7 @@ class Task(Protocol):
         """Where the model is."""
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
-        """The losses of one step over `batch` samples that `rng` chooses.
+        """The losses of one step over `batch` samples that `rng` chooses; several processes share them.
 
         Each loss is differentiated before the next one is computed, so that one graph at a time is in memory.
         Without gradients (`torch.no_grad`) it is what validation measures.
@@ -52,8 +52,8 @@ class Task(Protocol):
 
 
 def generator_for(seed: int, step: int) -> torch.Generator:
-    """The random numbers of one step, or of whatever else is counted."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    """The random numbers of one step, or of whatever else is counted; the next one's seed is one larger."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
 def channels_last(model: nn.Module) -> None:

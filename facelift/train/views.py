@@ -7,12 +7,12 @@ Let Denoising Generative Models Denoise", 2025). Either way the loss is that of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,14 +20,14 @@ from facelift.data.reader import HeadFolder
 from facelift.data.streaming import Heads, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.train.augment import augment
 from facelift.train.critic import Critic, adversarial_losses
-from facelift.train.photographs import degrade
-from facelift.train.task import Loss, channels_last, generator_for
+from facelift.train.loader import Draw, SampleLoader, chunked
+from facelift.train.start import starting_views
+from facelift.train.task import Loss, channels_last
 from facelift.train.unposed import UnposedPhotos
-from facelift.views.generator import VIEWS, ViewGenerator
-from facelift.views.warp import warp_views
-from facelift.weights import load_reconstructor, load_views, save_model
+from facelift.train.view_samples import AugmentedHeads, Encoded, PlainHeads, ViewEncoder
+from facelift.views.generator import VIEWS, ViewGenerator, ViewGeneratorConfig
+from facelift.weights import load_reconstructor, save_model
 
 MIN_NOISE_VARIANCE = 0.1  # below it the weight of the clean sample's error does not rise
 
@@ -39,49 +39,98 @@ class ViewsTraining:
     Attributes:
         data: folder of heads, canonical rig.
         autoencoder: folder of a trained autoencoder, `OUT/views` of its training.
+        init_from: the weights to start from, in place of an `autoencoder`: a view generator of ours, a
+            diffusers folder of Stable Diffusion 2.1 unCLIP or of FaceLift, or a repository on the Hugging
+            Face hub (`facelift.train.start`).
         reconstructor: folder of a reconstructor that was trained on the front view alone, too, for a model
             that works from warped views (`facelift.views.warp`).
         condition_dropout: how often the portrait is dropped whole, for guidance.
         degraded_share: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
             (`facelift.train.photographs`); the other views stay as they are.
         augmentations: how many lights, framings and mirrorings of each head there are; their latents stay in
-            memory.
+            memory. 0, the paper's, takes heads as they are, and keeps nothing.
+        backgrounds: "white", "grey", "black": one of them, by chance, is behind all views of a sample. Others
+            than white are for heads as they are.
+        train_prompts: whether what names the views is learnt; the paper's are six encoded sentences.
+        snr_gamma: bound of the signal-to-noise ratio by which errors are weighted (Hang et al., "Efficient
+            Diffusion Training via Min-SNR Weighting Strategy", 2023); None weights none.
         noise_levels: how many levels of noise are trained, those of a sampling in so many steps; None is all.
         adversarial_weight: norm of the gradient of a `facelift.train.critic.Critic`, over that of the
             gradient towards the true view. Above 0, a single step from pure noise is what is trained.
         critic_warmup: steps in which the critic alone learns.
         unposed_photos: folder of photos; some samples are of them, and only the front view counts.
         unposed_share: how often that is.
+        micro_batch: samples that go through the model together; None is all of a process.
+        workers: processes that read heads ahead, for each process of the training; for heads as they are.
         streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
             meanwhile (`facelift.data.streaming`).
     """
 
     data: str
-    autoencoder: str
+    autoencoder: str | None = None
     reconstructor: str | None = None
+    init_from: str | None = None
     condition_dropout: float = 0.05
     degraded_share: float = 0.0
     augmentations: int = 4
+    backgrounds: list[str] = field(default_factory=lambda: ["white"])
+    train_prompts: bool = True
+    snr_gamma: float | None = None
     noise_levels: int | None = None
     adversarial_weight: float = 0.0
     critic_warmup: int = 120
     unposed_photos: str | None = None
     unposed_share: float = 0.1
+    micro_batch: int | None = None
+    workers: int = 0
     streaming: bool = False
+
+    def __post_init__(self) -> None:
+        if self.autoencoder is not None and self.init_from is not None:
+            raise ValueError("`autoencoder` and `init_from` name the same thing: leave one of them out")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some samples, on the device.
+
+    Attributes:
+        latents: (B, 6, C, h, w).
+        condition: (B, 1 or 6, C, h, w), zeros where it is dropped.
+        label: (B, 6, D), zeros where it is dropped; None for a model without.
+        has_truth: (B, 6), 1 for views that are true and else 0.
+        noise: like the latents, standard normal.
+        timesteps: (B,) of the diffusion, on the CPU.
+    """
+
+    latents: Tensor
+    condition: Tensor
+    label: Tensor | None
+    has_truth: Tensor
+    noise: Tensor
+    timesteps: Tensor
 
 
 class ViewsTask:
     """Training of the view generator's U-Net and prompts."""
 
-    def __init__(self, training: ViewsTraining, device: torch.device) -> None:
+    def __init__(
+        self, training: ViewsTraining, device: torch.device, model: ViewGeneratorConfig | None = None
+    ) -> None:
         self.device, self.training = device, training
+        start = training.autoencoder or training.init_from
+        if start is None and model is None:
+            raise ValueError("it names neither `autoencoder` nor `init_from`, and has no `model`")
         self.folder: Heads = open_heads(training.data, device if training.streaming else None)
-        self.generator = load_views(Path(training.autoencoder)).to(device)
-        self.reconstructor = None
+        self.generator = (
+            ViewGenerator(model) if start is None and model else starting_views(str(start), model)
+        )
+        self.generator.to(device)
+        reconstructor = None
         if self.generator.config.warped_views:
             if training.reconstructor is None:
                 raise UserError("Warped views need a `reconstructor` in the `training`.")
-            self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
+            reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
         channels_last(self.generator)
         critic = None
         if training.adversarial_weight:
@@ -92,103 +141,109 @@ class ViewsTask:
             self.generator.config = replace(self.generator.config, steps=1)
             if training.unposed_photos:
                 raise UserError("Photos have no true views for an adversary: leave one of them out.")
-        self.model = _Trained(self.generator, critic)
+        self.generator.requires_grad_(False)
+        self.model = _Trained(self.generator, training.train_prompts, critic)
         self.model.requires_grad_(True)
         self.timesteps = self._timesteps()
-        self.cache: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+        self.encoder = ViewEncoder(self.generator, reconstructor, device)
         size = self.generator.config.image_size
         self.photos = UnposedPhotos(training.unposed_photos, size) if training.unposed_photos else None
+        self.heads, self.samples = self._open(training.workers)
 
     def held_out(self, training: ViewsTraining) -> ViewsTask:
         """The same model on the held-out heads of this folder."""
         other = copy(self)
         other.training, other.folder = training, HeadFolder(training.data, held_out=True)
-        other.cache, other.photos = {}, None
+        other.encoder, other.photos = self.encoder.with_empty_cache(), None
+        other.heads, other.samples = other._open(workers=0)
         return other
+
+    def _open(self, workers: int) -> tuple[AugmentedHeads | PlainHeads, SampleLoader[int | Tensor]]:
+        """The heads, and what reads them; augmented ones, of which most are in the cache, by their number."""
+        training = self.training
+        if training.augmentations:
+            if training.workers or training.backgrounds != ["white"]:
+                raise UserError(
+                    "`workers` and `backgrounds` are for heads as they are: set `augmentations: 0`."
+                )
+            augmented = AugmentedHeads(self.folder, training.augmentations, training.degraded_share)
+            return augmented, SampleLoader(augmented.choose)
+        if self.generator.config.warped_views or training.degraded_share:
+            raise UserError("Warped views and degraded portraits need `augmentations`: set at least 1.")
+        plain = PlainHeads(self.folder, self.generator.config.image_size, training.backgrounds)
+        return plain, SampleLoader(plain, 0 if training.streaming else workers)
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
         """Denoising, or with an adversary one step from pure noise."""
-        if self.model.critic is not None:
-            yield from self._adversarial_losses(self.model.critic, step, batch, rng)
-            return
-        latents, condition, has_truth = self._batch(rng, batch)
-        timesteps = self.timesteps[torch.randint(len(self.timesteps), (batch,), generator=rng)]
-        noise = torch.randn(latents.shape, generator=rng).to(self.device)
-        scheduler = self.generator.scheduler
-        noisy = scheduler.add_noise(latents, noise, timesteps.to(self.device))
+        for drawn in chunked(self.samples(step, batch, rng), self.training.micro_batch or batch):
+            if self.model.critic is not None:
+                yield from self._adversarial_losses(self.model.critic, step, self._batch(drawn))
+            else:
+                yield self._denoising_loss(self._batch(drawn))
+
+    def _denoising_loss(self, batch: _Batch) -> Loss:
+        scheduler, timesteps = self.generator.scheduler, batch.timesteps.to(self.device)
+        noisy = scheduler.add_noise(batch.latents, batch.noise, timesteps)
         clean = scheduler.config.prediction_type == "sample"
-        target = latents if clean else scheduler.get_velocity(latents, noise, timesteps.to(self.device))
+        target = batch.latents if clean else scheduler.get_velocity(batch.latents, batch.noise, timesteps)
         with autocast(self.device):
-            predicted = self.generator.predict(noisy, timesteps.to(self.device), condition)
+            predicted = self.generator.predict(noisy, timesteps, batch.condition, batch.label)
         errors = (predicted.float() - target).square().mean(dim=(2, 3, 4))
-        losses = (errors * has_truth).sum(dim=1) / has_truth.sum(dim=1)
+        losses = (errors * batch.has_truth).sum(dim=1) / batch.has_truth.sum(dim=1)
         parts = {"loss": losses.detach().mean()}
-        early = timesteps >= 800  # nearly all noise: what is predicted from the condition alone
+        early = batch.timesteps >= 800  # nearly all noise: what is predicted from the condition alone
         if early.any():
             parts["early"] = losses.detach()[early.to(self.device)].mean()
-        yield Loss((losses * self._weights(timesteps).to(self.device)).mean(), parts, batch)
+        weights = self._weights(batch.timesteps).to(self.device)
+        return Loss((losses * weights).mean(), parts, len(losses))
 
-    def _adversarial_losses(
-        self, critic: Critic, step: int, batch: int, rng: torch.Generator
-    ) -> Iterator[Loss]:
+    def _adversarial_losses(self, critic: Critic, step: int, batch: _Batch) -> Iterator[Loss]:
         """One step from pure noise, towards the true views and past the critic, which learns beside it."""
-        latents, condition, _ = self._batch(rng, batch)
-        noise = torch.randn(latents.shape, generator=rng).to(self.device)
+        latents, condition = batch.latents, batch.condition
         learns = step >= self.training.critic_warmup and torch.is_grad_enabled()
         with torch.set_grad_enabled(learns), autocast(self.device):
-            generated = self.generator.predict_in_one_step(noise, condition)[:, 1:].float()
+            generated = self.generator.predict_in_one_step(batch.noise, condition)[:, 1:].float()
         true, warped = latents[:, 1:], condition.expand_as(latents)[:, 1:]
         given = torch.cat([warped, latents[:, :1].expand_as(true)], dim=2)
-        view = torch.arange(VIEWS - 1, device=self.device).repeat(batch)
+        view = torch.arange(VIEWS - 1, device=self.device).repeat(len(latents))
         true, generated, given = (x.flatten(0, 1) for x in (true, generated, given))
         yield from adversarial_losses(
-            critic, true, generated, given, view, self.training.adversarial_weight, batch
+            critic, true, generated, given, view, self.training.adversarial_weight, len(latents)
         )
 
-    def _batch(self, rng: torch.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents of a batch, what conditions them, and which of them have a true view.
+    def _batch(self, drawn: Sequence[tuple[Draw, int | Tensor]]) -> _Batch:
+        """Samples as the U-Net sees them, each with random numbers of its own."""
+        rngs = [draw.rng(1) for draw, _ in drawn]
+        seen = [self._encoded(head, rng) for (_, head), rng in zip(drawn, rngs, strict=True)]
+        latents = torch.stack([each.latents for each in seen]).to(self.device, torch.float32)
+        condition = torch.stack([each.condition for each in seen]).to(self.device, torch.float32)
+        timesteps = torch.cat([torch.randint(len(self.timesteps), (1,), generator=rng) for rng in rngs])
+        noise = torch.stack([torch.randn(latents.shape[1:], generator=rng) for rng in rngs])
+        kept = torch.cat([torch.rand(1, generator=rng) for rng in rngs]) >= self.training.condition_dropout
+        kept = kept.to(self.device)
+        label = None
+        if (embed := self.generator.image_embedding) is not None:
+            embeddings = torch.cat([each.embedding for each in seen if each.embedding is not None])
+            spread = torch.cat([torch.randn(VIEWS, embed.dim, generator=rng) for rng in rngs])
+            label = embed.label(embeddings.repeat_interleave(VIEWS, dim=0), spread.to(self.device))
+            label = label.unflatten(0, (-1, VIEWS)) * kept[:, None, None]
+        return _Batch(
+            latents,
+            condition * kept[:, None, None, None, None],
+            label,
+            torch.stack([each.has_truth for each in seen]),
+            noise.to(self.device),
+            self.timesteps[timesteps],
+        )
 
-        Returns:
-            (B, 6, C, h, w); (B, 1 or 6, C, h, w), dropped for some; (B, 6), 1 for these and else 0.
-        """
-        parts = zip(*(self._sample(rng) for _ in range(batch)), strict=True)
-        latents, condition, has_truth = (torch.stack(part).to(self.device, torch.float32) for part in parts)
-        kept = torch.rand(batch, generator=rng) >= self.training.condition_dropout
-        return latents, condition * kept.to(self.device)[:, None, None, None, None], has_truth
-
-    def _sample(self, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """One head in some light and framing, or one photo: latents, condition, which views are true."""
+    def _encoded(self, head: int | Tensor, rng: torch.Generator) -> Encoded:
+        """A head, or in its place sometimes a photo."""
         if self.photos is not None and torch.rand((), generator=rng) < self.training.unposed_share:
-            index, portrait = self.photos.draw(rng)
-            # No view sees another but the front, so that nothing need be made up for the other five.
-            latents, condition = self._encoded(("photo", index), lambda: portrait[None])
-            latents = torch.cat([latents, torch.zeros_like(latents).expand(VIEWS - 1, -1, -1, -1)])
-            return latents, condition, torch.eye(VIEWS)[0]
-        index = int(torch.randint(len(self.folder) * self.training.augmentations, (), generator=rng))
-        return *self._encoded(("head", index), lambda: self._head(index)), torch.ones(VIEWS)
-
-    def _head(self, index: int) -> Tensor:
-        """(6, 4, S, S) RGB on white and coverage."""
-        views = self.folder.load(self.folder.heads[index // self.training.augmentations])
-        layers = augment(torch.cat([views.images, views.alpha], dim=1), generator_for(0, index))
-        noise = np.random.default_rng(index)
-        if noise.random() < self.training.degraded_share:
-            layers[0] = degrade(layers[0], noise)
-        return layers
-
-    @torch.no_grad()
-    def _encoded(self, name: tuple[str, int], load: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        """(V, C, h, w) of the V images (V, 4, S, S) of that name, the front one first, and the condition."""
-        if name not in self.cache:
-            images, alpha = load().to(self.device).split([3, 1], dim=1)
-            with autocast(self.device):
-                warped = self._warped(images[0], alpha[0])
-                condition = self.generator.autoencoder.encode(images[:1] if warped is None else warped)
-                latents = condition[:1]  # warping leaves the first view as it is
-                if len(images) > 1:
-                    latents = torch.cat([latents, self.generator.autoencoder.encode(images[1:])])
-            self.cache[name] = latents.half(), condition.half()
-        return self.cache[name]
+            return self.encoder.photo(self.photos, rng)
+        if isinstance(head, Tensor):
+            return self.encoder.encode(head.float() / 255)
+        assert isinstance(self.heads, AugmentedHeads)
+        return self.encoder.cached(("head", head), partial(self.heads.load, head))
 
     def _timesteps(self) -> Tensor:
         """Those that are trained."""
@@ -198,17 +253,15 @@ class ViewsTask:
         sampler.set_timesteps(steps)
         return sampler.timesteps
 
-    def _warped(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
-        if self.reconstructor is None:
-            return None
-        return warp_views(self.reconstructor.distances, portrait, coverage).images
-
     def _weights(self, timesteps: Tensor) -> Tensor:
-        scheduler = self.generator.scheduler
-        if scheduler.config.prediction_type != "sample":
-            return torch.ones(len(timesteps))
-        noise = 1 - scheduler.alphas_cumprod[timesteps]
-        return 1 / noise.clamp_min(MIN_NOISE_VARIANCE)  # an error e of the sample is one of e / sigma in v
+        """Of the squared errors; an error e of the clean sample is one of e / sigma in v."""
+        scheduler, gamma = self.generator.scheduler, self.training.snr_gamma
+        signal = scheduler.alphas_cumprod[timesteps]
+        clean = scheduler.config.prediction_type == "sample"
+        if gamma is not None:
+            ratio = signal / (1 - signal)
+            return ratio.clamp_max(gamma) / (1 if clean else ratio + 1)
+        return 1 / (1 - signal).clamp_min(MIN_NOISE_VARIANCE) if clean else torch.ones(len(timesteps))
 
     def picture(self) -> Tensor:
         """Three heads: the true views above the generated ones."""
@@ -217,7 +270,7 @@ class ViewsTask:
             truth = self.folder.load(head)
             with autocast(self.device):
                 portrait, coverage = truth.images[0].to(self.device), truth.alpha[0].to(self.device)
-                warped = self._warped(portrait, coverage)
+                warped = self.encoder.warped(portrait, coverage)
                 views = self.generator.generate(portrait, warped=warped).float().cpu()
             rows += [torch.cat([*truth.images.cpu()], dim=2), torch.cat([*views[:, :3]], dim=2)]
         return torch.cat(rows, dim=1)
@@ -228,8 +281,8 @@ class ViewsTask:
 
 
 class _Trained(nn.Module):
-    """The part of a view generator that is trained, all but the autoencoder; and its critic."""
+    """The part of a view generator that is trained: its U-Net, perhaps its prompts; and its critic."""
 
-    def __init__(self, generator: ViewGenerator, critic: Critic | None = None) -> None:
+    def __init__(self, generator: ViewGenerator, prompts: bool, critic: Critic | None = None) -> None:
         super().__init__()
-        self.unet, self.prompts, self.critic = generator.unet, generator.prompts, critic
+        self.unet, self.prompts, self.critic = generator.unet, generator.prompts if prompts else None, critic

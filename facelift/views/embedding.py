@@ -41,21 +41,32 @@ class ImageEmbedding(nn.Module):
 
     def forward(self, image: Tensor, noise: Tensor) -> Tensor:
         """(3, H, W) RGB in [0, 1] and standard normal noise (N, dim) -> N class labels, (N, 2 * dim)."""
-        embedding = self.clip(self._prepared(image)[None]).image_embeds.float()
+        return self.label(self.embed(image), noise)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """(3, H, W) RGB in [0, 1] -> (1, dim), CLIP's embedding of it."""
+        return self.clip(prepare_for_clip(image, self.size)[None]).image_embeds
+
+    def label(self, embedding: Tensor, noise: Tensor) -> Tensor:
+        """Embeddings (1 or N, dim) and standard normal noise (N, dim) -> class labels (N, 2 * dim)."""
         level = torch.zeros(len(noise), dtype=torch.long, device=noise.device)
-        normalized = ((embedding - self.mean) / self.std).expand_as(noise)
+        normalized = ((embedding.float() - self.mean) / self.std).expand_as(noise)
         noisy = self.schedule.add_noise(normalized, noise, level) * self.std + self.mean
         level_embedding = get_timestep_embedding(
             level, self.dim, flip_sin_to_cos=True, downscale_freq_shift=0.0
         )
         return torch.cat([noisy, level_embedding], dim=1)
 
-    def _prepared(self, image: Tensor) -> Tensor:
-        """(3, size, size), resized in 8 bits by Pillow's bicubic filter, as CLIP saw its training images."""
-        pixels = image.clamp(0, 1).mul(255).round().byte().movedim(0, -1).cpu().numpy()
-        resized = Image.fromarray(pixels).resize((self.size, self.size), Image.Resampling.BICUBIC)
-        mean, std = (image.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        return (image.new_tensor(np.asarray(resized) / 255.0).movedim(-1, 0) - mean) / std
+
+def prepare_for_clip(image: Tensor, size: int) -> Tensor:
+    """(3, H, W) RGB in [0, 1] -> (3, size, size), as CLIP saw its training images.
+
+    Resized in 8 bits by Pillow's bicubic filter, and normalised.
+    """
+    pixels = image.clamp(0, 1).mul(255).round().byte().movedim(0, -1).cpu().numpy()
+    resized = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC)
+    mean, std = (image.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    return (image.new_tensor(np.asarray(resized) / 255.0).movedim(-1, 0) - mean) / std
 
 
 def number_positions(embeddings: Any) -> None:

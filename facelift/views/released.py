@@ -1,6 +1,7 @@
 """FaceLift's released view generator: a diffusers pipeline folder becomes a `ViewGenerator`.
 
-The text encoder only ever encodes six fixed sentences, so it runs once, here, and is not kept.
+So does the folder of Stable Diffusion 2.1 unCLIP, from which FaceLift's was trained. The text encoder only
+ever encodes six fixed sentences, so it runs once, here, and is not kept.
 """
 
 from __future__ import annotations
@@ -67,6 +68,21 @@ def read_released_views(folder: Path) -> tuple[ViewGeneratorConfig, dict[str, Te
     ):
         state |= {prefix + name: tensor for name, tensor in _weights(folder / part).items()}
     return config, state
+
+
+def widen_input(
+    config: ViewGeneratorConfig, state: dict[str, Tensor]
+) -> tuple[ViewGeneratorConfig, dict[str, Tensor]]:
+    """The same view generator with twice the channels in, if it has only those of the noisy latent.
+
+    The new ones are the condition's; their weights are zero, so that at first it changes nothing.
+    """
+    if config.unet["in_channels"] > config.unet["out_channels"]:
+        return config, state
+    weight = state["unet.conv_in.weight"]
+    unet = config.unet | {"in_channels": 2 * config.unet["in_channels"]}
+    widened = torch.cat([weight, torch.zeros_like(weight)], dim=1)
+    return replace(config, unet=unet), state | {"unet.conv_in.weight": widened}
 
 
 @torch.no_grad()
