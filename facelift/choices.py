@@ -30,6 +30,9 @@ Rig = Literal["canonical", "orbit", "overhead", "photo", "all"]
 Truth = Literal["all", "depth"]
 """What is written beside a synthetic head's images, cameras and person: everything, or the depth alone."""
 
+Align = Literal["auto", "cameras", "landmarks"]
+"""How heads come into the frame of a benchmark, see `facelift.evaluate.benchmarks.sample.Choice`."""
+
 Storage = Literal["folders", "shards"]
 """How heads lie on the disk: a folder a head, or WebDataset shards of fifty."""
 

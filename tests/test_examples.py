@@ -80,8 +80,9 @@ def test_heads_are_drawn_first_if_there_are_assets(run, makehuman_data, renderer
 
 def test_a_model_is_evaluated(run, monkeypatch):
     import facelift.evaluate as module
+    from facelift.evaluate.metrics import IMAGE_MEASURES
 
-    monkeypatch.setattr(module, "_measures", lambda fetch: (list(module.IMAGE_MEASURES), {}))
+    monkeypatch.setattr(module, "available_measures", lambda fetch: (list(IMAGE_MEASURES), {}))
     write_balls(Path("data/test"), 1, size=64, first_seed=0)
     assert "| the model |" in run("06_evaluate_a_model.py", "data/test")
     assert Path("outputs/06/report.html").exists()

@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "dlib": "dlib-bin",
     "yaml": "pyyaml",
+    "colour": "colour-science",
 }
 """Of modules that are not called as what installs them."""
 

@@ -9,24 +9,14 @@ bench       makes the set `bench-heads-v1`
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 
-from facelift.cameras import Cameras
 from facelift.errors import UserError
-from facelift.evaluate.consistency import NEIGHBOR_CONSISTENCY
-from facelift.evaluate.curves import Chart, draw
-from facelift.evaluate.identity import arcface_measure, dlib_measure
-from facelift.evaluate.learned import dreamsim_measure, lpips_measure
-from facelift.evaluate.metrics import IMAGE_MEASURES, Measure
-from facelift.evaluate.page import page
+from facelift.evaluate.measures import available_measures
+from facelift.evaluate.metrics import Measure
 from facelift.evaluate.pictures import grid_of, stacked
 from facelift.evaluate.progress import Progress
 from facelift.evaluate.protocols import (
@@ -43,7 +33,8 @@ from facelift.evaluate.protocols import (
 )
 from facelift.evaluate.report import Record, Report, Scale
 from facelift.evaluate.sets import Sample, TestSet
-from facelift.evaluate.tables import LABELS, introduction, tables, to_markdown
+from facelift.evaluate.tables import to_markdown
+from facelift.evaluate.writing import RESULT_NAMES, azimuths_of, checksum, track, write_report
 from facelift.formats.files import atomic_folder
 from facelift.formats.png import write_png
 from facelift.pipeline import FaceLift
@@ -52,7 +43,6 @@ from facelift.results import find_photos
 
 __all__ = ["Report", "evaluate", "to_markdown"]
 
-RESULT_NAMES = frozenset({"report.json", "report.md", "report.html", "grid.png", "curves.svg"})
 GRID_HEADS = 4
 
 
@@ -94,10 +84,10 @@ def evaluate(
     paths = find_photos([photos]) if photos is not None else []
     if len(paths) > 1:  # a folder, in which other files may lie
         paths = [path for path in paths if is_photo(path)]
-    measures, missing = _measures(fetch)
+    measures, missing = available_measures(fetch)
     facts = {
         "model": name,
-        "weights": _checksum(model),
+        "weights": checksum(model),
         "set": str(heads),
         "set_checksum": test.checksum,
         "size": test.size,
@@ -109,17 +99,15 @@ def evaluate(
     }
     scales = [Scale(m.key, m.label, m.higher_is_better, m.digits) for m in measures]
     progress = Progress(Path(f"{out}.progress"), {**facts, "measures": [scale.key for scale in scales]})
-    baselines = Baselines(
-        None if train is None else Path(train), test, partial(_track, what="training heads")
-    )
+    baselines = Baselines(None if train is None else Path(train), test, partial(track, what="training heads"))
     records = []
-    for i, sample in enumerate(_track(test.names, "heads")):
+    for i, sample in enumerate(track(test.names, "heads")):
         if (record := progress.load(sample)) is None:
             record, picture = _measure_sample(model, test.load(sample), baselines, measures, seed)
             progress.save(sample, record, picture if i < GRID_HEADS else None)
         records.append(record)
     of_photos = []
-    for path in _track(paths, "photos"):
+    for path in track(paths, "photos"):
         if (record := progress.load(f"photo {path.name}")) is None:
             record = _measure_photo(model, path, measures, seed)
             progress.save(f"photo {path.name}", record)
@@ -130,32 +118,6 @@ def evaluate(
         write_report(report, aside)
     progress.delete()
     return report
-
-
-def write_report(report: Report, folder: Path) -> None:
-    """Fill a folder that has grid.png already with the rest of RESULT_NAMES."""
-    curves = draw(
-        [
-            [
-                Chart(
-                    f"{protocol}: {scale.label}",
-                    {
-                        LABELS[method]: report.by_azimuth(protocol, method, scale.key)
-                        for method in report.methods(protocol)
-                    },
-                )
-                for scale in report.scales
-            ]
-            for protocol in ORBIT_PROTOCOLS
-        ]
-    )
-    pictures = [("Truth, predictions and differences", folder / "grid.png")]
-    title = f"Evaluation of {report.facts['model']}"
-    (folder / "report.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "report.md").write_text(to_markdown(report, "curves.svg"), encoding="utf-8")
-    (folder / "curves.svg").write_text(curves, encoding="utf-8")
-    html = page(title, introduction(report), tables(report), curves, pictures)
-    (folder / "report.html").write_text(html, encoding="utf-8")
 
 
 def _measure_sample(
@@ -173,7 +135,7 @@ def _measure_sample(
         absolute = [measure for measure in applied if measure.absolute]
         scores[protocol] = score(predictions, target, applied)
         scores[protocol] |= score({"truth": truth_as_prediction(target)}, target, absolute)
-        azimuths[protocol] = _azimuths(target.truth.cameras)
+        azimuths[protocol] = azimuths_of(target.truth.cameras)
     record = Record(sample.name, sample.person, azimuths, scores, groups=sample.groups)
     return record, grid_of(targets, predicted)
 
@@ -188,50 +150,12 @@ def _measure_photo(model: FaceLift, path: Path, measures: list[Measure], seed: i
     for protocol, target in targets.items():
         applied = [m for m in measures if not m.orbit_only and (m.absolute or protocol == "photo")]
         if applied:
-            azimuths[protocol] = _azimuths(target.truth.cameras)
+            azimuths[protocol] = azimuths_of(target.truth.cameras)
             scores[protocol] = score({"model": photo_prediction(head, target)}, target, applied)
     return Record(path.name, path.name, azimuths, scores)
-
-
-def _measures(fetch: bool) -> tuple[list[Measure], dict[str, str]]:
-    """All measures that can be made here, and why the others cannot."""
-    measures, missing = list(IMAGE_MEASURES), {}
-    loads: dict[str, Callable[[], Measure]] = {
-        "LPIPS": partial(lpips_measure, fetch),
-        "DreamSim": partial(dreamsim_measure, fetch),
-        "identity (dlib)": dlib_measure,
-        "identity (ArcFace)": partial(arcface_measure, fetch),
-    }
-    for label, load in loads.items():
-        try:
-            measures.append(load())
-        except UserError as reason:
-            missing[label] = str(reason)
-    return [*measures, NEIGHBOR_CONSISTENCY], missing
 
 
 def _not_asked(test: TestSet) -> dict[str, str]:
     if test.orbit_cameras(test.names[0]) is not None:
         return {}
     return {protocol: "the set has the six canonical views only" for protocol in ORBIT_PROTOCOLS}
-
-
-def _azimuths(cameras: Cameras) -> list[float]:
-    """Degrees of each camera, as `facelift.cameras` counts them."""
-    x, y, _ = cameras.positions.double().unbind(-1)
-    return [round(degrees, 2) % 360 for degrees in torch.rad2deg(torch.atan2(-x, -y)).tolist()]
-
-
-def _checksum(model: FaceLift) -> str:
-    """SHA-256 of all weights."""
-    digest = hashlib.sha256()
-    for part in vars(model).values():
-        if isinstance(part, torch.nn.Module):
-            for key, tensor in part.state_dict().items():
-                digest.update(key.encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _track(items: Iterable[Any], what: str) -> Iterable[Any]:
-    return track(items, what, console=Console(stderr=True), transient=True)

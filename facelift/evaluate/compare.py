@@ -9,7 +9,7 @@ from pathlib import Path
 from facelift.errors import UserError
 from facelift.evaluate.curves import Chart, draw
 from facelift.evaluate.page import page
-from facelift.evaluate.protocols import DESCRIPTIONS, ORBIT_PROTOCOLS
+from facelift.evaluate.protocols import AZIMUTH_PROTOCOLS, DESCRIPTIONS
 from facelift.evaluate.report import Report, Scale
 from facelift.evaluate.statistics import Estimate, estimate
 from facelift.evaluate.tables import Table
@@ -119,7 +119,8 @@ def compare(a: Path, b: Path, out: Path) -> str:
             )
             for scale in reports[0].scales
         ]
-        for protocol in ORBIT_PROTOCOLS
+        for protocol in AZIMUTH_PROTOCOLS
+        if any(protocol in report.protocols() for report in reports)
     ]
     grids = [(path if path.is_dir() else path.parent) / "grid.png" for path in (a, b)]
     pictures = [(name, grid) for name, grid in zip(names, grids, strict=True) if grid.exists()]

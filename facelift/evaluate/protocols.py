@@ -3,6 +3,7 @@
     views             the true front view in, the five other canonical views out: stage 1 alone
     reconstruction    six true canonical views in, renders from the orbit's cameras out: stage 2 alone
     single-image      the true front view in, renders from the orbit's cameras out: the whole method
+    novel-views       the same on a public benchmark, see `facelift.evaluate.benchmarks`
     front             the true front view in, the render from there out: does the head keep the portrait?
 
 Every prediction is compared at one resolution, the set's own unless another is asked for, from the set's own
@@ -41,14 +42,16 @@ DESCRIPTIONS = {
     "reconstruction": "six true views in, orbit out (stage 2)",
     "single-image": "the front view in, orbit out (all of it)",
     "front": "the front view in, the render from there out",
+    "novel-views": "one photo of a benchmark in, its other cameras out",
     "photo": "a photo in, the front render out, against the prepared portrait",
     "turned": "a photo in, renders up to 30 degrees aside out: is it still that person?",
 }
 PROTOCOLS = tuple(DESCRIPTIONS)
 ORBIT_PROTOCOLS = ("reconstruction", "single-image")
+AZIMUTH_PROTOCOLS = (*ORBIT_PROTOCOLS, "novel-views")  # whose views surround the head
 PHOTO_PROTOCOLS = ("photo", "turned")
 TURN_AZIMUTHS = (-30.0, -20.0, -10.0, 10.0, 20.0, 30.0)  # degrees of azimuth of the renders of photos
-BASELINE_PROTOCOLS = ("views", "single-image")
+BASELINE_PROTOCOLS = ("views", "single-image", "novel-views")
 BASELINES = ("mean", "billboard", "mean_head")
 
 Predictions = dict[str, dict[str, Prediction]]  # protocol -> method -> prediction

@@ -41,6 +41,9 @@ class Record:
         scores: protocol -> method -> measure -> one number a view, None where there is none.
         error: why a photo could not be measured.
         groups: kinds of people that the person belongs to, see `facelift.evaluate.groups`.
+        alignments: by method, how its head came into the frame of a benchmark's views; the fields of
+            `facelift.evaluate.benchmarks.answers.Alignment`.
+        checksum: SHA-256 of what was shown and compared on a benchmark.
     """
 
     sample: str
@@ -49,6 +52,8 @@ class Record:
     scores: dict[str, dict[str, dict[str, list[float | None]]]] = field(default_factory=dict)
     error: str | None = None
     groups: list[str] = field(default_factory=list)
+    alignments: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checksum: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ class Report:
         return [protocol for protocol in DESCRIPTIONS if protocol in found]
 
     def methods(self, protocol: str) -> list[str]:
-        """The model and the baselines that a protocol has numbers of, in the order of the tables."""
+        """Who has numbers in a protocol, in the order of the tables: model, baselines, other systems."""
         found = {method for record in self._records() for method in record.scores.get(protocol, {})}
-        return [method for method in METHODS if method in found]
+        return [m for m in METHODS if m in found] + sorted(found - {*METHODS})
 
     def people(self, protocol: str, method: str, key: str) -> dict[str, float]:
         """person -> mean over the views, then over the lights; people without a number are left out."""

@@ -7,8 +7,15 @@ from dataclasses import dataclass
 from statistics import median
 
 from facelift.cameras import VIEW_NAMES
+from facelift.evaluate.benchmarks.published import PUBLISHED
 from facelift.evaluate.groups import GROUPS
-from facelift.evaluate.protocols import BASELINE_PROTOCOLS, DESCRIPTIONS, ORBIT_PROTOCOLS, PHOTO_PROTOCOLS
+from facelift.evaluate.protocols import (
+    AZIMUTH_PROTOCOLS,
+    BASELINE_PROTOCOLS,
+    BASELINES,
+    DESCRIPTIONS,
+    PHOTO_PROTOCOLS,
+)
 from facelift.evaluate.report import NEAR_FRONT, Report, Scale, numbers
 from facelift.evaluate.statistics import estimate
 
@@ -23,6 +30,11 @@ IDENTITIES = ("identity", "arcface")
 MAIN_PROTOCOL = "single-image"
 GROUP_MEASURES = ("psnr", "masked_psnr", "ssim", *IDENTITIES)
 MIN_PEOPLE = 3  # in a group, for its mean to be shown
+
+
+def label(method: str) -> str:
+    """What a method is called in tables: other systems by the name that the user gave."""
+    return LABELS.get(method, method)
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,8 @@ class Table:
 def introduction(report: Report) -> str:
     """What was measured and how, in a few sentences."""
     facts = report.facts
+    if "benchmark" in facts:
+        return _benchmark_introduction(report)
     lights = len(report.records) / max(1, len(facts["people"]))
     return (
         f"Model {facts['model']} (weights {facts['weights'][:12]}), seed {facts['seed']}; "
@@ -68,6 +82,8 @@ def tables(report: Report) -> list[Table]:
     ]
     if "views" in report.protocols():
         found.append(_view_table(report))
+    if "benchmark" in report.facts:
+        found += [_published_table(report), _alignment_table(report)]
     if report.photos:
         found.append(_photo_table(report))
     found += [table for table in (_identity_table(report), _group_table(report)) if table.rows]
@@ -85,6 +101,70 @@ def to_markdown(report: Report, curves: str | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _benchmark_introduction(report: Report) -> str:
+    facts = report.facts
+    masks = {group for record in report.records for group in record.groups if group.startswith("masks: ")}
+    return (
+        f"Model {facts['model']} (weights {facts['weights'][:12]}), seed {facts['seed']}, and "
+        f"{len(facts['answers'])} other systems; {facts['benchmark']} in {facts['set']} (checksum "
+        f"{facts['set_checksum'][:12]}): {len(facts['people'])} people, {facts['size']} × {facts['size']} "
+        f"pixels, {facts['background']} background; {', '.join(sorted(masks))}.\n"
+        "One photo is shown, and every other camera compared, in a square as large as the portrait's around "
+        "the head; what a photo does not show of its square is white in truth and answer. Mean over views "
+        "and people ± 95% confidence interval over people (Student's t)."
+    )
+
+
+def _published_table(report: Report) -> Table:
+    """The paper's columns, with what it says of itself."""
+    keys = ("psnr", "ssim", "lpips_vgg", "dreamsim", "arcface")
+    found = {scale.key: scale for scale in report.scales}
+    rows: list[Sequence[str]] = []
+    for method in (m for m in report.methods("novel-views") if m not in ("truth", *BASELINES)):
+        cells = []
+        for key in keys:
+            values = [*report.people("novel-views", method, key).values()]
+            values = [1 - value for value in values] if key == "arcface" else values
+            cells.append(estimate(values).text(found[key].digits) if values else "not measured")
+        rows.append((label(method), "this report", *cells))
+    for row in PUBLISHED:
+        if row.benchmark == report.facts["benchmark"]:
+            cells = [
+                f"{row.psnr:.2f}",
+                *(f"{x:.3f}" for x in (row.ssim, row.lpips, row.dreamsim, row.arcface)),
+            ]
+            rows.append((row.method, row.source, *cells))
+    text = (
+        "The columns of FaceLift's tables. Papers do not say which people, views and squares they took, so "
+        "their figures are of other pictures than ours. LPIPS is by VGG, as in FaceLift's code; ArcFace is "
+        "one minus the cosine."
+    )
+    head = ("method", "source", "PSNR ↑", "SSIM ↑", "LPIPS ↓", "DreamSim ↓", "ArcFace ↓")
+    return Table("Beside published figures", text, head, rows)
+
+
+def _alignment_table(report: Report) -> Table:
+    """By what similarity answers came into the frame of the true views."""
+    rows = []
+    for method in sorted({method for record in report.records for method in record.alignments}):
+        found = [record.alignments[method] for record in report.records if method in record.alignments]
+        moved = [alignment for alignment in found if alignment["by"] == "landmarks"]
+        reasons = sorted({alignment["reason"] for alignment in found if alignment["reason"]})
+        middles = (
+            (median(alignment[key] for alignment in moved) if moved else None)
+            for key in ("scale", "degrees", "shift", "error")
+        )
+        cells = ("–" if value is None else f"{value:.3f}" for value in middles)
+        rows.append((label(method), f"{len(moved)} of {len(found)}", *cells, "; ".join(reasons) or "–"))
+    text = (
+        "First by cameras: the answer's front camera becomes the input view's. Then by the similarity (a "
+        "scale, a turn, a shift) from the landmarks of its face to the true ones, where both are "
+        "seen; medians over people, in units of the canonical frame, in which a head is about 1.15 high."
+    )
+    head = ("method", "by landmarks", "scale", "degrees", "shift", "error", "otherwise")
+    return Table("Alignment", text, head, rows)
+
+
 def _protocol_table(report: Report, protocol: str) -> Table:
     scales = [
         scale
@@ -92,7 +172,7 @@ def _protocol_table(report: Report, protocol: str) -> Table:
         if any(report.people(protocol, method, scale.key) for method in report.methods(protocol))
     ]
     rows = [
-        (LABELS[method], *(_cell(report, protocol, method, scale) for scale in scales))
+        (label(method), *(_cell(report, protocol, method, scale) for scale in scales))
         for method in report.methods(protocol)
     ]
     if protocol in BASELINE_PROTOCOLS:
@@ -113,13 +193,13 @@ def _view_table(report: Report) -> Table:
         for name, *values in zip(VIEW_NAMES[1:], *columns, strict=True)
     ]
     text = "PSNR in dB of each canonical view; the front view is the input."
-    return Table("The generated views one by one", text, ("view", *(LABELS[m] for m in methods)), rows)
+    return Table("The generated views one by one", text, ("view", *(label(m) for m in methods)), rows)
 
 
 def _identity_table(report: Report) -> Table:
     scales = [scale for scale in report.scales if scale.key in IDENTITIES]
     rows = []
-    for protocol in (p for p in (*ORBIT_PROTOCOLS, "turned") if p in report.protocols()):
+    for protocol in (p for p in (*AZIMUTH_PROTOCOLS, "turned") if p in report.protocols()):
         for method in report.methods(protocol):
             found = [report.near_front(protocol, method, scale.key) for scale in scales]
             if any(found):
@@ -127,7 +207,7 @@ def _identity_table(report: Report) -> Table:
                     f"{median(values):.{scale.digits}f}" if values else "–"
                     for values, scale in zip(found, scales, strict=True)
                 )
-                rows.append((protocol, LABELS[method], *cells))
+                rows.append((protocol, label(method), *cells))
     text = f"Median over all views within {NEAR_FRONT} degrees of the front. Turned: {DESCRIPTIONS['turned']}"
     return Table("Is it still that person?", text, ("protocol", "method", *_heads(scales)), rows)
 
