@@ -7,7 +7,7 @@ import pytest
 
 from facelift.cameras import canonical_rig
 from facelift.data.parts import part_id
-from facelift.synth import hairdos, hanging, meshes, recipes
+from facelift.synth import hair_textures, hairdos, hanging, long_hair, meshes, recipes
 from facelift.synth.build import build_scene, shape
 from facelift.synth.groom import to_base
 from facelift.synth.hairdos import Hairdo
@@ -49,7 +49,7 @@ def on_base(makehuman, body, surface):
 
     def grow(do):
         from_base = to_base(body, makehuman)
-        vertices = hanging.hang(body, surface, makehuman, do, 3).vertices
+        vertices = long_hair.grow(body, surface, makehuman, do, 3)[0].vertices
         return (vertices - from_base[3]) @ np.linalg.inv(from_base[:3])
 
     return grow
@@ -57,7 +57,7 @@ def on_base(makehuman, body, surface):
 
 @pytest.mark.parametrize("do", [LONG, CURLY, replace(LONG, ears=0.0, before=2.0, sweep=0.8)])
 def test_hair_lies_outside_of_head_shoulders_and_clothes(makehuman, body, surface, do):
-    grown = hanging.hang(body, surface, makehuman, do, 3)
+    (grown,) = long_hair.grow(body, surface, makehuman, do, 3)
     assert np.isfinite(grown.vertices).all() and len(grown.faces) > 5000
     apart, _ = surface.distance(grown.vertices.reshape(-1, hanging.POINTS, 2, 3)[:, 3:].reshape(-1, 3))
     assert (apart > -0.05).mean() > 0.98
@@ -96,6 +96,59 @@ def test_hair_falls_before_or_behind_the_shoulders(on_base):
     assert on_the_chest(replace(LONG, before=2.0)) * 20 < on_the_chest(replace(LONG, before=0.2))
 
 
+GATHERED = replace(LONG, gather="tail", knot=30.0, size=0.25, ends=5.4)
+
+
+@pytest.mark.parametrize("gather", ["tail", "half", "bun", "puff", "braid"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_gathered_hair_lies_close_and_its_knots_are_behind(makehuman, body, surface, gather, pair):
+    do = replace(GATHERED, gather=gather, pair=pair)
+    lying, *knots = long_hair.grow(body, surface, makehuman, do, 3)
+    assert len(knots) == 1 + pair
+    if gather != "half":
+        apart, _ = surface.distance(lying.vertices)
+        assert apart.max() < 0.35 and (apart > -0.05).mean() > 0.95
+    back = body[makehuman.base.members("body"), 2].min()
+    middle = body[5320]  # of the brow
+    for knot in knots:
+        assert np.isfinite(knot.vertices).all() and len(knot.faces) > 500
+        assert knot.vertices[:, 2].max() < middle[2] - 0.8 and knot.vertices[:, 2].min() > back - 2
+    if pair:
+        assert knots[0].vertices[:, 0].mean() < -0.3 < 0.3 < knots[1].vertices[:, 0].mean()
+
+
+def test_a_high_knot_is_higher(makehuman, body, surface):
+    low, high = (
+        long_hair.grow(body, surface, makehuman, replace(GATHERED, gather="bun", knot=knot), 3)[1]
+        for knot in (-20.0, 60.0)
+    )
+    assert high.vertices[:, 1].mean() > low.vertices[:, 1].mean() + 0.8
+
+
+def test_locs_are_separate_closed_tubes(makehuman, body, surface):
+    (locs,) = long_hair.grow(body, surface, makehuman, replace(LONG, locs=True), 3)
+    rings = locs.vertices.reshape(long_hair.LOCS, hanging.POINTS, -1, 3)
+    np.testing.assert_allclose(rings[:, :, 0], rings[:, :, -1], atol=1e-5)
+    across = np.linalg.norm(rings - rings[:, :, :-1].mean(axis=2, keepdims=True), axis=3)
+    assert across.min() > 0.01 and across.max() < long_hair.LOC_RADIUS[1] + 0.01
+
+
+def test_an_undercut_shaves_the_sides(makehuman, body, surface):
+    def lowest(do):
+        rng = np.random.default_rng(0)
+        return hanging.root(body, makehuman, do, rng).base[:, 1].min()
+
+    assert lowest(replace(LONG, undercut=True)) > lowest(LONG) + 0.5
+
+
+def test_roots_that_have_grown_have_their_own_colour():
+    dyed, natural = (0.8, 0.2, 0.2), (0.1, 0.1, 0.1)
+    texture = np.full((100, 4, 4), 255, np.uint8) * np.array([*dyed, 1])
+    rooted = hair_textures.with_roots(texture.astype(np.uint8), 0.3, dyed, natural)
+    np.testing.assert_allclose(rooted[-20, 0, :3] / 255, natural, atol=0.02)
+    np.testing.assert_allclose(rooted[20, 0, :3] / 255, dyed, atol=0.02)
+
+
 def test_the_back_of_the_head_is_hair_without_holes(makehuman, renderer, person):
     seen = renderer.draw(build_scene(replace(person, hairdo=LONG), makehuman), canonical_rig(256)[[3]])
     parts = seen.parts[0]
@@ -113,11 +166,14 @@ def test_hairdos_fit_who_wears_them_and_come_back_from_json(makehuman):
     young = [hairdos.sample_hairdo(rng, False, 20, (1.0, 0.0, 0.0)) for _ in range(200)]
     old = [hairdos.sample_hairdo(rng, False, 70, (1.0, 0.0, 0.0)) for _ in range(200)]
     african = [hairdos.sample_hairdo(rng, False, 30, (0.0, 0.0, 1.0)) for _ in range(200)]
-    assert np.mean([do.ends for do in old]) > np.mean([do.ends for do in young]) + 0.5
+    shorter, longer = (np.mean([do.ends for do in dos if do.gather == "none"]) for dos in (old, young))
+    assert shorter > longer + 0.4
     assert np.mean([do.curl > 0.5 for do in african]) > 2 * np.mean([do.curl > 0.5 for do in young])
     people = [recipes.with_grown_hair(sample_person(seed, makehuman)) for seed in range(60)]
     women = [each for each in people if each.male < 0.5]
     assert np.mean([each.hairdo is not None for each in women]) > 0.5
     assert not any(each.hairdo and each.haircut for each in people)
+    assert {do.gather for do in young} >= {"none", "tail", "bun", "half", "braid"}
+    assert any(do.locs for do in african) and any(do.gather == "puff" for do in african)
     kept = replace(next(each for each in women if each.hairdo), recipe=2)
     assert Person.from_json(kept.to_json()) == kept

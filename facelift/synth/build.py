@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from facelift.synth import coverings, glasses, groom, hanging, hats, meshes, paint, regions, strands
+from facelift.synth import coverings, glasses, groom, hats, long_hair, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
 from facelift.synth.framing import face_size, frame
 from facelift.synth.haircuts import pressed
@@ -127,7 +127,7 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     if person.hairdo is not None:
         corners = meshes.proxy_template(assets, person.clothes).corners
         around = Surface(body, assets.proxy(person.clothes).fit(body), corners, assets)
-        layers += hanging.hair(body, around, assets, person.hairdo, person.hair_color, person.seed)
+        layers += long_hair.hair(body, around, assets, person.hairdo, person.hair_color, person.seed)
     for mesh, texture in layers:
         layer = drawn("hair", mesh.vertices, mesh.normals, mesh.uvs, mesh.faces, texture)
         if person.hat is not None:

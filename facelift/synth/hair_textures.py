@@ -21,6 +21,9 @@ SHAVED = 0.08
 CAP_SIZE, CAP_ANGLE = 256, 150.0
 """The undergrowth's texture: its side, and how many degrees from the top of the head it reaches."""
 
+TWISTS = 9
+"""Of a loc, in a decimetre."""
+
 COLUMNS, SIDE = 8, 128
 """Different ribbons in a texture, and the texels that each is wide; all are twice as long."""
 
@@ -57,7 +60,7 @@ def _tones(color: Triple, grey: float) -> tuple[Floats, Floats]:
     return plain, plain + grey * (np.array(GREY, np.float32) - plain)
 
 
-def undergrowth_texture(assets: Assets, cut: Haircut, color: Triple, seed: int) -> Pixels:
+def undergrowth_texture(assets: Assets, cut: Haircut, color: Triple, seed: int, long: bool = False) -> Pixels:
     """The cap's texture, seen from above: clear where no hair grows."""
     p = _cap_places(assets).reshape(-1, 3)
     shape = CAP_SIZE, CAP_SIZE
@@ -66,12 +69,13 @@ def undergrowth_texture(assets: Assets, cut: Haircut, color: Triple, seed: int) 
     alive = (growth(cut, p) * density).reshape(shape)
     temple = regions.step(7.9, 7.4, p[:, 1]).reshape(shape)
     rng = np.random.Generator(np.random.PCG64([seed, 5]))
-    grain = 0.5 + 2.2 * (gaussian_filter(rng.random(shape, np.float32), 0.6) - 0.5)
-    alpha = ((1.35 * alive - grain) * 2 + 0.5).clip(0, 1)
+    # Where hair grows long its line is soft.
+    grain = 0.5 + (0.7 if long else 2.2) * (gaussian_filter(rng.random(shape, np.float32), 0.6) - 0.5)
+    alpha = ((1.35 * alive - grain) * (1.2 if long else 2) + 0.5).clip(0, 1)
     plain, greyer = _tones(color, cut.grey)
     share = (temple * 0.8 + 0.2 * rng.random(shape))[..., None]
     soft = gaussian_filter(rng.random(shape, np.float32), 1)
-    tone = 0.8 + 1.2 * (soft - 0.5) + 0.25 * (grain - 0.5)
+    tone = 0.8 + (0.3 if long else 1.2) * (soft - 0.5) + 0.25 * (grain - 0.5)
     rgb = 255 * (plain + share * (greyer - plain)) * tone[..., None]
     return np.concatenate([rgb.clip(0, 255), 255 * alpha[..., None]], axis=2).astype(np.uint8)
 
@@ -86,6 +90,28 @@ def strand_texture(cut: Haircut, color: Triple, seed: int, long: bool = False) -
         out[..., k] = (levels[greys] * tone).clip(0, 255)
     out[..., 3] = alpha
     return out
+
+
+def with_roots(texture: Pixels, share: float, color: Triple, natural: Triple) -> Pixels:
+    """A texture of ribbons, dyed in `color`, with a share of their length grown since in another."""
+    if share == 0:
+        return texture
+    v = np.linspace(1, 0, len(texture), dtype=np.float32)[:, None, None]
+    grown = regions.step(share + 0.06, share - 0.04, v)
+    ratio = np.array(natural, np.float32) / np.array(color, np.float32).clip(0.02)
+    out = texture.astype(np.float32)
+    out[..., :3] *= 1 + grown * (ratio - 1)
+    return out.clip(0, 255).astype(np.uint8)
+
+
+def twisted_texture(color: Triple, seed: int) -> Pixels:
+    """A decimetre of a loc: its width is once around."""
+    rng = np.random.Generator(np.random.PCG64([seed, 9]))
+    v, u = np.meshgrid(np.linspace(1, 0, SIDE), np.linspace(0, 1, SIDE // 2), indexing="ij")
+    fuzz = gaussian_filter(rng.random(v.shape), 0.8, mode="wrap") - 0.5
+    tone = 0.85 + 0.3 * np.cos(2 * np.pi * (TWISTS * v + u)) + 0.9 * fuzz
+    rgb = 255 * tone[..., None] * np.array(color)
+    return np.concatenate([rgb.clip(0, 255), np.full((*v.shape, 1), 255.0)], axis=2).astype(np.uint8)
 
 
 @cache

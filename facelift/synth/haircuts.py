@@ -94,7 +94,7 @@ def hairy(p: Floats) -> Floats:
     """(N,) where hair can grow at all, 0 to 1: the scalp of the young, with sideburns, without the ears."""
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     front = 8.0 - 0.25 * (x / 0.7) ** 2
-    side = np.interp(z, [-0.3, -0.05, 0.1, 0.45, 0.6, 0.72, 0.95], [6.68, 6.72, 7.0, 7.02, 7.1, 7.55, 7.85])
+    side = np.interp(z, [-0.3, -0.05, 0.1, 0.45, 0.6, 0.8, 1.0], [6.68, 6.72, 7.0, 7.02, 7.1, 7.5, 7.82])
     head = (x < 1) & (y > 6.5)
     return regions.step(-0.08, 0.08, y - np.minimum(side, front)) * (1 - regions.ear(p)) * head
 
@@ -108,6 +108,9 @@ def growth(cut: Haircut, p: Floats) -> Floats:
     corner = np.exp(-(((x - 0.42) / 0.2) ** 2))
     line = FRONT - 45 * (x / 0.7) ** 2 + RETREAT * cut.recede * between + CORNERS * cut.corners * corner
     front = regions.step(-7, 7, angle - line)
+    # Temples and sideburns, which go with the corners.
+    temple = regions.step(0.5, 0.65, x) * regions.step(7.95, 7.7, y) * regions.step(0.44, 0.54, p[:, 2])
+    front = np.maximum(front, temple * np.interp(cut.corners, [0.4, 1], [1, 0]))
     patch = regions.step(cut.patch - 0.1, cut.patch + 0.1, np.linalg.norm(p - PATCH, axis=1))
     patch = np.where(cut.patch > 0, patch, 1)
     crown = 1 - np.interp(cut.recede, [0.75, 1], [0, 1]) * between * (y > 8.0)

@@ -10,8 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from facelift.synth.haircuts import Haircut
-from facelift.synth.priors import FRINGES, HAIRDO_SHARES, HAIRDOS, TEXTURES
-from facelift.synth.values import Triple
+from facelift.synth.priors import (
+    FRINGES,
+    GATHERED,
+    GREY,
+    HAIRDO_SHARES,
+    HAIRDOS,
+    KNOTS,
+    LOCS_SHARE,
+    ROOTS_SHARE,
+    TEXTURES,
+    UNDERCUT_SHARE,
+)
+from facelift.synth.values import Triple, triple
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,14 @@ class Hairdo:
         corners: 0 to 1, how far the hair line has gone back at the temples.
         density: 0 to 1.
         grey: 0 to 1, how much greyer temples and roots are than the rest.
+        gather: none, tail, bun, puff or braid: how it is gathered; or half, the upper hair in a tail.
+        knot: where, degrees up from the level of the skull's middle behind it.
+        pair: whether there are two of them, left and right.
+        size: of a bun's or a braid's radius, decimetres.
+        locs: whether it is in locs, or in many thin braids.
+        undercut: whether it is shaved at the sides and behind.
+        roots: share of its length that has grown since it was dyed.
+        root_color: sRGB of what has.
     """
 
     style: str
@@ -51,15 +70,23 @@ class Hairdo:
     corners: float
     density: float
     grey: float
+    gather: str = "none"
+    knot: float = 0.0
+    pair: bool = False
+    size: float = 0.2
+    locs: bool = False
+    undercut: bool = False
+    roots: float = 0.0
+    root_color: Triple = (0.0, 0.0, 0.0)
 
     def on_scalp(self) -> Haircut:
         """What of it lies on the scalp below the long hair, as a cut."""
         return Haircut(
             style=self.style,
             top=0.25,
-            sides=0.25,
+            sides=0.05 if self.undercut else 0.25,
             comb="back",
-            lift=0.5 * min(self.volume / 0.3, 1),
+            lift=0.5 * min(self.volume / 0.3, 1) if self.gather == "none" else 0.0,
             curl=min(self.curl, 0.5),
             fade=0.0,
             recede=0.0,
@@ -92,7 +119,18 @@ def sample_hairdo(rng: np.random.Generator, is_male: bool, age: float, ethnicity
         ends, layers = min(ends + 0.4, 6.7), float(rng.uniform(0.4, 0.9))
         volume = float(rng.uniform(0.2, 0.55))
         fringe = fringe if fringe == "swept" else "none"
-    middle = rng.random() < 0.4
+    gather = _sample_gather(rng, is_male, ethnicity, curl)
+    if gather != "none":
+        ends = float(rng.uniform(4.4, 5.9))
+    locs = bool(gather != "puff" and rng.random() < np.dot(LOCS_SHARE, ethnicity))
+    if locs:
+        wave, curl, volume, fringe = 0.0, 0.0, min(volume, 0.15), "none"
+    spans, sizes, paired = KNOTS[gather]
+    pair = bool(rng.random() < paired)
+    knot = rng.uniform(*spans[int(rng.integers(len(spans)))])
+    undercut = bool(rng.random() < UNDERCUT_SHARE[is_male])
+    roots, root_color = _sample_roots(rng, age)
+    middle = rng.random() < 0.4 or pair
     parting = rng.normal(0, 0.03) if middle else rng.choice([-1, 1]) * rng.uniform(0.12, 0.38)
     return Hairdo(
         style=name,
@@ -110,4 +148,28 @@ def sample_hairdo(rng: np.random.Generator, is_male: bool, age: float, ethnicity
         corners=round(float(rng.beta(1.2, 2.5) * (0.8 if is_male else 0.25)), 3),
         density=round(float(rng.uniform(0.85, 1.0)), 3),
         grey=round(float(rng.uniform(0, 0.8) * np.interp(age, [30, 60], [0, 1])), 3),
+        gather=gather,
+        knot=round(float(min(knot, 25) if pair else knot), 2),
+        pair=pair,
+        size=round(float(rng.uniform(*sizes)), 3),
+        locs=locs,
+        undercut=undercut,
+        roots=0.0 if locs else roots,
+        root_color=root_color,
     )
+
+
+def _sample_gather(rng: np.random.Generator, is_male: bool, ethnicity: Triple, curl: float) -> str:
+    shares = np.array([men if is_male else np.dot(women, ethnicity) for women, men in GATHERED.values()])
+    if curl < 0.6:
+        shares[list(GATHERED).index("puff")] = 0
+    return str(rng.choice(list(GATHERED), p=shares / shares.sum()))
+
+
+def _sample_roots(rng: np.random.Generator, age: float) -> tuple[float, Triple]:
+    """Roots that have turned grey since, or are left dark on purpose, which may reach far down."""
+    grey = rng.random() < np.interp(age, [40, 60], [0.0, 0.8])
+    share = rng.uniform(0.04, 0.14) if grey else rng.uniform(0.06, 0.5)
+    color = np.array(GREY if grey else (0.16, 0.1, 0.07)) * rng.uniform(0.7, 1.2)
+    has = rng.random() < ROOTS_SHARE
+    return (round(float(share), 3), triple(color)) if has else (0.0, (0.0, 0.0, 0.0))

@@ -6,7 +6,7 @@ body where it would go in. Ribbons are then laid along the strands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from facelift.synth import regions
 from facelift.synth.assets import Assets
 from facelift.synth.groom import to_base
-from facelift.synth.hair_textures import strand_texture, undergrowth_texture
-from facelift.synth.haircuts import growth
+from facelift.synth.hair_textures import SHAVED
+from facelift.synth.haircuts import growth, lengths
 from facelift.synth.hairdos import Hairdo
-from facelift.synth.scene import Floats, Pixels
+from facelift.synth.scene import Floats
 from facelift.synth.skull import CENTRE
-from facelift.synth.strands import Grown, ribbons, scalp, undergrowth
+from facelift.synth.strands import scalp
 from facelift.synth.surface import Surface
-from facelift.synth.values import Triple
 
 STEP = 0.2
 """Decimetres between two places at which a strand is looked at."""
@@ -33,37 +32,12 @@ STRANDS = 640
 POINTS = 18
 """Of a ribbon."""
 
-WIDTH = 0.2
-"""Of a ribbon, decimetres."""
-
-TAPER = ([0, 0.2, 0.6, 1], [0.2, 1, 1, 0.7])
-"""Share of that width along a ribbon, root to tip."""
-
 AXIS = np.array([0, 6.4, 0.15], np.float32)
 """The middle of the neck on the base mesh, away from which hanging hair faces."""
 
+PER_STRAND = ("roots", "base", "layer", "side", "before", "fringe")
+
 DOWN = np.array([0, -1, 0], np.float32)
-
-
-def hair(
-    body: Floats, surface: Surface, assets: Assets, do: Hairdo, color: Triple, seed: int
-) -> tuple[tuple[Grown, Pixels], ...]:
-    """The layers that a hairdo is drawn in, with their textures: undergrowth, and ribbons."""
-    cut = do.on_scalp()
-    under = undergrowth(body, assets, cut), undergrowth_texture(assets, cut, color, seed)
-    return under, (hang(body, surface, assets, do, seed), strand_texture(cut, color, seed, long=True))
-
-
-def hang(body: Floats, surface: Surface, assets: Assets, do: Hairdo, seed: int) -> Grown:
-    """The ribbons of long hair on a body."""
-    rng = np.random.Generator(np.random.PCG64([seed, 8]))
-    strands = root(body, assets, do, rng)
-    points = shorten(strands, trace(strands, surface, rng), rng)
-    normals = facing(points, strands.from_base)
-    points = wavy(points, normals, strands, rng)
-    widths = WIDTH * rng.uniform(0.7, 1.2, len(points)) * np.where(strands.fringe, 0.7, 1)
-    tapered = widths[:, None] * np.interp(np.linspace(0, 1, POINTS), *TAPER)
-    return ribbons(points, normals, tapered.astype(np.float32), rng)
 
 
 @dataclass(frozen=True)
@@ -90,10 +64,20 @@ class Strands:
     before: NDArray[np.bool_]
     fringe: NDArray[np.bool_]
 
+    def only(self, chosen: NDArray[Any]) -> Strands:
+        """Those of the strands that an index chooses."""
+        rows = {name: getattr(self, name)[chosen] for name in PER_STRAND}
+        return replace(self, **rows)
+
     def on_base(self, places: Floats) -> Floats:
         """Places of the body (..., 3) as they are on the base mesh."""
         moved = (places - self.from_base[3]) @ np.linalg.inv(self.from_base[:3])
         return np.asarray(moved, np.float32)
+
+
+def hang(strands: Strands, surface: Surface, rng: np.random.Generator) -> Floats:
+    """(N, POINTS, 3) places along strands that hang."""
+    return shorten(strands, trace(strands, surface, rng), rng)
 
 
 def root(body: Floats, assets: Assets, do: Hairdo, rng: np.random.Generator) -> Strands:
@@ -101,8 +85,10 @@ def root(body: Floats, assets: Assets, do: Hairdo, rng: np.random.Generator) -> 
     ground = scalp(assets)
     count = len(ground.places)
     alive = growth(do.on_scalp(), ground.places) * (0.5 + 0.5 * do.density) > rng.random(count)
-    # The hair line is made of many strands.
-    line = (ground.places[:, 2] > 0.55) & (ground.places[:, 1] > 7.6)
+    if do.undercut:
+        alive &= lengths(do.on_scalp(), ground.places) > SHAVED
+    # The hair line is made of many thin strands.
+    line = on_line(ground.places)
     chosen = np.concatenate([np.flatnonzero(alive & ~line)[:STRANDS], np.flatnonzero(alive & line)])
     base = ground.places[chosen]
     count = len(base)
@@ -123,6 +109,11 @@ def root(body: Floats, assets: Assets, do: Hairdo, rng: np.random.Generator) -> 
     )
 
 
+def on_line(base: Floats) -> NDArray[np.bool_]:
+    """(N,) whether roots at places on the base mesh are near the hair line in front."""
+    return np.asarray((base[:, 2] > 0.55) & (base[:, 1] > 7.6))
+
+
 def trace(strands: Strands, surface: Surface, rng: np.random.Generator) -> Floats:
     """(N, K, 3) places along each strand, about STEP apart, farther than it is long."""
     do, fringe, linear = strands.do, strands.fringe, strands.from_base[:3]
@@ -138,11 +129,9 @@ def trace(strands: Strands, surface: Surface, rng: np.random.Generator) -> Float
         # Combing holds above the ears; below, hair falls.
         held = regions.step(7.35, 7.85, q[:, 1]) * (1 if k < 10 else 0.5)
         held = np.maximum(held, 0.9 * fringe * regions.step(7.4, 7.8, q[:, 1]))[:, None]
-        combed = (_combed(strands, q) + jitter) @ linear
-        combed -= (combed * normal).sum(axis=1, keepdims=True) * normal
-        way = (
-            (0.4 + 0.3 * held) * way + held * combed + (1 - 0.65 * held) * DOWN + _drawn(strands, q) @ linear
-        )
+        along = (combed(strands, q) + jitter) @ linear
+        along -= (along * normal).sum(axis=1, keepdims=True) * normal
+        way = (0.4 + 0.3 * held) * way + held * along + (1 - 0.65 * held) * DOWN + _drawn(strands, q) @ linear
         way /= np.linalg.norm(way, axis=1, keepdims=True).clip(1e-6)
         moved = _beside_face(strands, place + STEP * way)
         apart, normal = surface.distance(moved)
@@ -163,7 +152,7 @@ def _vectors(x: Any, y: Any, z: Any) -> Floats:
     return np.stack(np.broadcast_arrays(x, y, z), axis=1).astype(np.float32)
 
 
-def _combed(strands: Strands, q: Floats) -> Floats:
+def combed(strands: Strands, q: Floats) -> Floats:
     """(N, 3) which way hair at places q on the base mesh is combed."""
     do, side = strands.do, strands.side
     aside = _vectors(side, 0, -0.05 - 1.2 * do.sweep)
@@ -216,9 +205,14 @@ def shorten(strands: Strands, traced: Floats, rng: np.random.Generator) -> Float
     row = np.arange(count)
     upper, lower = height[row, first - 1], height[row, first]
     last = (first - 1 + ((upper - ends) / (upper - lower).clip(1e-3)).clip(0.05, 1)).clip(0.6)
+    return resample(traced, last)
+
+
+def resample(traced: Floats, last: Floats) -> Floats:
+    """(N, POINTS, 3) of lines (N, K, 3), evenly until the places `last` (N,) in them."""
     at = last[:, None] * np.linspace(0, 1, POINTS)
-    before = np.minimum(at.astype(int), steps - 2)
-    share, row = (at - before)[..., None], row[:, None]
+    before = np.minimum(at.astype(int), traced.shape[1] - 2)
+    share, row = (at - before)[..., None], np.arange(len(traced))[:, None]
     return np.asarray(traced[row, before] * (1 - share) + traced[row, before + 1] * share, np.float32)
 
 
@@ -231,9 +225,8 @@ def facing(points: Floats, from_base: Floats) -> Floats:
     return np.asarray(out / np.linalg.norm(out, axis=2, keepdims=True).clip(1e-6), np.float32)
 
 
-def wavy(points: Floats, normals: Floats, strands: Strands, rng: np.random.Generator) -> Floats:
-    """The points (N, P, 3) in waves, which neighbours share."""
-    do, base = strands.do, strands.base
+def wavy(points: Floats, normals: Floats, do: Hairdo, base: Floats, rng: np.random.Generator) -> Floats:
+    """The points (N, P, 3) in waves, which strands share whose roots `base` (N, 3) are neighbours."""
     sides = np.linalg.norm(np.diff(points, axis=1), axis=2)
     along = np.pad(np.cumsum(sides, axis=1), ((0, 0), (1, 0)))
     phase = 5 * base[:, :1] + 3 * base[:, 2:] + rng.normal(0, 0.6, (len(base), 1))

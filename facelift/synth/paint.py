@@ -82,7 +82,8 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
     # lest skin show through its gaps.
     tone = np.median(out[mask(regions.cheeks)[..., 0] > 0.3], axis=0) / 255
     grown = 0.75 if person.hair is not None else 0.0 if person.on_scalp is not None else 0.5 * person.scalp
-    tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, 0.75)
+    bare = 0.75 if person.on_scalp is None else 0.92
+    tint(regions.scalp, grown * np.array(person.hair_color) + (1 - grown) * tone, bare)
     if person.on_scalp is not None:
         cut = person.on_scalp
         here = regions.extent(assets, SKIN_SIZE, regions.scalp)

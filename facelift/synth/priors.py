@@ -234,9 +234,9 @@ CUT_SHARES = {
 }
 """How often men and women have each."""
 
-MEN_SHORT, MEN_LONG = 0.93, 0.05
-"""Share of the men who are not bald that have one of these cuts, and long hair that grows from the scalp; the
-others have one of MakeHuman's meshes."""
+MEN_SHORT, MEN_LONG = 0.88, (0.1, 0.05, 0.12)
+"""Share of the men who are not bald that have one of these cuts, and of caucasian, asian and african men with
+long hair that grows from the scalp; the others have one of MakeHuman's meshes."""
 
 WOMEN_SHORT, MESH_SHARE = ([20, 40, 60, 75], [0.12, 0.2, 0.36, 0.5]), 0.05
 """Share of women, by age, who have a cut, and of those with one of MakeHuman's meshes; the others have long
@@ -288,3 +288,29 @@ HAIRDO_SHARES: dict[str, tuple[float, tuple[float, float, float]]] = {
 
 TEXTURES = {"straight": (0.42, 0.75, 0.3), "wavy": (0.4, 0.2, 0.1), "curly": (0.18, 0.05, 0.6)}
 """How often the long hair of caucasians, asians and africans is so."""
+
+GATHERED = {
+    "none": ((0.66, 0.7, 0.44), 0.5),
+    "tail": ((0.13, 0.14, 0.12), 0.25),
+    "bun": ((0.11, 0.09, 0.18), 0.25),
+    "half": ((0.05, 0.04, 0.02), 0.0),
+    "braid": ((0.05, 0.03, 0.06), 0.0),
+    "puff": ((0.0, 0.0, 0.18), 0.0),
+}
+"""How often long hair is gathered: that of caucasian, asian and african women, and that of men."""
+
+KNOTS: dict[str, tuple[tuple[Span, ...], Span, float]] = {
+    "none": (((0, 0),), (0.2, 0.2), 0.0),
+    "tail": (((-25, 10), (10, 60)), (0.2, 0.2), 0.04),
+    "bun": (((-28, 5), (20, 75)), (0.17, 0.32), 0.02),
+    "half": (((5, 30),), (0.2, 0.2), 0.0),
+    "braid": (((-25, 15),), (0.14, 0.24), 0.3),
+    "puff": (((10, 70),), (0.2, 0.36), 0.15),
+}
+"""Spans of the height of the knot, degrees, and of its size, decimetres; and how often there are two."""
+
+LOCS_SHARE = (0.01, 0.01, 0.3)
+"""How often the long hair of caucasians, asians and africans is in locs or thin braids."""
+
+UNDERCUT_SHARE, ROOTS_SHARE = (0.04, 0.25), 0.16
+"""How often women's and men's long hair is undercut, and how often dyed hair has grown since."""

@@ -110,7 +110,7 @@ def with_grown_hair(person: Person) -> Person:
     if person.hair is None:
         return person
     short = MEN_SHORT if is_male else float(np.interp(person.age, *WOMEN_SHORT))
-    long = MEN_LONG if is_male else 1 - short - MESH_SHARE
+    long = np.dot(MEN_LONG, person.ethnicity) if is_male else 1 - short - MESH_SHARE
     chance = rng.random()
     if chance < short:
         return replace(
