@@ -162,7 +162,8 @@ def write_architecture(
         room(708, 330, 128, 74, "render/", "Gaussians to pixels,", "differentiable"),
         room(858, 330, 126, 74, "cameras.py", "gaussians.py,", "devices.py, …"),
         room(16, 422, 168, 52, "cli/", "the facelift command"),
-        room(206, 422, 330, 52, "app/", "facelift app: a web application, an HTTP API"),
+        room(206, 422, 174, 52, "app/", "a web page, an HTTP API"),
+        room(392, 422, 144, 52, "batch/", "photos by the thousand"),
         room(558, 422, 426, 52, "integrations/", "ComfyUI, Blender, the source of the viewer in pages"),
     ]
     parts += [thumbnail(photo, 26, 112, 68), thumbnail(portrait, 106, 112, 68)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ def find_photos(paths: Sequence[str | Path]) -> list[Path]:
     tells which are none. Folders in it and hidden files are left out.
 
     Args:
-        paths: of photos and of folders; what is named twice is taken once.
+        paths: of photos and of folders, and globs as shells know them, `**` for folders in folders; what is
+            named twice is taken once.
 
     Raises:
         UserError: an empty path, nothing at any of the paths, a folder that is empty or cannot be read.
@@ -45,11 +47,20 @@ def find_photos(paths: Sequence[str | Path]) -> list[Path]:
     for path in paths:
         if not str(path):
             raise UserError("A path is empty: name a photo or a folder.")
-        for file in _files_in(Path(path)) if os.path.isdir(path) else [Path(path)]:
+        for file in _expanded(path):
             found.setdefault(os.path.realpath(file), file)
     if not any(os.path.exists(file) for file in found.values()):
         raise UserError(f"There is no photo or folder at {paths[0]}.")
     return list(found.values())
+
+
+def _expanded(path: str | Path) -> list[Path]:
+    if os.path.isdir(path):
+        return _files_in(Path(path))
+    if glob.has_magic(str(path)) and not os.path.lexists(path):
+        matching = sorted(filter(os.path.isfile, glob.iglob(str(path), recursive=True)))
+        return [Path(file) for file in matching] or [Path(path)]
+    return [Path(path)]
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ MAY_SKIP = {
     "tests/test_view_dependent_color.py::test_on_cuda_too": "a GPU",
     "tests/test_blender.py": "the extra `cycles`: Blender, 350 MB",
     "tests/test_synth_cycles.py": "the extra `cycles`: Blender, 350 MB",
+    "tests/test_batch_run.py::test_ray_workers_make_each_photo_once_and_one_may_die": "the extra `ray`",
     "tests/test_synth_dataset.py::test_ray_workers_share_the_work_and_one_may_die": "the extra `ray`",
 }
 """Tests, by the beginning of their names, that need more than the extra `test` has, and what that is.

@@ -19,6 +19,7 @@ LAYERS = (
     ("cli",),
     ("app",),
     ("train", "evaluate", "synth"),
+    ("batch",),
     ("results",),
     ("facelift",),
     ("pipeline",),

@@ -10,6 +10,7 @@ import typer
 from facelift.choices import DType, Frame, Memory, PlyLayout
 
 PHOTO, MODEL, OUTPUT, SPEED = "Photo", "Model", "Output", "Speed"
+BATCH = "Many photos"
 CAMERA = "Camera"
 PEOPLE, PICTURES, DATA = "People", "Pictures", "Data"
 """Groups of options, for `rich_help_panel`."""

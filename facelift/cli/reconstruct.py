@@ -11,6 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from facelift.choices import Matting, Scheduler
+from facelift.cli.batch import (
+    BatchSizeOption,
+    GpusOption,
+    RayOption,
+    StorageOption,
+    WorkersOption,
+    show_batch,
+)
 from facelift.cli.errors import sentence
 from facelift.cli.options import (
     MODEL,
@@ -31,7 +39,10 @@ from facelift.cli.terminal import complain, duration, say, status, tell, tell_ti
 
 def reconstruct(
     photo: Annotated[
-        list[str], typer.Argument(help="Photos of faces, and folders of photos.", metavar="PHOTO...")
+        list[str],
+        typer.Argument(
+            help="Photos of faces; folders, globs, tar and parquet files of photos.", metavar="PHOTO..."
+        ),
     ],
     matting: Annotated[
         Matting, typer.Option(help="How to remove the background.", rich_help_panel=PHOTO)
@@ -185,11 +196,19 @@ def reconstruct(
     device: DeviceOption = "auto",
     dtype: DTypeOption = "auto",
     memory: MemoryOption = "auto",
+    workers: WorkersOption = None,
+    ray: RayOption = None,
+    gpus_per_worker: GpusOption = None,
+    batch_size: BatchSizeOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """Turn a photo of a face into a 3D head: Gaussians, six views, renders and a turntable video."""
+    from facelift.batch.photos import is_archive
     from facelift.results import find_photos, folder_names
 
     warnings.filterwarnings("ignore", module="PIL")  # about the metadata of photos that are read all the same
+    asked_for = (workers, ray, gpus_per_worker, batch_size, storage)
+    batch = any(value is not None for value in asked_for) or any(map(is_archive, photo))
     photos = find_photos(photo)
     with status("Loading"):
         from facelift.export import PAGE, chosen_suffix
@@ -203,6 +222,27 @@ def reconstruct(
     if html and PAGE not in chosen:
         chosen.append(PAGE)
     framing = Framing(face, tilt, zoom, shift)
+    fit = fit or []
+    if fit and refinement is not None:
+        fit = [*fit, f"steps={refinement}"]
+    if batch:
+        from facelift.batch import Job, reconstruct_batch
+
+        sampling = {"steps": steps, "guidance": guidance, "eta": eta, "scheduler": scheduler}
+        preparation = {"matting": matting, "prepared": prepared, "framing": framing}
+        job = Job(
+            {"model": model, "revision": revision, "dtype": dtype},
+            {"device": device, "memory": memory},
+            preparation if framing != Framing() else preparation | {"framing": None},
+            {"seed": seed, "refinement": refinement, **sampling},
+            tuple(fit),
+            {"frames": None if no_turntable else frames, "size": size, "formats": chosen},
+            ply_layout,
+            batch_size,
+        )
+        rows = reconstruct_batch(photo, out, job, workers, ray, gpus_per_worker, storage or "folders")
+        show_batch(rows, out)
+        return
     clock = Timings()
     with clock("load"):  # no spinner: a download has its own progress bars
         pipeline = FaceLift.from_pretrained(
@@ -214,8 +254,7 @@ def reconstruct(
 
     fitting: Any = refinement
     if fit:
-        steps_of_fit = [] if refinement is None else [f"steps={refinement}"]
-        fitting = pipeline.settings.refinement.changed([*fit, *steps_of_fit])
+        fitting = pipeline.settings.refinement.changed(fit)
 
     failures = 0
     for path, name in zip(photos, folder_names(photos), strict=True):
