@@ -76,8 +76,8 @@ class Kind:
 
 KINDS = {
     "hijab": Kind((60, 77, 93, 76, 53, 48), (0.07, 0.13), (4.9, 0.0), 0.02, (0.55, 0.0)),
-    "headscarf": Kind((62, 80, 112, 135, 160, 175), (0.07, 0.14), (7.1, 0.7), 0.025, (0.35, 0.0)),
-    "turban": Kind((60, 74, 112, 135, 160, 175), (0.2, 0.38), (7.55, 0.35), 0.05, (0.0, 0.35)),
+    "headscarf": Kind((55, 70, 104, 132, 160, 175), (0.07, 0.14), (7.0, 0.65), 0.025, (0.31, 0.0)),
+    "turban": Kind((51, 64, 98, 132, 160, 175), (0.16, 0.32), (7.15, 0.45), 0.06, (0.04, 0.35)),
     "keffiyeh": Kind((60, 78, 98, 104, 100, 92), (0.07, 0.14), (4.8, 0.0), 0.03, (0.0, 0.4)),
     "hood": Kind((68, 85, 100, 82, 58, 53), (0.14, 0.26), (5.1, 0.0), 0.02, (0.1, 0.25)),
 }
@@ -151,8 +151,12 @@ def cover(body: Floats, clothes: Floats, assets: Assets, covering: Covering) -> 
     if kind.drapes:
         # It ends where it comes down to its hem, among the clothes.
         radius = np.minimum(radius, (CENTRE[1] - hem) / (-facing[..., 1]).clip(0.05))
-    # An edge is rolled, and lies on the skin.
-    radius += covering.thickness * (0.4 + 0.6 * regions.step(0, 0.25, edge))
+    # An edge is rolled, and lies on the skin; so does the hem of what is wound round the head.
+    brim = edge
+    if not kind.drapes:
+        around = radius[..., None] * facing / np.linalg.norm(facing, axis=-1, keepdims=True) + CENTRE
+        brim = np.minimum(edge, _above_hem(around, hem, rise))
+    radius += covering.thickness * (0.3 + 0.7 * regions.step(0, 0.3, brim))
     rng = np.random.Generator(np.random.PCG64([covering.seed, 7]))
     radius += kind.folds * _folds(rng, facing, ahead, covering.kind)
     points = centre + out * radius[..., None]
@@ -163,13 +167,18 @@ def cover(body: Floats, clothes: Floats, assets: Assets, covering: Covering) -> 
     points += LOOSER * regions.step(6.4, 5.7, rest[..., 1])[..., None] * aside
     points += (FARTHEST - _turned(points - centre, inward)[..., 2:] - CENTRE[2]).clip(0) * from_base[2]
     if not kind.drapes:
-        edge = np.minimum(edge, rest[..., 1] - hem - rise * (rest[..., 2].clip(NAPE) - 0.3))
+        edge = np.minimum(edge, _above_hem(rest, hem, rise))
     band = np.zeros_like(radius)
     if covering.kind == "keffiyeh":
         # The cord that holds it.
         band = np.exp(-(((rest[..., 1] - 7.93 - 0.12 * (rest[..., 2] - 0.3)) / 0.07) ** 2))
         points += out * (0.07 * band)[..., None]
     return _mesh(points.astype(np.float32)), _texture(covering, edge, band, rng)
+
+
+def _above_hem(places: Floats, hem: float, rise: float) -> Floats:
+    """(ROWS, COLUMNS) how far places on the base mesh are above a hem that rises to the front."""
+    return np.asarray(places[..., 1] - hem - rise * (places[..., 2].clip(NAPE) - 0.3), np.float32)
 
 
 def _directions() -> Floats:

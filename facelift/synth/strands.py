@@ -49,7 +49,10 @@ def hair(
 ) -> tuple[tuple[Grown, Pixels], ...]:
     """The layers that a cut is drawn in, with their textures: undergrowth, and ribbons if it has any."""
     under, top = undergrowth(body, assets, cut), grow(body, assets, cut, seed)
-    layers = (under, undergrowth_texture(assets, cut, color, seed)), (top, strand_texture(cut, color, seed))
+    layers = (
+        (under, undergrowth_texture(assets, cut, color, seed)),
+        (top, strand_texture(cut, color, seed, long=cut.top > 0.3)),
+    )
     return tuple(layer for layer in layers if len(layer[0].faces))
 
 
@@ -97,10 +100,10 @@ def grow(body: Floats, assets: Assets, cut: Haircut, seed: int) -> Grown:
     base, corners, weights = ground.places[alive], ground.corners[alive], ground.weights[alive]
     roots = (weights[..., None] * body[corners]).sum(axis=1)
     count, coily = len(roots), cut.curl > COILY
-    length = lengths(cut, base) * rng.uniform(0.75, 1.1, count)
-    lift = _lifts(cut, base) * rng.uniform(0.7, 1.2, count)
+    length = lengths(cut, base) * rng.uniform(0.8, 1.05, count)
+    lift = _lifts(cut, base) * rng.uniform(0.8, 1.05, count)
     thick = rng.random(count) * np.minimum(0.05 + 0.25 * length, 0.2)
-    way = direction(cut, base) + 0.16 * rng.normal(0, 1, (count, 3))
+    way = direction(cut, base) + 0.12 * rng.normal(0, 1, (count, 3))
     start = np.full(count, -0.03)
     if coily:
         start = rng.uniform(0.5, 0.95, count) * _cap_height(cut, base)
@@ -113,7 +116,7 @@ def grow(body: Floats, assets: Assets, cut: Haircut, seed: int) -> Grown:
         away = place - skull.centre
         out = away / np.linalg.norm(away, axis=1, keepdims=True)
         share = k / (POINTS - 1)
-        height = start * (1 if coily else k == 0) + length * lift * share + thick * share**0.5
+        height = start * (1 if coily else k == 0) + length * lift * share**0.6 + thick * share**0.5
         # Short hair is a ribbon nonetheless, which must not lie in the undergrowth.
         points[:, k] = skull.centre + out * (skull.radius(out) + height + 0.015)[:, None]
         normals[:, k] = out
