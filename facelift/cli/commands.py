@@ -23,7 +23,7 @@ from facelift.cli.help import GroupedCommand
 from facelift.cli.process import interruption
 from facelift.cli.reconstruct import reconstruct
 from facelift.cli.render import render
-from facelift.cli.synth import pack, scans, synth
+from facelift.cli.synth import hair, pack, scans, synth
 from facelift.cli.terminal import complain
 from facelift.cli.train import train
 from facelift.cli.view import view
@@ -54,6 +54,7 @@ app.command(cls=GroupedCommand)(convert)
 app.command(cls=GroupedCommand)(synth)
 app.command("synth pack", cls=GroupedCommand)(pack)
 app.command("synth scans", cls=GroupedCommand)(scans)
+app.command("synth hair", cls=GroupedCommand)(hair)
 app.command(cls=GroupedCommand)(train)
 app.command(cls=GroupedCommand)(evaluate)
 app.command(cls=GroupedCommand)(compare)

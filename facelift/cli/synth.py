@@ -1,4 +1,4 @@
-"""`facelift synth`, `synth pack` and `synth scans`: synthetic heads, and the assets that they are made of."""
+"""`facelift synth` and its `pack`, `scans` and `hair`: synthetic heads, and the assets they are made of."""
 
 from __future__ import annotations
 
@@ -124,12 +124,16 @@ def pack(
             "own hdri, if not given."
         ),
     ] = None,
+    hair: Annotated[
+        Path | None,
+        typer.Option(help="File of `facelift synth hair`; the folder's own hairstyles.npz, if not given."),
+    ] = None,
 ) -> None:
     """Put what heads are made of into one file, which --assets takes in place of the folder."""
     from facelift.synth.pack import write_pack
 
     with status("Packing"):
-        write_pack(file, assets, scans, hdris)
+        write_pack(file, assets, scans, hdris, hair)
     tell(f"{assets} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
@@ -151,3 +155,25 @@ def scans(
         opened = open_assets(assets)
         make_scans(FaceKit.read(facekit), opened).write(file)
     tell(f"{facekit} -> {file}, {file.stat().st_size / 1e6:.1f} MB")
+
+
+def hair(
+    vitruvian: Annotated[
+        Path, typer.Argument(help="A git clone of CharMorph-Vitruvian.", metavar="VITRUVIAN")
+    ],
+    file: Annotated[Path, typer.Argument(help="The file to write, of half a MB.", metavar="FILE")],
+    assets: Annotated[Path, typer.Option(help="MakeHuman's or MPFB's data folder, or a pack of it.")],
+) -> None:
+    """Take groomed hairstyles over to MakeHuman's head, for people of recipe 2.
+
+    CharMorph-Vitruvian (github.com/Upliner/CharMorph-Vitruvian, CC0) has hair in strands. Put FILE into the
+    folder of assets as hairstyles.npz, or give it to `facelift synth pack`.
+    """
+    from facelift.synth.hairstyles import write_hairstyles
+    from facelift.synth.pack import open_assets
+    from facelift.synth.vitruvian import make_hairstyles
+
+    with status("Registering two heads"):
+        styles = make_hairstyles(vitruvian, open_assets(assets))
+    write_hairstyles(file, styles)
+    tell(f"{vitruvian} -> {file}, {len(styles)} hairstyles, {file.stat().st_size / 1e6:.1f} MB")

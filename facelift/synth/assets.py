@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from facelift.errors import UserError
+from facelift.synth.hairstyles import FILE as HAIRSTYLES
+from facelift.synth.hairstyles import Hairstyles, read_hairstyles
 from facelift.synth.hdri import SUFFIXES, read_hdri
 from facelift.synth.makehuman import (
     WHERE,
@@ -127,6 +129,18 @@ class Assets:
                 return read_scans(file, FILE)
 
         return self.cached("scans", read)
+
+    @property
+    def hairstyles(self) -> Hairstyles:
+        """Groomed hairstyles by their names; none where the file is not there."""
+
+        def read() -> Hairstyles:
+            if not self.names(HAIRSTYLES):
+                return {}
+            with self._open(HAIRSTYLES) as file:
+                return read_hairstyles(file, HAIRSTYLES)
+
+        return self.cached("hairstyles", read)
 
     @property
     def hdris(self) -> list[str]:

@@ -5,7 +5,8 @@ Places are those of the base mesh (decimetres, y up, the face along +z), as in `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from facelift.synth.priors import (
     FRINGES,
     GATHERED,
     GREY,
+    GROOMED,
     HAIRDO_SHARES,
     HAIRDOS,
     KNOTS,
@@ -21,6 +23,7 @@ from facelift.synth.priors import (
     ROOTS_SHARE,
     TEXTURES,
     UNDERCUT_SHARE,
+    UNKNOWN_GROOMED,
 )
 from facelift.synth.values import Triple, triple
 
@@ -53,6 +56,9 @@ class Hairdo:
         undercut: whether it is shaved at the sides and behind.
         roots: share of its length that has grown since it was dyed.
         root_color: sRGB of what has.
+        strands: name of a groomed hairstyle in place of all that; only its hair line is the hairdo's own.
+        length: share of that hairstyle's length.
+        flipped: whether it is mirrored.
     """
 
     style: str
@@ -78,6 +84,9 @@ class Hairdo:
     undercut: bool = False
     roots: float = 0.0
     root_color: Triple = (0.0, 0.0, 0.0)
+    strands: str = ""
+    length: float = 1.0
+    flipped: bool = False
 
     def on_scalp(self) -> Haircut:
         """What of it lies on the scalp below the long hair, as a cut."""
@@ -156,6 +165,31 @@ def sample_hairdo(rng: np.random.Generator, is_male: bool, age: float, ethnicity
         undercut=undercut,
         roots=0.0 if locs else roots,
         root_color=root_color,
+    )
+
+
+def sample_groomed(
+    rng: np.random.Generator, do: Hairdo, styles: Iterable[str], is_male: bool
+) -> Hairdo | None:
+    """The hairdo with one of these groomed styles in its place; None where the sex wears none of them."""
+    shares = {name: GROOMED.get(name, UNKNOWN_GROOMED)[is_male] for name in sorted(styles)}
+    names = [name for name, share in shares.items() if share > 0]
+    if not names:
+        return None
+    weights = np.array([shares[name] for name in names])
+    name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    return replace(
+        do,
+        style=name,
+        fringe="none",
+        gather="none",
+        locs=False,
+        undercut=False,
+        volume=min(do.volume, 0.15),
+        wave=round(do.wave * 0.5, 3),
+        strands=name,
+        length=round(float(rng.uniform(0.7, 1.0)), 3),
+        flipped=bool(rng.random() < 0.5),
     )
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from facelift.synth import gathered
 from facelift.synth.assets import Assets
+from facelift.synth.groomed import put_on
 from facelift.synth.hair_textures import strand_texture, twisted_texture, undergrowth_texture, with_roots
 from facelift.synth.hairdos import Hairdo
-from facelift.synth.hanging import facing, hang, on_line, root, wavy
+from facelift.synth.hanging import STRANDS, facing, hang, on_line, root, wavy
 from facelift.synth.plaits import tubes
 from facelift.synth.scene import Floats, Pixels
 from facelift.synth.strands import Grown, ribbons, undergrowth
@@ -43,6 +44,11 @@ def hair(
 def grow(body: Floats, surface: Surface, assets: Assets, do: Hairdo, seed: int) -> tuple[Grown, ...]:
     """The hair on a body, without undergrowth: what grows from the scalp, then what hangs from each knot."""
     rng = np.random.Generator(np.random.PCG64([seed, 8]))
+    if do.strands:
+        strands, lying = put_on(body, surface, assets, do)
+        wide = np.full(len(lying), (STRANDS / len(lying)) ** 0.5)
+        normals = facing(lying, strands.from_base)
+        return (_drawn(do, wavy(lying, normals, do, strands.base, rng), normals, wide, rng),)
     strands = root(body, assets, do, rng)
     if do.locs:
         strands = strands.only(rng.permutation(len(strands.base))[:LOCS])

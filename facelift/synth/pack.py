@@ -23,6 +23,8 @@ from PIL import Image
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.synth.assets import Assets
+from facelift.synth.hairstyles import FILE as HAIRSTYLES
+from facelift.synth.hairstyles import load_hairstyles
 from facelift.synth.hdri import files_in, read_hdri
 from facelift.synth.makehuman import WHERE, Mesh, Proxy, Target
 from facelift.synth.scans import FILE, load_scans
@@ -49,7 +51,11 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def write_pack(
-    path: str | Path, assets: str | Path, scans: str | Path | None = None, hdris: str | Path | None = None
+    path: str | Path,
+    assets: str | Path,
+    scans: str | Path | None = None,
+    hdris: str | Path | None = None,
+    hair: str | Path | None = None,
 ) -> None:
     """Pack a MakeHuman data folder into the file `path`.
 
@@ -58,6 +64,7 @@ def write_pack(
         assets: the folder.
         scans: file that `facelift synth scans` made; None for the one in the folder, if there is one.
         hdris: folder of equirectangular .exr or .hdr files; None for `hdri` in the folder, if there is one.
+        hair: file that `facelift synth hair` made; None for the one in the folder, if there is one.
 
     Raises:
         UserError: for assets that are not there, a file that cannot be read or written, or too much for one
@@ -73,12 +80,19 @@ def write_pack(
     if scans is not None:
         scans = Path(scans).expanduser()
         load_scans(scans)  # refuses what is none
+    if hair is None and folder.names(HAIRSTYLES):
+        hair = folder.path(HAIRSTYLES)
+    if hair is not None:
+        hair = Path(hair).expanduser()
+        load_hairstyles(hair)
     with atomic_path(path) as aside:
         for size in TEXTURE_SIDES:
             _write(aside, folder, size)
             with zipfile.ZipFile(aside, "a") as pack:
                 if scans is not None:
                     pack.write(scans, FILE)
+                if hair is not None:
+                    pack.write(hair, HAIRSTYLES)
                 for name, radiance in maps.items():
                     pack.writestr(f"hdri/{name}.npz", _archive({"radiance": radiance.astype(np.float16)}))
             if aside.stat().st_size <= MAX_BYTES:

@@ -314,3 +314,17 @@ LOCS_SHARE = (0.01, 0.01, 0.3)
 
 UNDERCUT_SHARE, ROOTS_SHARE = (0.04, 0.25), 0.16
 """How often women's and men's long hair is undercut, and how often dyed hair has grown since."""
+
+GROOMED_SHARE = 0.12
+"""Share of those with grown hair who have a groomed style, where the assets have any."""
+
+GROOMED: dict[str, tuple[float, float]] = {
+    "Back1": (1.0, 0.2),
+    "Bob": (0.7, 0.0),
+    "Combover_zoro_d": (0.3, 1.5),
+    "Eve": (1.0, 0.1),
+    "SceneHair_1_O4saken": (0.4, 0.05),
+    "SlickedBack": (0.2, 1.0),
+}
+UNKNOWN_GROOMED = (1.0, 0.0)
+"""How often women and men have each groomed style, and one with another name."""

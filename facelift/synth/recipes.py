@@ -18,13 +18,14 @@ from facelift.synth.arkit import looking, sample_expression
 from facelift.synth.assets import Assets
 from facelift.synth.coverings import SHARES, SHOWS_HAIR, sample_covering
 from facelift.synth.haircuts import sample_haircut
-from facelift.synth.hairdos import sample_hairdo
+from facelift.synth.hairdos import sample_groomed, sample_hairdo
 from facelift.synth.hdri import Hdri, sample_hdri
 from facelift.synth.person import Person
 from facelift.synth.photo import sample_photo
 from facelift.synth.priors import (
     BESIDE_SCANS,
     BLENDED_SKINS,
+    GROOMED_SHARE,
     HDRI_SHARE,
     LOOKING_AWAY,
     MEN_LONG,
@@ -80,7 +81,7 @@ def _revised(person: Person, assets: Assets) -> Person:
     surroundings = sample_surroundings(person, assets)
     lights = np.random.Generator(np.random.PCG64([person.seed, 31])).random() < HDRI_SHARE
     return replace(
-        with_covering(with_grown_hair(person)),
+        with_covering(with_groomed_hair(with_grown_hair(person), assets)),
         recipe=2,
         targets=targets,
         skin_mix=person.skin_mix if rng.random() < BLENDED_SKINS else 0.0,
@@ -119,6 +120,17 @@ def with_grown_hair(person: Person) -> Person:
     if chance < short + long:
         return replace(person, hair=None, hairdo=sample_hairdo(rng, is_male, person.age, person.ethnicity))
     return person
+
+
+def with_groomed_hair(person: Person, assets: Assets) -> Person:
+    """The person with a groomed style in place of hair that grows, if chance will have it."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 23]))
+    if person.on_scalp is None or rng.random() >= GROOMED_SHARE:
+        return person
+    is_male = person.male > 0.5
+    do = person.hairdo or sample_hairdo(rng, is_male, person.age, person.ethnicity)
+    groomed = sample_groomed(rng, do, assets.hairstyles, is_male)
+    return person if groomed is None else replace(person, haircut=None, hairdo=groomed)
 
 
 def with_covering(person: Person) -> Person:
