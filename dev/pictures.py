@@ -46,7 +46,7 @@ def main() -> None:
     """Make all of them."""
     model = FaceLift.from_pretrained()
     head, unrefined = model(PHOTO), model(PHOTO, refinement=0)
-    renders = head.render(canonical_rig(head.portrait.shape[-1]))
+    renders = head.render(canonical_rig(head.views.shape[-1]))
     write_png(IMAGES / "portrait.png", tile(torch.cat([head.views, renders]), columns=len(head.views)))
     write_turntable(head)
     write_page(head)

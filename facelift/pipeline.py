@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from facelift import hub, weights
 from facelift.cameras import VIEW_NAMES, Cameras, canonical_rig
@@ -35,7 +36,7 @@ from facelift.isolation import ForkSafeLock, isolated, synchronized
 from facelift.portrait import Framing, Portrait, prepare_portrait
 from facelift.portrait.segment import Segmenter
 from facelift.reconstruct import GSLRM
-from facelift.refine import RefineConfig, refine
+from facelift.refine import RefineConfig, add_detail, refine
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
 from facelift.views.generator import MAX_SEED
@@ -163,8 +164,13 @@ class FaceLift:
 
     @property
     def size(self) -> int:
-        """Side of the portrait and of the views in pixels, unless a finished portrait says otherwise."""
+        """Side of the views in pixels, unless a finished portrait says otherwise."""
         return self.views.config.image_size
+
+    @property
+    def portrait_size(self) -> int:
+        """Side of the portrait in pixels, unless a finished one says otherwise."""
+        return self.size * self.settings.portrait_scale
 
     @synchronized
     def estimate(self, steps: int | None, guidance: float | None, scheduler: Scheduler) -> float | None:
@@ -193,7 +199,7 @@ class FaceLift:
         Raises:
             UserError: the photo cannot be used, or an option is not as it must be.
         """
-        size = None if prepared and self.views.config.any_size else self.size
+        size = None if prepared and self.views.config.any_size else self.portrait_size
         return prepare_portrait(photo, size, matting, prepared, self.segmenter, framing)
 
     @overload
@@ -230,8 +236,8 @@ class FaceLift:
             eta: of the sampling; None is what the model was made for.
             scheduler: "ddim", or "dpm++" with fewer steps; see `ViewGenerator.generate`.
             matting: how the background is removed, see `facelift.portrait.prepare_portrait`.
-            prepared: whether the photo is a portrait already, see `facelift.portrait.prepare_portrait`. Its
-                views have its size if the model can work at any.
+            prepared: whether the photo is a portrait already, see `facelift.portrait.prepare_portrait`. For
+                a model that can work at any size, it stays as large as it is.
             refinement: the settings of the fit to the views, or only its steps, 0 for none; None is the
                 model's own.
             timings: gathers the time of each stage.
@@ -255,9 +261,9 @@ class FaceLift:
             portraits = [self._portrait(each, matting, prepared, framing) for each in photos]
         heads: list[Head] = []
         for batch in self._batches(portraits, batch_size):
+            layers = (torch.stack([getattr(each, name) for each in batch]) for name in ("image", "alpha"))
             images, mattes = (
-                torch.stack([getattr(each, name) for each in batch]).to(self.device)
-                for name in ("image", "alpha")
+                F.avg_pool2d(layer, self.settings.portrait_scale).to(self.device) for layer in layers
             )
             with timings("views"), self.autocast():
                 generated = generate_views(
@@ -286,9 +292,13 @@ class FaceLift:
                 rig = self._rig(views)
                 fits = zip(gaussians, views, coverage, confidence, strict=True)
                 gaussians = [refine(g, seen, rig, config, alpha, sure) for g, seen, alpha, sure in fits]
+            if generated.distance is not None and self.settings.keep_portrait:
+                with timings("detail"):
+                    shown = zip(gaussians, batch, generated.distance.to(place), strict=True)
+                    gaussians = [self._detailed(g, each, distance, config) for g, each, distance in shown]
             heads += [
-                Head(image, seen, g, each.faces, each.warnings, self.settings.ply_layout)
-                for image, seen, g, each in zip(images, views, gaussians, batch, strict=True)
+                Head(each.image.to(place), seen, g, each.faces, each.warnings, self.settings.ply_layout)
+                for seen, g, each in zip(views, gaussians, batch, strict=True)
             ]
         return heads if isinstance(photo, list) else heads[0]
 
@@ -317,14 +327,28 @@ class FaceLift:
     def _portrait(self, photo: Any, matting: Matting, prepared: bool, framing: Framing | None) -> Portrait:
         portrait = photo if isinstance(photo, Portrait) else self.prepare(photo, matting, prepared, framing)
         cell = math.lcm(self.views.autoencoder.downsampling, self.reconstructor.config.patch_size)
-        _check_size("portrait", portrait.image, cell)
+        _check_size("portrait", portrait.image, cell * self.settings.portrait_scale)
+        if not self.views.config.any_size and portrait.image.shape[-1] != self.portrait_size:
+            raise UserError(
+                f"The portrait must be {self.portrait_size} pixels wide, not {portrait.image.shape[-1]}: "
+                "have the model's `prepare` make it."
+            )
         return portrait
+
+    def _detailed(
+        self, gaussians: Gaussians, portrait: Portrait, distance: Tensor, config: RefineConfig
+    ) -> Gaussians:
+        """The head with the portrait's own pixels, where these are finer than its view's."""
+        if self.settings.portrait_scale == 1:
+            return gaussians
+        image, alpha = (x.to(gaussians.means.device) for x in (portrait.image, portrait.alpha))
+        return add_detail(gaussians, image, alpha, distance, self._rig(image)[[0]], config)
 
     def _batches(self, portraits: list[Portrait], batch_size: int | None) -> Iterator[list[Portrait]]:
         """Portraits of one size, in their order, as many as go through the models at once."""
         models = self.views, self.reconstructor
         for shape, group in groupby(portraits, key=lambda portrait: portrait.image.shape):
-            same, pixels = list(group), len(VIEW_NAMES) * shape[-1] ** 2
+            same, pixels = list(group), len(VIEW_NAMES) * (shape[-1] // self.settings.portrait_scale) ** 2
             while same:
                 most = batch_size or portraits_at_once(self.memory, self.device, models, pixels, self.dtype)
                 yield same[:most]

@@ -52,6 +52,8 @@ class Settings:
     Attributes:
         keep_portrait: the first view is replaced by the portrait, which it shows; otherwise it is taken as
             the model generates it, as FaceLift does.
+        portrait_scale: the portrait's side, in sides of a view: above 1, what the photo shows is drawn finer
+            than what is generated, see `facelift.refine.detail`.
         refinement: of the fit to the views, see `facelift.refine`; FaceLift has none.
         dtype: in which numbers to compute, by device.
         license: of the weights.
@@ -59,10 +61,15 @@ class Settings:
     """
 
     keep_portrait: bool = True
+    portrait_scale: int = 2
     refinement: RefineConfig = field(default_factory=RefineConfig)
     dtype: dict[str, str] = field(default_factory=lambda: {"cpu": "bfloat16", "cuda": "bfloat16"})
     license: str = "apache-2.0"
     ply_layout: PlyLayout = "standard"
+
+    def __post_init__(self) -> None:
+        if self.portrait_scale < 1:
+            raise ValueError("portrait_scale must be at least 1")
 
     @classmethod
     def from_dict(cls, **values: Any) -> Settings:
@@ -94,6 +101,7 @@ class LoadedModel:
 # FaceLift computes in float16 on CUDA. On the CPU float16 is slow and bfloat16 strays from FaceLift's views.
 RELEASED_SETTINGS = Settings(
     keep_portrait=False,
+    portrait_scale=1,
     refinement=RefineConfig(steps=0),
     dtype={"cpu": "float32", "cuda": "float16"},
     license=hub.PINNED["wlyu/OpenFaceLift"].license,

@@ -69,13 +69,20 @@ def finish(client, id):
 
 
 def test_a_photo_becomes_a_head_and_every_file_is_there(client, app, tmp_path):
-    answer = client.post("heads", files={"photo": PHOTO.open("rb")}, data={"seed": "7", "refinement": "3"})
+    answer = client.post("heads", files={"photo": PHOTO.open("rb")}, data={"seed": "7", "refinement": "0"})
     head = answer.json()
     assert (answer.status_code, answer.headers["location"]) == (202, f"heads/{head['id']}")
     assert head["state"] in ("waiting", "running") and head["options"]["seed"] == 7
     told = statuses(client, head["id"])
     stages = list(dict.fromkeys(status["stage"] for status in told if status["stage"]))
-    order = ["portrait", "views", "reconstruction", "refinement", "files"]  # short ones may pass unseen
+    order = [
+        "portrait",
+        "views",
+        "reconstruction",
+        "refinement",
+        "detail",
+        "files",
+    ]  # short ones may pass unseen
     assert told[-1]["state"] == "done" and stages == [stage for stage in order if stage in stages] != []
     (left, top, right, bottom), *_ = told[-1]["faces"]
     assert 0.3 < left < right < 0.6 and 0.1 < top < bottom < 0.4
@@ -320,7 +327,7 @@ def test_openapi_describes_how_a_photo_is_sent(client):
 def test_health_and_info(client):
     assert client.get("health").json().keys() == {"status", "waiting", "running"}
     info = client.get("info").json()
-    assert (info["size"], info["max_upload"]) == (32, 2_000_000)
+    assert (info["size"], info["max_upload"]) == (64, 2_000_000)
 
 
 def test_the_documentation_s_curl_examples_run(app, tmp_path):

@@ -29,6 +29,7 @@ LAYERS = (
     ("portrait", "views", "reconstruct", "refine", "mesh", "page", "pictures"),
     ("render", "formats"),
     ("data",),
+    ("surfels",),
     ("gaussians",),
     ("spherical_harmonics", "camera_paths"),
     ("cameras", "images", "devices"),

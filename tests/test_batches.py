@@ -58,7 +58,7 @@ def test_portraits_of_several_sizes_are_batches_of_their_own():
         refinement=0,
         batch_size=8,
     )
-    assert [head.views.shape[-1] for head in heads] == [96, 64, 64]
+    assert [head.portrait.shape[-1] for head in heads] == [96, 64, 64]
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm++"])

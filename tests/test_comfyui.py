@@ -154,7 +154,7 @@ def test_a_batch_becomes_the_heads_that_python_makes(comfy, model):
     batch = photos(0, 1).half()
     heads, portraits, views = run(comfy, "PhotoToHead", model=model, photo=batch, **OPTIONS)
     assert [len(heads), len(portraits), len(views)] == [2, 2, 2]
-    assert portraits[0].shape == (1, SIZE, SIZE, 3) and views[0].shape == (6, SIZE, SIZE, 3)
+    assert portraits[0].shape == (1, 2 * SIZE, 2 * SIZE, 3) and views[0].shape == (6, SIZE, SIZE, 3)
     for one, made in zip(batch, heads, strict=True):
         plain = model(one.float().movedim(-1, 0), seed=3, refinement=2, prepared=True)
         assert digest(made) == digest(plain)

@@ -1,11 +1,13 @@
 """The main job on the photo that the repository carries, with the weights that the package carries."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from facelift import FaceLift
 from facelift.cameras import canonical_rig
@@ -31,19 +33,22 @@ def psnr(a, b):
 
 
 def test_front_render_shows_the_portrait(model, head):
-    front = head.render(canonical_rig(model.size)[0])[0]
-    assert psnr(front, head.portrait) >= 20
+    front = head.render(canonical_rig(model.portrait_size)[0])[0]
+    assert psnr(front, head.portrait) >= 32
     blank = torch.ones_like(front)
     assert psnr(blank, head.portrait) < 12, "or the test above would say nothing"
 
 
 def test_refinement_is_what_sharpens_the_face(model, head):
     blurred = model(PHOTO, seed=1, steps=4, refinement=0)
-    camera = canonical_rig(model.size)[0]
+    camera = canonical_rig(model.portrait_size)[0]
     before, after = (psnr(h.render(camera)[0], h.portrait) for h in (blurred, head))
     assert after > before + 2
-    moved = (blurred.gaussians.means - head.gaussians.means).norm(dim=-1)
+    detail = replace(model.settings.refinement, detail=False)
+    coarse = model(PHOTO, seed=1, steps=4, refinement=detail)
+    moved = (blurred.gaussians.means - coarse.gaussians.means).norm(dim=-1)
     assert moved.max() < 0.2, "nothing flies away"
+    assert psnr(coarse.render(camera)[0], head.portrait) < after - 2, "the views have fewer pixels"
 
 
 def test_the_head_is_a_head_all_round(model, head):
@@ -53,11 +58,12 @@ def test_the_head_is_a_head_all_round(model, head):
     size = model.size
     middle = inked[:, size // 4 : size // 2, 3 * size // 8 : 5 * size // 8]
     assert (middle.mean(dim=(1, 2)) > 0.8).all()
-    assert psnr(images[3].flip(-1), head.portrait) < 20
+    assert psnr(images[3].flip(-1), head.views[0]) < 20
 
 
 def test_the_first_view_is_the_portrait(head):
-    assert torch.equal(head.views[0], head.portrait)
+    assert head.portrait.shape == (3, 512, 512) and head.views.shape == (6, 3, 256, 256)
+    assert torch.equal(head.views[0], F.avg_pool2d(head.portrait, 2))
     assert head.faces == 1
 
 
@@ -91,7 +97,13 @@ def test_a_prepared_portrait_is_taken_as_it_is(model, head):
         timings=timings,
     )
     assert (again.portrait - head.portrait).abs().max() < 1 / 255
-    assert [stage for stage, _ in timings.rows()] == ["portrait", "views", "reconstruction", "refinement"]
+    assert [stage for stage, _ in timings.rows()] == [
+        "portrait",
+        "views",
+        "reconstruction",
+        "refinement",
+        "detail",
+    ]
 
 
 def test_no_face_is_said(model):

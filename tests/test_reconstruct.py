@@ -20,7 +20,7 @@ from facelift.reconstruct.released import from_released
 from facelift.refine import RefineConfig, refine
 from facelift.refine.surface import fill_gaps, neighbors, normals, recolor_from_views
 from facelift.render import render
-from facelift.views.surfels import surfels
+from facelift.surfels import surfels
 from facelift.views.visibility import HALF_DEPTH, nearest_possible_depth
 from facelift.views.warp import UNKNOWN_COLOR, generate_views, warp_views
 

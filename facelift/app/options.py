@@ -108,7 +108,7 @@ class HeadStatus(BaseModel):
     )
     seconds: int | None = Field(description="About how long until its turn, as far as earlier heads tell.")
     stage: str | None = Field(
-        description="What is being done: portrait, views, reconstruction, refinement, files."
+        description="What is being done: portrait, views, reconstruction, refinement, detail, files."
     )
     step: tuple[int, int] | None = Field(
         description="Of how many steps of that stage which one, if it has any."
@@ -128,7 +128,7 @@ class Info(BaseModel):
     version: str
     model: str = Field(description="The model's name.")
     license: str = Field(description="Of the model's weights.")
-    size: int = Field(description="Side of the portrait and of the views, pixels.")
+    size: int = Field(description="Side of the portrait, pixels.")
     refinement: int = Field(description="Steps of the fit, unless an option says otherwise.")
     max_upload: int = Field(description="Bytes.")
     max_pixels: int

@@ -90,7 +90,7 @@ def work(connection: Connection, stop: Connection, model: dict[str, Any]) -> Non
     loaded = {
         "model": Path(model["model"] or DEFAULT_MODEL).name,
         "license": settings.license,
-        "size": pipeline.size,
+        "size": pipeline.portrait_size,
         "refinement": settings.refinement.steps,
     }
     connection.send({"state": "done", "result": loaded})

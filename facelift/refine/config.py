@@ -47,6 +47,9 @@ class RefineConfig:
             over what distance it becomes so, world units.
         boundary: width of the band about an outline, pixels, whose colours are mixed with the background.
         opaque: coverage from which a pixel shows the person alone.
+        detail: whether what the photo shows is drawn with its own pixels, see `facelift.refine.detail`.
+        detail_steps: of Adam there, each on the photo's outlines.
+        detail_color_steps: corrections of the colours of what is drawn with the photo's pixels.
     """
 
     steps: int = 60
@@ -76,6 +79,9 @@ class RefineConfig:
     occlusion_softness: float = 0.01
     boundary: int = 5
     opaque: float = 0.9
+    detail: bool = True
+    detail_steps: int = 12
+    detail_color_steps: int = 3
 
     def __post_init__(self) -> None:
         if not 0 < self.smoothness_neighbors <= self.flatness_neighbors:

@@ -19,6 +19,7 @@ from facelift.gaussians import SH_C0, Gaussians
 from facelift.images import not_white
 from facelift.isolation import isolated
 from facelift.refine.config import RefineConfig
+from facelift.refine.fields import activated, adam, raw_fields
 from facelift.refine.losses import color_prior, color_smoothness, flatness, image_loss
 from facelift.refine.surface import boundary_band, fill_gaps, neighbors, normals, recolor_from_views
 from facelift.render import render
@@ -81,10 +82,10 @@ def refine(
     smoothness = config.color_smoothness * (config.generated_smoothness_factor if generated else 1.0)
     first = SH_C0 * gaussians.sh0
     with torch.enable_grad():
-        raw = {name: x.clone().requires_grad_() for name, x in _raw(gaussians).items()}
-        optimizer = _optimizer(raw, config, config.generated_lr_factor if generated else 1.0)
+        raw = raw_fields(gaussians)
+        optimizer = adam(raw, config, config.generated_lr_factor if generated else 1.0)
         for shown in islice(cycle(pairs), config.steps):
-            drawn = render(_activated(raw), cameras[shown])
+            drawn = render(activated(raw), cameras[shown])
             # Without a matte: what hangs over the outline must vanish, not turn white; a rim in the view's
             # colours must not be the white behind it.
             wanted = present[shown] * drawn.alpha if coverage is None else coverage[shown]
@@ -97,27 +98,4 @@ def refine(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return _activated({name: x.detach() for name, x in raw.items()})
-
-
-def _optimizer(raw: dict[str, Tensor], config: RefineConfig, geometry_factor: float) -> torch.optim.Adam:
-    """Adam with a rate for each field; `geometry_factor` multiplies those of place and shape."""
-    rates = {
-        "means": config.means_lr * geometry_factor,
-        "quats": config.quats_lr * geometry_factor,
-        "scales": config.scales_lr * geometry_factor,
-        "opacities": config.opacities_lr,
-        "sh0": config.sh0_lr,
-    }
-    groups = [{"params": raw[name], "lr": rate} for name, rate in rates.items()]
-    return torch.optim.Adam(groups, eps=config.adam_eps)
-
-
-def _raw(gaussians: Gaussians) -> dict[str, Tensor]:
-    """The fields before activation: logarithms of scales, logits of opacities."""
-    logits = gaussians.opacities.clamp(1e-4, 1 - 1e-4).logit()
-    return gaussians.tensors() | {"scales": gaussians.scales.log(), "opacities": logits}
-
-
-def _activated(raw: dict[str, Tensor]) -> Gaussians:
-    return Gaussians(**(raw | {"scales": raw["scales"].exp(), "opacities": raw["opacities"].sigmoid()}))
+    return activated({name: x.detach() for name, x in raw.items()})

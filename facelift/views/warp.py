@@ -21,8 +21,8 @@ from facelift.devices import geometry_device
 from facelift.gaussians import SH_C0
 from facelift.images import not_white
 from facelift.render import render
+from facelift.surfels import surfels
 from facelift.views.generator import ViewGenerator
-from facelift.views.surfels import surfels
 from facelift.views.visibility import nearest_possible_depth
 
 SurfaceDistances = Callable[[Tensor, Cameras], Tensor]
@@ -50,11 +50,13 @@ class WarpedViews:
         confidence: (6, 1, S, S) in [0, 1], how likely a pixel is right as it is: 1 all over the front view;
             in the others high where nothing can be, and where a surface lies that the front camera sees well,
             with nothing before it.
+        distance: (S, S) along the rays of the front view's pixels, world units; NaN where nothing is known.
     """
 
     images: Tensor
     coverage: Tensor
     confidence: Tensor
+    distance: Tensor
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,13 @@ class GeneratedViews:
         coverage: (6, 1, S, S) in [0, 1]; for a model without a matte, 1 where it is not white.
         confidence: (6, 1, S, S) in [0, 1], the share of the warped view in each pixel; the rest is generated.
             1 where the pixel is the photo's or proven background, 0 where the photo does not show it.
+        distance: (S, S) of the front view's pixels, see `WarpedViews`; None where there are no warped views.
     """
 
     images: Tensor
     coverage: Tensor
     confidence: Tensor
+    distance: Tensor | None = None
 
 
 @torch.no_grad()
@@ -103,7 +107,8 @@ def generate_views(
         confidence[..., 0, :, :, :] = 1
         return GeneratedViews(images, matte, confidence)
     images = torch.lerp(images, warped.images, warped.confidence)
-    return GeneratedViews(images, torch.lerp(matte, warped.coverage, warped.confidence), warped.confidence)
+    matte = torch.lerp(matte, warped.coverage, warped.confidence)
+    return GeneratedViews(images, matte, warped.confidence, warped.distance)
 
 
 @torch.no_grad()
@@ -153,6 +158,7 @@ def _warp(distance: Tensor, portrait: Tensor, coverage: Tensor, rig: Cameras) ->
         images=torch.cat([portrait[None], images]),
         coverage=torch.cat([coverage[None], drawn.alpha]),
         confidence=torch.cat([torch.ones_like(confidence[:1]), confidence]),
+        distance=distance[: portrait.shape[-1]],
     )
 
 

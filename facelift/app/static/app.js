@@ -7,6 +7,7 @@ const STAGES = {
   views: "Generate six views",
   reconstruction: "Place the Gaussians",
   refinement: "Fit them to the views",
+  detail: "Draw the photo's own pixels",
   files: "Write the files",
 };
 const SECTIONS = ["choose", "correct", "progress", "result"];
