@@ -11,6 +11,7 @@ import numpy as np
 
 from facelift.synth import coverings, glasses, groom, hats, long_hair, meshes, paint, regions, strands
 from facelift.synth.assets import Assets
+from facelift.synth.eyelids import fit_lids
 from facelift.synth.framing import face_size, frame
 from facelift.synth.haircuts import pressed
 from facelift.synth.mouth import drop_tongue, jaw, set_teeth
@@ -36,6 +37,7 @@ MATERIALS = {
     "beard": (0.7, 0.05),
     "hat": (0.9, 0.03),
 }
+CORNEA = (0.05, 0.35)  # of recipe 2: black pupils, and a window's light on them
 # How far skin is moved inwards under clothes and hair, so that it does not show through, decimetres.
 INSET_UNDER_CLOTHES, INSET_UNDER_HAIR = 0.1, 0.06
 
@@ -57,6 +59,8 @@ def build_scene(person: Person, assets: Assets) -> Scene:
     body = turn_eyes(body, assets, person.gaze)
     scale, origin = frame(body, size, assets)
     look = {"skin": (person.skin_roughness, person.skin_specular)}
+    if person.recipe > 1:
+        look["eyes"] = CORNEA
     if person.glasses is not None:
         look["glasses"] = (person.glasses.gloss, 0.6)
 
@@ -205,6 +209,8 @@ def shape(person: Person, assets: Assets) -> Floats:
     drop_tongue(body, assets, jaw(body, assets) - rest)
     if person.expression:
         body[assets.scans.vertices] += assets.scans.expression(person.expression)
+    if person.recipe > 1:
+        fit_lids(body, assets)
     return body
 
 

@@ -278,7 +278,7 @@ class _Nodes:
         self.set(cover, From_Min=ALPHA_RANGE[0], From_Max=ALPHA_RANGE[1])
         self.link(texture, "Alpha", cover, "Value")
         mix = self.mix(self.add("ShaderNodeBsdfTransparent"), surface)
-        self.link(cover, "Result", mix, "Factor")
+        self.link(cover, "Result", mix, 0)
         return mix
 
     def emboss(self, texture: Any, base: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from facelift.synth import groom, regions
+from facelift.synth import complexion, groom, regions
 from facelift.synth.assets import Assets
 from facelift.synth.haircuts import growth
 from facelift.synth.makehuman import Mesh
@@ -123,6 +123,8 @@ def _painted(rgb: Pixels, person: Person, assets: Assets) -> Floats:
             0.6 * beard_color(person),
             person.beard.shadow * (0.6 + 0.55 * grain),
         )
+    if person.recipe > 1:
+        complexion.paint(out, SKIN_SIZE, person, assets)
     return out
 
 

@@ -142,6 +142,27 @@ TURNS = ((3.5, 3.0, 2.0), (10.0, 5.0, 5.0))
 LOOKING_AWAY = 0.12
 """Share of people who do not look into the camera."""
 
+# How often women and men have each of MakeHuman's brows and lashes; those not listed all have alike.
+BROWS = {
+    "eyebrow001": (1.0, 1.0),
+    "eyebrow002": (0.3, 0.2),
+    "eyebrow003": (0.4, 0.1),
+    "eyebrow004": (0.8, 0.8),
+    "eyebrow005": (0.5, 0.0),
+    "eyebrow006": (0.3, 0.0),
+    "eyebrow007": (0.5, 0.0),
+    "eyebrow008": (1.0, 1.0),
+    "eyebrow009": (0.2, 1.0),
+    "eyebrow010": (1.0, 0.6),
+    "eyebrow011": (0.5, 0.1),
+    "eyebrow012": (1.0, 1.0),
+}
+BROWS_TILT = 0.25  # added to MakeHuman's slider
+LASHES = {"eyelashes04": (0.2, 0.0)}
+
+LASH_STRENGTH = ((0.45, 0.8), (0.35, 0.5))
+"""Least and most of women's and of men's."""
+
 HDRI_SHARE = 0.65
 """Share of people whom a map of light lights, where there are maps."""
 

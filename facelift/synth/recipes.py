@@ -25,8 +25,12 @@ from facelift.synth.photo import sample_photo
 from facelift.synth.priors import (
     BESIDE_SCANS,
     BLENDED_SKINS,
+    BROWS,
+    BROWS_TILT,
     GROOMED_SHARE,
     HDRI_SHARE,
+    LASH_STRENGTH,
+    LASHES,
     LOOKING_AWAY,
     MEN_LONG,
     MEN_SHORT,
@@ -76,6 +80,7 @@ def _revised(person: Person, assets: Assets) -> Person:
         for name, weight in _less_mixed(person.targets).items()
         if not name.startswith("expression/")
     }
+    targets |= _tilted_brows(targets)
     turn = rng.normal(0, TURNS[int(rng.random() < 0.25)]).clip([-20, -10, -10], [20, 10, 10])
     gaze = _sample_gaze(rng, turn)
     surroundings = sample_surroundings(person, assets)
@@ -84,6 +89,7 @@ def _revised(person: Person, assets: Assets) -> Person:
         with_covering(with_groomed_hair(with_grown_hair(person), assets)),
         recipe=2,
         targets=targets,
+        **_brows_and_lashes(person, assets),
         skin_mix=person.skin_mix if rng.random() < BLENDED_SKINS else 0.0,
         modes=tuple(round(float(weight), 3) for weight in modes),
         expression=sample_expression(rng) | looking(gaze),
@@ -92,6 +98,30 @@ def _revised(person: Person, assets: Assets) -> Person:
         hdri=surroundings if lights else None,
         photo=sample_photo(np.random.Generator(np.random.PCG64([person.seed, 32])), surroundings),
     )
+
+
+def _tilted_brows(targets: dict[str, float]) -> dict[str, float]:
+    """The slider of the brows, moved: MakeHuman's brows dip towards the nose, as if in anger."""
+    up, down = "eyebrows/eyebrows-angle-up", "eyebrows/eyebrows-angle-down"
+    tilt = targets.get(up, 0.0) - targets.get(down, 0.0) + BROWS_TILT
+    return {up: round(max(tilt, 0.0), 4), down: round(max(-tilt, 0.0), 4)}
+
+
+def _brows_and_lashes(person: Person, assets: Assets) -> dict[str, Any]:
+    """Those that go with the sex; MakeHuman's are made up, many of them."""
+    rng = np.random.Generator(np.random.PCG64([person.seed, 33]))
+    sex = int(person.male > 0.5)
+
+    def pick(pattern: str, known: dict[str, tuple[float, float]]) -> str:
+        names = assets.names(pattern)
+        shares = np.array([known.get(name.split("/")[1], (1.0, 1.0))[sex] for name in names])
+        return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+
+    return {
+        "brows": pick("eyebrows/*/*.mhclo", BROWS),
+        "lashes": pick("eyelashes/*/*.mhclo", LASHES),
+        "lash_strength": round(float(rng.uniform(*LASH_STRENGTH[sex])), 3),
+    }
 
 
 def sample_surroundings(person: Person, assets: Assets, number: int = 0) -> Hdri | None:
