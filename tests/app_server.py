@@ -45,10 +45,10 @@ class AppServer:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGCONT)
 
-    def wait_for(self, **lengths: int) -> None:
+    def wait_for(self, status: str = "ok", **lengths: int) -> None:
         """Until its queue is as long as that."""
         deadline = time.monotonic() + 120
-        while (found := httpx.get(f"{self.url}health").json()) != {"status": "ok", **lengths}:
+        while (found := httpx.get(f"{self.url}health").json()) != {"status": status, **lengths}:
             assert time.monotonic() < deadline, f"{found} is not {lengths}"
             time.sleep(0.05)
 

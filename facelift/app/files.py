@@ -22,7 +22,7 @@ from facelift.formats.files import atomic_path
 from facelift.formats.png import tile, write_png
 from facelift.formats.splats import SPLAT_FORMATS, read_splats
 from facelift.head import Head
-from facelift.mesh.mesh import MESH_FORMATS
+from facelift.mesh.mesh import MESH_FORMATS, Mesh
 from facelift.portrait import Portrait, load_photo
 from facelift.portrait.decode import picture_size
 from facelift.portrait.search import turn
@@ -58,14 +58,26 @@ def _save(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     head.save(path)
 
 
+def _mesh_of(folder: Path, head: Head) -> Mesh:
+    """The mesh of a head, made once for all files; it lies beside them, and goes with them."""
+    kept = folder / ".mesh.npz"
+    if kept.exists():
+        with np.load(kept) as arrays:
+            return Mesh(**arrays)
+    mesh = head.mesh()
+    with atomic_path(kept) as aside:
+        np.savez(aside, **vars(mesh))
+    return mesh
+
+
 def _save_mesh(path: Path, head: Head, progress: ProgressWithTotal) -> None:
-    head.mesh().save(path)
+    _mesh_of(path.parent, head).save(path)
 
 
 def _zip_mesh(path: Path, head: Head, progress: ProgressWithTotal) -> None:
     """An OBJ is three files."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, atomic_path(path) as aside:
-        head.mesh().save(Path(folder) / "head.obj")
+        _mesh_of(path.parent, head).save(Path(folder) / "head.obj")
         with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(Path(folder).iterdir()):
                 archive.write(file, file.name)

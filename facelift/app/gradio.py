@@ -26,6 +26,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from facelift.app.files import FILES, PHOTO, check_photo
+from facelift.app.guard import visitor_of
 from facelift.app.heads import Heads
 from facelift.app.options import HeadOptions, refusal_of
 from facelift.app.queue import Task
@@ -198,7 +199,7 @@ async def join(request: Request) -> dict[str, str]:
             raise UserError(f"A head is not written as {format}: choose {', '.join(FORMATS)}.")
         options = HeadOptions(**given, attended=True)
         await run_in_threadpool(check_photo, folder / PHOTO, heads.limits.pixels)
-        heads.add(folder, options)
+        heads.add(folder, options, visitor_of(request))
     except (UserError, ValidationError) as error:
         call.error = refusal_of(error.errors()) if isinstance(error, ValidationError) else str(error)
         if folder is not None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -97,6 +98,16 @@ class Guard:
         if method not in SAFE and (elsewhere or headers.get("sec-fetch-site") == "cross-site"):
             return HTTPException(403, "This request comes from another web site, and is refused.")
         return None
+
+
+def visitor_of(connection: HTTPConnection) -> str:
+    """Who asks, as far as the network tells: an address, or the part of it that one household has."""
+    address = connection.client.host if connection.client else ""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 def _host_name(host: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facelift.app.files import FILES, PHOTO
 from facelift.app.options import File, HeadOptions, HeadStatus, HeadWarning, Limits
-from facelift.app.queue import QueueFullError, Task, TaskQueue
+from facelift.app.queue import QueueFullError, Task, TaskQueue, VisitorLimitError
 
 ID_BYTES = 16
 UPLOAD_SECONDS = 600  # that a photo of which nobody has asked a head yet is kept
@@ -33,6 +33,7 @@ class Entry:
         watchers: connections that follow it at the moment.
         seen: when somebody last asked for it, on the monotonic clock.
         ended: when it was done or failed.
+        visitor: who asked for it.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Entry:
     watchers: int = 0
     seen: float = field(default_factory=time.monotonic)
     ended: float | None = None
+    visitor: str = ""
 
     @property
     def tasks(self) -> list[Task]:
@@ -88,15 +90,20 @@ class Heads:
         """The `new_upload` of that name, which is somebody else's now; None if there is none."""
         return self._folder / name if self._uploads.pop(name, None) is not None else None
 
-    def add(self, folder: Path, options: HeadOptions) -> Entry:
+    def add(self, folder: Path, options: HeadOptions, visitor: str = "") -> Entry:
         """Have the photo in a `new_folder` become a head.
 
         Raises:
             QueueFullError: too many wait.
+            VisitorLimitError: too many of this visitor's are not over.
         """
+        most = self.limits.per_visitor
+        theirs = sum(entry.visitor == visitor and not entry.task.over for entry in self._entries.values())
+        if most is not None and theirs >= most:
+            raise VisitorLimitError(f"{theirs} of your photos are being made: wait until one is done.")
         task = Task("portrait" if options.only_portrait else "head", folder, options.model_dump())
         self.queue.add(task)
-        entry = self._entries[folder.name] = Entry(folder.name, folder, options, task)
+        entry = self._entries[folder.name] = Entry(folder.name, folder, options, task, visitor=visitor)
         return entry
 
     def find(self, id: str) -> Entry | None:

@@ -23,6 +23,7 @@ class Limits:
         pixels: of a photo.
         kept: heads that are kept at once; of more, the oldest go.
         minutes: after which a head that is done is deleted.
+        per_visitor: heads that one visitor may have made at a time; None is any number.
         grace: seconds after which whoever attends a head and does not ask for it has left. A page that is
             loaded again is back before.
     """
@@ -32,6 +33,7 @@ class Limits:
     kept: int = 200
     minutes: float = 60.0
     grace: float = 10.0
+    per_visitor: int | None = None
 
 
 class HeadOptions(BaseModel):
@@ -138,7 +140,9 @@ class Info(BaseModel):
 class Health(BaseModel):
     """Whether the server works."""
 
-    status: Literal["ok", "restarting"] = Field(description="restarting: a worker has died and comes back.")
+    status: Literal["ok", "restarting", "stopping"] = Field(
+        description="restarting: a worker has died and comes back; stopping: it takes no new photos."
+    )
     waiting: int = Field(description="Length of the queue.")
     running: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,10 @@ Kind = Literal["portrait", "head", "file"]
 
 class QueueFullError(UserError):
     """So many wait already that another would wait too long."""
+
+
+class VisitorLimitError(UserError):
+    """One visitor has as many heads made as one may."""
 
 
 @dataclass(eq=False)
@@ -30,6 +35,8 @@ class Task:
         step: of that stage: which, of how many.
         result: what is known so far: faces and warnings.
         error: why it failed, a sentence.
+        cause: of that: what was asked for was refused, this program has a fault, or the process died.
+        seconds: that each stage took, once it is over.
         changes: how often any of these has changed.
     """
 
@@ -41,6 +48,8 @@ class Task:
     step: tuple[int, int] | None = None
     result: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    cause: Literal["refused", "fault", "died"] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
     changes: int = 0
     in_work: bool = False
 
@@ -62,10 +71,16 @@ class TaskQueue:
 
     Args:
         limit: how many may wait.
+
+    Attributes:
+        closed: whether only further files of heads are taken, for the server is about to stop.
+        listeners: are told of each task that is over.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.closed = False
+        self.listeners: list[Callable[[Task], None]] = []
         self._waiting: list[Task] = []
         self._running: list[Task] = []
         self._seconds = 0.0  # that a head takes, the last ones counting most
@@ -75,9 +90,11 @@ class TaskQueue:
         """Add a task.
 
         Raises:
-            QueueFullError: too many wait already.
+            QueueFullError: too many wait already, or the queue is closed.
         """
         with self._condition:
+            if self.closed and task.kind != "file":
+                raise QueueFullError("This server is about to stop: try again in a minute.")
             if len(self._waiting) >= self.limit:
                 raise QueueFullError(f"{self.limit} are waiting already: try again in a few minutes.")
             heads = [index for index, other in enumerate(self._waiting) if other.kind == "head"]
@@ -113,6 +130,8 @@ class TaskQueue:
             if task.kind == "head" and task.state == "done":
                 self._seconds = 0.5 * (self._seconds or seconds) + 0.5 * seconds
             self._changed()
+        for listener in self.listeners:
+            listener(task)
 
     def position(self, task: Task) -> int | None:
         """1 for the next, 0 while it is being made, None when it is over."""

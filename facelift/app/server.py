@@ -21,12 +21,13 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from facelift.app import gradio
+from facelift.app import gradio, operations
 from facelift.app.files import FILES, PHOTO, check_photo
-from facelift.app.guard import Guard
+from facelift.app.guard import Guard, visitor_of
 from facelift.app.heads import Entry, Heads
-from facelift.app.options import HeadOptions, HeadStatus, Health, Info, Refusal, refusal_of
-from facelift.app.queue import QueueFullError, Task
+from facelift.app.metrics import Metrics
+from facelift.app.options import HeadOptions, HeadStatus, Info, Refusal, refusal_of
+from facelift.app.queue import QueueFullError, Task, VisitorLimitError
 from facelift.app.reference import reference_page
 from facelift.app.workers import Workers
 from facelift.errors import UserError
@@ -89,8 +90,10 @@ def create_app(heads: Heads, workers: Workers, hosts: Iterable[str] = ()) -> Fas
         lifespan=lifespan,
     )
     app.state.heads, app.state.workers = heads, workers
+    app.state.metrics = Metrics(heads.queue, workers)
     app.state.sessions = {}  # of gradio_client
     app.include_router(router)
+    app.include_router(operations.router)
     app.include_router(gradio.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Guard, max_body=heads.limits.upload, hosts=tuple(hosts))
@@ -122,14 +125,6 @@ def reference(request: Request) -> HTMLResponse:
 # --- the API
 
 
-@router.get("/health", tags=["server"])
-async def health(request: Request) -> Health:
-    """Whether the server works, and how long its queue is."""
-    waiting, running = request.app.state.heads.queue.lengths
-    alive = request.app.state.workers.alive
-    return Health(status="ok" if alive else "restarting", waiting=waiting, running=running)
-
-
 @router.get("/info", tags=["server"])
 async def info(request: Request) -> Info:
     """The model, and what the server takes and keeps."""
@@ -152,7 +147,8 @@ async def info(request: Request) -> Info:
     responses={
         **REFUSALS,
         413: {"model": Refusal},
-        503: {"model": Refusal, "description": "The queue is full."},
+        429: {"model": Refusal, "description": "One visitor asks for too much at a time."},
+        503: {"model": Refusal, "description": "The queue is full, or the server is about to stop."},
     },
 )
 async def create_head(
@@ -166,7 +162,7 @@ async def create_head(
         if fields:
             options = HeadOptions.model_validate({**request.query_params, **fields})
         await run_in_threadpool(check_photo, folder / PHOTO, heads.limits.pixels)
-        entry = heads.add(folder, options)
+        entry = heads.add(folder, options, visitor_of(request))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -292,8 +288,10 @@ async def _refuse_options(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refuse_photo(request: Request, error: Exception) -> JSONResponse:
-    busy = isinstance(error, QueueFullError)
-    return JSONResponse({"detail": str(error)}, 503 if busy else 422, {"Retry-After": "60"} if busy else None)
+    status = (
+        503 if isinstance(error, QueueFullError) else 429 if isinstance(error, VisitorLimitError) else 422
+    )
+    return JSONResponse({"detail": str(error)}, status, None if status == 422 else {"Retry-After": "60"})
 
 
 async def _refuse_on_full_disk(request: Request, error: Exception) -> JSONResponse:

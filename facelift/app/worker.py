@@ -99,13 +99,16 @@ def work(connection: Connection, stop: Connection, model: dict[str, Any]) -> Non
             kind, folder, arguments = connection.recv()
         except EOFError:
             return
+        stages = Stages(connection, stop)
         try:
-            _do(pipeline, kind, Path(folder), arguments, Stages(connection, stop))
-            connection.send({"state": "done", "stage": None, "step": None})
+            _do(pipeline, kind, Path(folder), arguments, stages)
+            end: dict[str, Any] = {"state": "done", "stage": None, "step": None}
         except StoppedError:
-            connection.send({"state": "cancelled"})
+            end = {"state": "cancelled"}
         except Exception as error:
-            connection.send({"state": "failed", "error": sentence(error)})
+            cause = "refused" if isinstance(error, UserError) else "fault"
+            end = {"state": "failed", "error": sentence(error), "cause": cause}
+        connection.send({**end, "seconds": dict(stages.rows())})
 
 
 def _do(pipeline: FaceLift, kind: str, folder: Path, arguments: dict[str, Any], stages: Stages) -> None:

@@ -110,7 +110,7 @@ class _Worker:
             try:
                 self._do(task)
             except (EOFError, OSError, UserError):
-                task.tell(state="failed", error=DIED)
+                task.tell(state="failed", error=DIED, cause="died")
             self._queue.finish(task, time.monotonic() - start)
 
     def _revive(self) -> None:

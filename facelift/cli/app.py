@@ -87,6 +87,23 @@ def serve(
             rich_help_panel=LIMITS,
         ),
     ] = 10.0,
+    max_per_visitor: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Heads that one address may have made at a time.",
+            rich_help_panel=LIMITS,
+            show_default="any number",
+        ),
+    ] = None,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Seconds to finish the heads in the queue after SIGTERM; new ones are refused.",
+            rich_help_panel=SERVER,
+        ),
+    ] = 0.0,
     workers: Annotated[
         int,
         typer.Option(
@@ -102,6 +119,7 @@ def serve(
     """Open a web application on this machine, with an HTTP API: a photo in, a head out."""
     try:
         import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
         import uvicorn
     except ImportError as error:
         raise UserError(
@@ -124,9 +142,16 @@ def serve(
             from facelift.app.heads import Heads
             from facelift.app.options import Limits
             from facelift.app.server import create_app
+            from facelift.app.stopping import Server
 
             made.begin()
-        limits = Limits(round(max_upload * 1e6), round(max_pixels * 1e6), minutes=keep, grace=grace)
+        limits = Limits(
+            round(max_upload * 1e6),
+            round(max_pixels * 1e6),
+            minutes=keep,
+            grace=grace,
+            per_visitor=max_per_visitor,
+        )
         config = uvicorn.Config(
             create_app(Heads(private, queue, limits), made, allow_host or ()),
             log_level="warning",
@@ -138,14 +163,7 @@ def serve(
         if browser and can_show_windows():
             webbrowser.open(url)
 
-        class Server(uvicorn.Server):
-            """Ends without a word about the streams that are still followed: whoever does sees their end."""
-
-            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-                await super().shutdown(sockets)
-
-        Server(config).run(sockets=[listening])
+        Server(config, queue, drain).run(sockets=[listening])
 
 
 def listen(host: str, port: int | None) -> socket.socket:
