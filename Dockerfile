@@ -27,7 +27,7 @@ RUN if [ -n "$CUDA_ARCHITECTURES" ]; then \
 FROM ${IMAGE}
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/*
-RUN useradd --system --uid 10001 --no-create-home --home-dir /tmp facelift
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp facelift
 COPY --from=build /opt/facelift /opt/facelift
 # All that is written goes to /tmp: photos and heads, and the kernels that numba compiles for this processor.
 ENV PATH=/opt/facelift/bin:$PATH HOME=/tmp USER=facelift NUMBA_CACHE_DIR=/tmp/numba HF_HOME=/tmp/huggingface \

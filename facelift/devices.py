@@ -171,8 +171,8 @@ def portraits_at_once(
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, unused
     if memory == "offload":  # the part that works will come
         free -= max(_bytes_of(part) for model in models for part in model.children())
-    level = "fast" if memory == "fast" else "sliced"
-    return max(1, int(free // (ACTIVATION_BYTES[level] * pixels * dtype.itemsize)))
+    # Of each portrait; all that takes more in "fast" is the decoding, which goes portrait by portrait.
+    return max(1, int(free // (ACTIVATION_BYTES["sliced"] * pixels * dtype.itemsize)))
 
 
 def _bytes_of(module: nn.Module) -> int:

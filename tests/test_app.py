@@ -110,10 +110,14 @@ def test_an_obj_comes_with_its_material_and_its_picture(tmp_path):
     triangle = np.array([[0, 1, 2]], np.int32)
     corners, texture = np.eye(3, dtype=np.float32), np.zeros((8, 8, 3), np.uint8)
     mesh = Mesh(corners, triangle, corners, corners[:, :2], triangle, texture)
-    FILES["mesh.zip"].make(tmp_path / "mesh.zip", types.SimpleNamespace(mesh=lambda: mesh), iter)
+    made = []
+    head = types.SimpleNamespace(mesh=lambda: made.append("a mesh") or mesh)
+    for name in ("mesh.zip", "mesh.stl"):
+        FILES[name].make(tmp_path / name, head, iter)
     with zipfile.ZipFile(tmp_path / "mesh.zip") as archive:
         assert archive.namelist() == ["head.mtl", "head.obj", "head.png"]
-    assert [path.name for path in tmp_path.iterdir()] == ["mesh.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mesh.npz", "mesh.stl", "mesh.zip"]
+    assert made == ["a mesh"], "one for all files"
 
 
 def test_the_upload_itself_is_gone_when_the_head_is_made(client, app):

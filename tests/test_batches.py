@@ -99,16 +99,16 @@ def test_gaussians_of_a_batch(skip_background):
 
 
 @pytest.mark.parametrize(
-    ("free", "memory", "most"), [(24, "fast", 5), (24, "sliced", 25), (24, "offload", 22), (2, "fast", 1)]
+    ("free", "memory", "most"), [(24, "fast", 26), (24, "sliced", 26), (24, "offload", 23), (2, "fast", 1)]
 )
 def test_a_batch_is_what_fits_the_memory(monkeypatch, free, memory, most):
-    """At 512 x 512 in float16 a portrait takes 3.8 GiB at once, or 0.9 sliced; 1.5 stay free."""
+    """At 512 x 512 in float16 each portrait takes 0.9 GiB; 1.5 stay free."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: GIB // 2)
     part = nn.Linear(1, int(2.5 * GIB / 2), bias=False, device="meta", dtype=torch.float16)
     models, pixels = [nn.Sequential(part)], 6 * 512**2
-    assert portraits_at_once(memory, CUDA, models, pixels, torch.float16) in (most, most + 1)
+    assert portraits_at_once(memory, CUDA, models, pixels, torch.float16) == most
     assert portraits_at_once(memory, torch.device("cpu"), models, pixels, torch.float16) == 1
 
 

@@ -33,6 +33,7 @@ SYSTEM = {
     "apt",
     "cd",
     "curl",
+    "docker",
     "git",
     "mkdocs",
     "npm",

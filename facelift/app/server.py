@@ -288,10 +288,9 @@ async def _refuse_options(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _refuse_photo(request: Request, error: Exception) -> JSONResponse:
-    status = (
-        503 if isinstance(error, QueueFullError) else 429 if isinstance(error, VisitorLimitError) else 422
-    )
-    return JSONResponse({"detail": str(error)}, status, None if status == 422 else {"Retry-After": "60"})
+    busy: dict[type, int] = {QueueFullError: 503, VisitorLimitError: 429}
+    headers = {"Retry-After": "60"} if type(error) in busy else None
+    return JSONResponse({"detail": str(error)}, busy.get(type(error), 422), headers)
 
 
 async def _refuse_on_full_disk(request: Request, error: Exception) -> JSONResponse:

@@ -35,6 +35,7 @@ from facelift.cli.options import (
 )
 from facelift.cli.process import interruption
 from facelift.cli.terminal import complain, duration, say, status, tell, tell_timings, track
+from facelift.errors import UserError
 
 
 def reconstruct(
@@ -226,6 +227,10 @@ def reconstruct(
     if fit and refinement is not None:
         fit = [*fit, f"steps={refinement}"]
     if batch:
+        if timings:
+            raise UserError(
+                "--timings times one process: leave it out, index.parquet has the time of each photo."
+            )
         from facelift.batch import Job, reconstruct_batch
 
         sampling = {"steps": steps, "guidance": guidance, "eta": eta, "scheduler": scheduler}
