@@ -11,8 +11,8 @@ import facelift.train
 from facelift import old_names
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.refine import RefineConfig
-from facelift.train import STAGES
 from facelift.train.config import LoopConfig
+from facelift.train.stages import STAGES
 from facelift.views import ViewGeneratorConfig
 from facelift.weights import Settings
 

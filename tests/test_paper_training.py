@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from facelift.data.reader import HeadFolder
+from facelift.errors import UserError
 from facelift.reconstruct import GSLRMConfig
 from facelift.render import render
 from facelift.train.config import LoopConfig, read_yaml, structured
@@ -254,11 +255,20 @@ def test_later_stages_of_the_reconstructor_learn(tmp_path, stage):
     assert_learns(task, batch=1)
 
 
-def test_a_training_goes_on_from_the_released_checkpoint(tmp_path, pipeline):
+def test_a_training_goes_on_from_the_released_checkpoint(pipeline, monkeypatch):
     released = pipeline.parents[1]
-    assert released / PIPELINE == pipeline
-    read = starting_reconstructor(
-        str(released), GSLRMConfig(**{"image_size": 32, "width": 64, "layers": 3, "head_dim": 16})
-    )
-    assert read.patch_embed.weight.shape[0] == 64 and (released / CHECKPOINT).exists()
-    assert starting_views(str(released), None).unet.config.in_channels == 8
+    assert released / PIPELINE == pipeline and (released / CHECKPOINT).exists()
+    config = GSLRMConfig(**{"image_size": 32, "width": 64, "layers": 3, "head_dim": 16})
+    assert starting_reconstructor(str(released), config).patch_embed.weight.shape[0] == 64
+    asked = []
+
+    def download(name, revision, files, complete):
+        asked.append((name, complete(released), complete(released / "nowhere")))
+        assert {"unet/config.json", f"{PIPELINE}/unet/config.json"} <= set(files)
+        return released
+
+    monkeypatch.setattr("facelift.hub.download", download)
+    assert starting_views("someone/unclip", None).unet.config.in_channels == 8
+    assert asked == [("someone/unclip", True, False)]
+    with pytest.raises(UserError, match="There are no weights to start from at nowhere"):
+        starting_views("nowhere", None)

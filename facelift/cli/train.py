@@ -48,10 +48,27 @@ def train(
             show_default="no limit but the config's",
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes of this machine that share a training of views or of the reconstructor, one for "
+            "each GPU; for several machines use torchrun.",
+            rich_help_panel=SPEED,
+        ),
+    ] = 1,
     device: DeviceOption = "auto",
 ) -> None:
     """Train one part of the model; a run that was stopped goes on where it was."""
-    from facelift.train import run
+    from facelift.train.launch import launch
 
-    folder = out or Path("runs", config.parent.name, config.stem)
-    run(stage, config, folder, max_minutes, device, unposed_photos, streaming)
+    launch(
+        processes,
+        stage=stage,
+        config=config,
+        out=out or Path("runs", config.parent.name, config.stem),
+        max_minutes=max_minutes,
+        device=device,
+        unposed_photos=unposed_photos,
+        streaming=streaming,
+    )

@@ -114,6 +114,12 @@ class HeadFolder:
                 f"{self.root} has no {kind} heads: make some with `facelift synth {self.root}{seed}`."
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_files"}  # it is not picklable
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _files=lru_cache(8)(self._find_files))
+
     def __len__(self) -> int:
         return len(self.heads)
 

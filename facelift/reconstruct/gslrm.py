@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from facelift.cameras import Cameras, overhead_rig
 from facelift.gaussians import Gaussians
@@ -23,13 +24,18 @@ from facelift.reconstruct.transformer import Block, pad_tokens
 
 
 class GSLRM(nn.Module):
-    """Six posed views in, Gaussians out (GS-LRM section 3; FaceLift section 3.3)."""
+    """Six posed views in, Gaussians out (GS-LRM section 3; FaceLift section 3.3).
+
+    Attributes:
+        gradient_checkpointing: whether blocks are computed again for the gradient, to save their memory.
+    """
 
     float32_modules = ("pixel_head", "learned_head", "refinement_unet")  # whatever the others compute in
 
     def __init__(self, config: GSLRMConfig) -> None:
         super().__init__()
         self.config = config
+        self.gradient_checkpointing = False
         width = config.width
         self.learned_tokens = nn.Parameter(torch.randn(config.learned_tokens, width) * 0.02)
         self.patch_embed = nn.Linear(9 * config.patch_size**2, width, bias=False)
@@ -118,7 +124,10 @@ class GSLRM(nn.Module):
         equal = heads == 1 or not self.config.skip_background
         padding_mask = None if equal else F.pad(mask, (learned.shape[1], 0), value=True)
         for block in self.blocks:
-            x = block(x, queries.shape[1], padding_mask)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, queries.shape[1], padding_mask, use_reentrant=False)
+            else:
+                x = block(x, queries.shape[1], padding_mask)
         learned, x = x.split([learned.shape[1], batch.shape[1] + queries.shape[1]], dim=1)
         return learned.flatten(0, 1), x[F.pad(mask, (0, queries.shape[1]), value=True)]
 

@@ -1,10 +1,14 @@
-"""The training loops behind `facelift train`, one for each of STAGES."""
+"""The training loops behind `facelift train`, one for each stage.
+
+What the stages train is imported when one is: processes that only read data need none of it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +16,15 @@ import torch
 
 from facelift import old_names
 from facelift.choices import Stage
-from facelift.devices import choose_device
 from facelift.errors import UserError
 from facelift.old_names import renamed
-from facelift.portrait.segment import SegmenterConfig
-from facelift.reconstruct import GSLRMConfig
-from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.config import LoopConfig, read_yaml, structured
-from facelift.train.decoder import DecoderTask, DecoderTraining
-from facelift.train.features import FeaturesConfig, FeaturesTask, FeaturesTraining
+from facelift.train.distributed import joined, require_same, together, world_size
 from facelift.train.loop import train
-from facelift.train.portrait import PortraitTask, PortraitTraining
-from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
-from facelift.train.views import ViewsTask, ViewsTraining
-from facelift.views import ViewGeneratorConfig
+from facelift.train.memory import explaining_memory
 
-
-@dataclass(frozen=True)
-class StageParts:
-    """What a stage is made of.
-
-    Attributes:
-        task: makes the task from the model's configuration, if there is one, the training's, and the device.
-        training: the class of its `training`.
-        model: the class of its `model`; None if that comes from an earlier stage.
-        optional: whether the model may come from an earlier stage as well.
-    """
-
-    task: Callable[..., Any]
-    training: type[Any]
-    model: type[Any] | None = None
-    optional: bool = False
-
-
-STAGES: dict[Stage, StageParts] = {
-    "autoencoder": StageParts(AutoencoderTask, AutoencoderTraining, ViewGeneratorConfig),
-    "views": StageParts(ViewsTask, ViewsTraining, ViewGeneratorConfig, optional=True),
-    "decoder": StageParts(DecoderTask, DecoderTraining),
-    "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig),
-    "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
-    "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
-}
 EXTENSIBLE: tuple[Stage, ...] = ("views", "reconstructor")
-"""Stages whose training can take in photos, and heads as they are drawn."""
+"""Stages whose training can take in photos and heads as they are drawn, and that processes can share."""
 
 
 def run(
@@ -84,15 +54,17 @@ def run(
 
     Raises:
         UserError: an unknown stage, or one that can take in no photos or no heads as they come, a missing or
-            malformed file, no data; the training diverged.
+            malformed file, no data; the training diverged; processes that do not fit each other, one that
+            ended.
     """
+    from facelift.train.stages import STAGES
+
     if stage not in STAGES:
         raise UserError(f"There is no stage {stage}: choose one of {', '.join(STAGES)}.")
     if unposed_photos is not None and stage not in EXTENSIBLE:
         raise UserError(f"Photos alone teach the {stage} nothing: they can join {' and '.join(EXTENSIBLE)}.")
     if streaming and stage not in EXTENSIBLE:
         raise UserError(f"Heads are taken in as they are drawn by {' and '.join(EXTENSIBLE)} alone.")
-    place = choose_device(device)
     path, kind = Path(config), STAGES[stage]
     parts = read_yaml(path)
     known = {"training", "validation", "loop"} | ({"model"} if kind.model else set())
@@ -109,14 +81,40 @@ def run(
         training = replace(training, unposed_photos=str(unposed_photos))
     if streaming:
         training = replace(training, streaming=True)
-    with torch.random.fork_rng([place] if place.type == "cuda" else []):
-        torch.manual_seed(loop.seed)  # the first weights
-        try:
-            task = kind.task(**model, training=training, device=place)
-        except (TypeError, ValueError) as error:  # what diffusers refuses
-            raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
-    held_out = None
-    if "validation" in parts:
-        values = asdict(training) | renamed(parts["validation"], old_names.TRAINING)
-        held_out = task.held_out(structured(kind.training, values, path, "validation"))
-    train(task, loop, Path(out), math.inf if max_minutes is None else max_minutes, held_out)
+    _check_processes(stage, loop)
+    limit = math.inf if max_minutes is None else max_minutes
+    with joined(device) as place:
+        require_same("configuration", _digest([stage, parts, limit, bool(unposed_photos), streaming]))
+        with (
+            explaining_memory(training, loop),
+            together(),
+            torch.random.fork_rng([place] if place.type == "cuda" else []),
+        ):
+            torch.manual_seed(loop.seed)  # the first weights
+            try:
+                task = kind.task(**model, training=training, device=place)
+            except (TypeError, ValueError) as error:  # what diffusers refuses
+                raise UserError(f"{path} is not a configuration for {stage}: {error}.") from None
+            held_out = None
+            if "validation" in parts:
+                values = asdict(training) | renamed(parts["validation"], old_names.TRAINING)
+                held_out = task.held_out(structured(kind.training, values, path, "validation"))
+        if stage in EXTENSIBLE and not streaming:
+            names = task.names
+            require_same("number of heads in its folders", str(len(names)))
+            require_same("choice of heads in its folders", _digest(names))
+        with explaining_memory(training, loop):
+            train(task, loop, Path(out), limit, held_out)
+
+
+def _check_processes(stage: Stage, loop: LoopConfig) -> None:
+    processes = world_size()
+    if processes > 1 and stage not in EXTENSIBLE:
+        raise UserError(f"Several processes train {' and '.join(EXTENSIBLE)}: train the {stage} in one.")
+    if processes > loop.batch:
+        raise UserError(f"{processes} processes cannot share a `batch` of {loop.batch}: start fewer.")
+
+
+def _digest(values: Any) -> str:
+    """Some characters that other values do not have."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]

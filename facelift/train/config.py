@@ -26,6 +26,8 @@ class LoopConfig:
         warmup: steps over which the rate rises.
         cooldown: the last fraction of the time box, over which the rate falls to a twentieth.
         betas, weight_decay: of AdamW.
+        adam_8bit: AdamW keeps its moments in 8 bits (Dettmers et al., 2022), a quarter of their memory; on
+            NVIDIA GPUs, with the extra `bitsandbytes`.
         clip: largest norm of the gradient.
         ema: decay of the averaged weights, reached gradually.
         log_every, save_every, picture_every, validate_every: minutes.
@@ -44,6 +46,7 @@ class LoopConfig:
     cooldown: float = 0.25
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
+    adam_8bit: bool = False
     clip: float = 1.0
     ema: float = 0.999
     log_every: float = 0.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # for others to come, or to draw a picture and write a checkpoint
 BUCKET_NUMBERS = 32 << 20  # of gradients that are sent at once
+
+
+LOST = 3
+"""Exit code of a process that ends because another one did."""
 
 
 class LostProcessError(UserError):
@@ -72,6 +77,10 @@ def joined(device: str) -> Iterator[torch.device]:
         ) from None
     try:
         yield place
+    except LostProcessError:
+        if rank > 0:  # one says it for all
+            sys.exit(LOST)
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -108,6 +108,7 @@ def _read_ahead(
         _Samples(load),
         batch_size=None,
         sampler=later,
+        collate_fn=_unchanged,
         num_workers=workers,
         multiprocessing_context="spawn",  # what is forked beside threads or CUDA may hang
         worker_init_fn=_begin,
@@ -139,6 +140,10 @@ class _Samples(Dataset[tuple[Draw, T | UserError]], Generic[T]):
             return draw, self.load(draw)
         except UserError as error:
             return draw, error
+
+
+def _unchanged(sample: T) -> T:
+    return sample
 
 
 def _begin(worker: int) -> None:

@@ -1,5 +1,8 @@
 """The one training loop: time-boxed, resumable after a kill, validated, with averaged weights.
 
+Several processes run it side by side (`facelift.train.distributed`): the first one's clock counts, and it
+alone writes.
+
 A task brings a model and its losses (`facelift.train.task`); the loop brings everything else. Every random
 choice of a step follows from (seed, step), and its learning rate from the steps and the time that the
 checkpoint counts: a training continues after a kill as if nothing had happened, if its data are the same.
@@ -16,6 +19,7 @@ import torch
 
 from facelift.devices import autocast_dtype
 from facelift.formats.png import write_png
+from facelift.train import distributed
 from facelift.train.config import LoopConfig
 from facelift.train.metrics import Means, TrainingLog, count_flops, measure_peak_flops
 from facelift.train.state import TrainingState
@@ -63,10 +67,13 @@ def _train(
     validation: Task | None,
     clock: Callable[[], float],
 ) -> None:
-    state = TrainingState(task, config, out / "state.pt")
-    resumed = state.resume()
+    state, first = TrainingState(task, config, out / "state.pt"), distributed.rank() == 0
+    with distributed.together():
+        resumed = state.resume()
+    distributed.require_same(f"checkpoint {out / 'state.pt'}", f"of step {state.step}")
     task.model.train()
-    log = TrainingLog(out, state.step, config.batch, *_work_and_peak(task, config))
+    work = _work_and_peak(task, config)
+    log = TrainingLog(out if first else None, state.step, config.batch, *work)
     if resumed:
         log.say(f"resumed at step {state.step}, after {state.elapsed / 60:.1f} minutes")
     began = clock() - state.elapsed
@@ -83,7 +90,7 @@ def _train(
         before = clock()
         losses = state.advance(factor)
         log.add(losses, clock() - before)
-        state.elapsed = clock() - began
+        state.elapsed = distributed.gather(clock() - began)[0]
         measured = None
         if validation is not None and (validating.due(state.elapsed) or finished()):
             measured = _validate(state, validation)
@@ -95,8 +102,9 @@ def _train(
             _draw(state, out)
     state.save()
     _draw(state, out)
-    with state.averaged():
-        task.export(out)
+    if first:
+        with state.averaged():
+            task.export(out)
     log.say(f"{state.step} steps; weights in {out}")
 
 
@@ -122,16 +130,20 @@ def _rate(config: LoopConfig, step: int, elapsed_fraction: float) -> float:
 @torch.no_grad()
 def _validate(state: TrainingState, validation: Task) -> dict[str, float]:
     """Losses of the averaged weights on held-out heads, all that a training has at its end."""
-    config, means = state.config, Means()
+    config, means, own = state.config, Means(), Means()
     rng = generator_for(config.seed, -1)
     torch.manual_seed(config.seed)
     with state.averaged():
         for loss in validation.losses(config.max_steps, config.validation_samples, rng):
-            means.add(loss)
+            own.add(loss)
+    for theirs in distributed.gather(own):
+        means.merge(theirs)
     return means.values()
 
 
 def _draw(state: TrainingState, out: Path) -> None:
+    if distributed.rank() > 0:
+        return
     folder = out / "pictures"
     folder.mkdir(exist_ok=True)
     with torch.no_grad(), state.averaged():

@@ -33,6 +33,12 @@ class Means:
             self._sums[name] = self._sums.get(name, 0.0) + loss.samples * float(value)
             self._counts[name] = self._counts.get(name, 0) + loss.samples
 
+    def merge(self, other: Means) -> None:
+        """Take in those of another process."""
+        for name, total in other._sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._counts[name] = self._counts.get(name, 0) + other._counts[name]
+
     def values(self) -> dict[str, float]:
         """The means so far."""
         return {name: total / self._counts[name] for name, total in self._sums.items()}
@@ -65,16 +71,16 @@ class TrainingLog:
     """Means over the steps since the last record, written to `log.txt`, `metrics.jsonl` and the console.
 
     Args:
-        folder: where the files are.
+        folder: where the files are; None notes nothing, for all processes but the first.
         step: at which the training begins.
         batch: samples a step.
         flops: floating-point operations of a step.
         peak: floating-point operations a second that the device could do.
     """
 
-    def __init__(self, folder: Path, step: int, batch: int, flops: float, peak: float) -> None:
-        self._file, self._lines = MetricsFile(folder / "metrics.jsonl", step), folder / "log.txt"
-        self._console = Console()
+    def __init__(self, folder: Path | None, step: int, batch: int, flops: float, peak: float) -> None:
+        self._folder, self._console = folder, Console(quiet=folder is None)
+        self._file = None if folder is None else MetricsFile(folder / "metrics.jsonl", step)
         self._batch, self._flops, self._peak = batch, flops, peak
         self._begin()
 
@@ -111,7 +117,8 @@ class TrainingLog:
             "peak_share": share,
             "skipped": skipped,
         }
-        self._file.append(record if validation is None else {**record, "validation": validation})
+        if self._file is not None:
+            self._file.append(record if validation is None else {**record, "validation": validation})
         text = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         line = f"{minutes:7.1f} min  step {step}  samples {step * self._batch}  {text}"
         line += f"  lr {lr:.1e}  {speed:.2f} samples/s  {share:.2%} of peak"
@@ -125,8 +132,9 @@ class TrainingLog:
     def say(self, line: str) -> None:
         """A line for people."""
         self._console.print(line, highlight=False, soft_wrap=True)
-        with self._lines.open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+        if self._folder is not None:
+            with (self._folder / "log.txt").open("a", encoding="utf-8") as log:
+                log.write(line + "\n")
 
     def _begin(self) -> None:
         self._losses: dict[str, list[float]] = {}

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
+from facelift.errors import UserError
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose every update is made orthogonal (Jordan et al., 2024), for weights of two or more axes.
@@ -65,6 +67,7 @@ def build_optimizers(
     lr_factors: dict[str, float],
     betas: tuple[float, float],
     weight_decay: float,
+    adam_8bit: bool = False,
 ) -> Iterator[tuple[torch.optim.Optimizer, float]]:
     """Muon for hidden layers if `muon_lr` is not 0, AdamW for the rest; each with its peak rate.
 
@@ -75,10 +78,21 @@ def build_optimizers(
     if hidden:
         yield Muon(_groups(hidden, lr_factors), muon_lr, weight_decay), muon_lr
     rest = _groups({name: p for name, p in trained.items() if name not in hidden}, lr_factors)
-    yield (
-        torch.optim.AdamW(rest, lr=lr, betas=betas, weight_decay=weight_decay, fused=True),
-        lr,
-    )
+    if adam_8bit:
+        yield _adamw_8bit()(rest, lr=lr, betas=betas, weight_decay=weight_decay), lr
+    else:
+        yield torch.optim.AdamW(rest, lr=lr, betas=betas, weight_decay=weight_decay, fused=True), lr
+
+
+def _adamw_8bit() -> Any:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            "`adam_8bit` needs the package bitsandbytes: pip install 'facelift[bitsandbytes]', or leave it "
+            "out of the `loop`."
+        ) from None
+    return AdamW8bit
 
 
 def _groups(parameters: dict[str, nn.Parameter], lr_factors: dict[str, float]) -> list[dict[str, Any]]:

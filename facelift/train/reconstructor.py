@@ -78,6 +78,9 @@ class ReconstructorTraining:
         unposed_share: how often that is.
         micro_batch: heads that go through the model together; None is one on a CPU, and the whole batch on a
             GPU, which one head would not keep busy.
+        gradient_checkpointing: whether activations are computed again for the gradient, a third more work in
+            a fraction of the memory.
+        compile: whether torch.compile makes the transformer's blocks faster, after some minutes.
         workers: processes that read heads ahead, for each process of the training.
         streaming: keep the heads in the device's memory, and take in those that `facelift synth` draws
             meanwhile (`facelift.data.streaming`).
@@ -107,6 +110,8 @@ class ReconstructorTraining:
     unposed_photos: str | None = None
     unposed_share: float = 0.15
     micro_batch: int | None = None
+    gradient_checkpointing: bool = False
+    compile: bool = False
     workers: int = 0
     streaming: bool = False
 
@@ -127,6 +132,10 @@ class ReconstructorTask:
             self.model = GSLRM(model)
             self.model.init_weights()
         self.model.to(device)
+        self.model.gradient_checkpointing = training.gradient_checkpointing
+        if training.compile:
+            for block in self.model.blocks:
+                block.compile()
         self.generator: CachedGenerator | None = None
         if training.generator:
             first = deepcopy(self.model).requires_grad_(False)  # warps as at the start, whatever is learnt
@@ -139,6 +148,11 @@ class ReconstructorTask:
                 raise UserError("Photos need a `generator` in the `training`, to generate their other views.")
             photos = PhotoViews(UnposedPhotos(training.unposed_photos, model.image_size), self.generator)
         self.samples = _loaded(training, self.heads, self.generator, photos, model.image_size)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the heads that it trains on."""
+        return self.heads.names
 
     def held_out(self, training: ReconstructorTraining) -> ReconstructorTask:
         """The same models on the held-out heads of these folders."""

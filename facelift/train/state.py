@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from facelift.devices import autocast_dtype
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path
+from facelift.train import distributed
 from facelift.train.config import LoopConfig
 from facelift.train.metrics import Means
 from facelift.train.optimizers import build_optimizers
@@ -42,7 +43,13 @@ class TrainingState:
         self.average = AveragedModel(task.model, multi_avg_fn=_exponential(config.ema))
         self.optimizers = list(
             build_optimizers(
-                task.model, config.lr, config.muon_lr, config.lr_factors, config.betas, config.weight_decay
+                task.model,
+                config.lr,
+                config.muon_lr,
+                config.lr_factors,
+                config.betas,
+                config.weight_decay,
+                config.adam_8bit,
             )
         )
         half = autocast_dtype(task.device) == torch.float16
@@ -69,11 +76,16 @@ class TrainingState:
         """
         rng = generator_for(self.config.seed, self.step)
         torch.manual_seed(rng.initial_seed())  # for what draws without a generator
-        means, finite = Means(), True
+        own, finite = Means(), True
         for loss in self.task.losses(self.step, self.config.batch, rng):
             self.scaler.scale(loss.total * (loss.samples / self.config.batch)).backward()
             finite = finite and bool(loss.total.isfinite())
-            means.add(loss)
+            own.add(loss)
+        distributed.sum_gradients(self.task.model.parameters())
+        means = Means()
+        for their_finite, theirs in distributed.gather((finite, own)):
+            finite = finite and their_finite
+            means.merge(theirs)
         norm = self._clipped_norm()
         stepped = finite and bool(norm.isfinite())
         if stepped:
@@ -104,7 +116,7 @@ class TrainingState:
         return self._failures > 0
 
     def save(self) -> None:
-        """Write the checkpoint.
+        """Write the checkpoint; of several processes the first does.
 
         Raises:
             UserError: weights are not finite; the last checkpoint stays.
@@ -112,6 +124,9 @@ class TrainingState:
         weights = [*self.task.model.parameters(), *self.average.parameters()]
         if not torch.nn.utils.get_total_norm(weights).isfinite():
             raise self._diverged("weights are not finite")
+        self._saved_step = self.step
+        if distributed.rank() > 0:
+            return
         state = {
             "step": self.step,
             "elapsed": self.elapsed,
@@ -123,15 +138,18 @@ class TrainingState:
         }
         with atomic_path(self.path) as aside:
             torch.save(state, aside)
-        self._saved_step = self.step
 
     def resume(self) -> bool:
-        """Read the checkpoint, if there is one.
+        """Read the checkpoint, if there is one; it does not matter how many processes wrote it.
 
         Raises:
-            UserError: it is damaged, or another training's.
+            UserError: it is damaged, or another training's; not all processes see the same.
         """
-        if not self.path.exists():
+        found = self.path.exists()
+        distributed.require_same(f"checkpoint {self.path}", "there is one" if found else "there is none")
+        if not found:
+            distributed.broadcast_weights(self.task.model)
+            distributed.broadcast_weights(self.average)
             return False
         try:
             state = torch.load(self.path, map_location=self.task.device, weights_only=True)
