@@ -150,7 +150,7 @@ def loaded_by(*roots: str) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    "root", ["facelift", "facelift.pipeline", "facelift.reconstruct", "facelift.train", "facelift.cli"]
+    "root", ["facelift", "facelift.pipeline", "facelift.reconstruct", "facelift.train.stages", "facelift.cli"]
 )
 def test_what_needs_an_extra_is_imported_where_it_is_used(root):
     """So that a plain `pip install facelift` is enough for everything that needs none."""
@@ -165,7 +165,7 @@ def test_what_needs_an_extra_is_imported_where_it_is_used(root):
 def test_training_takes_in_most_of_the_package():
     """What the test above leans on: it follows imports."""
     assert {"facelift.train.loop", "facelift.data.streaming", "facelift.views.unet"} <= loaded_by(
-        "facelift.train"
+        "facelift.train.stages"
     ).keys()
 
 
