@@ -97,7 +97,7 @@ def with_roots(texture: Pixels, share: float, color: Triple, natural: Triple) ->
     if share == 0:
         return texture
     v = np.linspace(1, 0, len(texture), dtype=np.float32)[:, None, None]
-    grown = regions.step(share + 0.06, share - 0.04, v)
+    grown = regions.step(share + 0.04 + 0.4 * share, share - 0.04 - 0.4 * share, v)
     ratio = np.array(natural, np.float32) / np.array(color, np.float32).clip(0.02)
     out = texture.astype(np.float32)
     out[..., :3] *= 1 + grown * (ratio - 1)

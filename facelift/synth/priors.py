@@ -340,7 +340,7 @@ GROOMED_SHARE = 0.12
 """Share of those with grown hair who have a groomed style, where the assets have any."""
 
 GROOMED: dict[str, tuple[float, float]] = {
-    "Back1": (1.0, 0.2),
+    "Back1": (0.4, 0.1),
     "Bob": (0.7, 0.0),
     "Combover_zoro_d": (0.3, 1.5),
     "Eve": (1.0, 0.1),
