@@ -25,13 +25,13 @@ from facelift.refine.losses import image_loss
 from facelift.render import render
 from facelift.surfels import facing, surfels
 
-PLAIN = 0.06  # difference of colour in four pixels, and the four on each side, up to which they are one disc
+PLAIN = 0.08  # difference of colour in four pixels, and the four on each side, up to which they are one disc
 SIGMA = 0.6  # standard deviation of a pixel's disc, pixels: narrower ones let through what is behind
 PLAIN_SIGMA = 1.4  # of one for four pixels, pixels
 SOLID = 0.95  # coverage from which a pixel shows the person alone
 RIM = 8  # pixels from an outline over which discs fade
 MIN_SOLID, FULL_SOLID = 0.6, 0.95  # mean of solid pixels around one at which discs begin, and are whole
-MIN_FACING, FULL_FACING = 0.2, 0.45  # the same for the share of a surface's width that the camera sees
+MIN_FACING, FULL_FACING = 0.3, 0.55  # the same for the share of a surface's width that the camera sees
 MIN_OPACITY = 0.02  # of what is kept
 DEPTH_TOLERANCE = 0.03  # how far behind the discs what they replace may lie, world units
 BAND = 12  # pixels to either side of outlines that are fitted
