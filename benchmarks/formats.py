@@ -1,6 +1,6 @@
 """Sizes and times of every format of Gaussians, for one head: python benchmarks/formats.py [--quick]
 
-The head is that of examples/portrait.jpg, 51,000 Gaussians; with --quick, it is not fitted to its views.
+The head is that of examples/portrait.jpg; with --quick, it is not fitted to its views.
 """
 
 from __future__ import annotations

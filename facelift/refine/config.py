@@ -24,6 +24,7 @@ class RefineConfig:
         image_weight: of the squared error of colour and coverage, by which Gaussians learn to show the views.
             0 leaves the other terms alone, for ablations.
         generated_weight: of a pixel that is generated, where one of the photo's is 1.
+        generated_steps_factor: on `steps` where views are generated: they are not worth more.
         generated_lr_factor: on the rates of means, quats and scales where views are generated: such views
             disagree with one another, and outlines that follow each of them fray.
         color_smoothness: weight of the squared difference between a Gaussian's colour and its neighbours':
@@ -61,6 +62,7 @@ class RefineConfig:
     adam_eps: float = 0.02
     image_weight: float = 1.0
     generated_weight: float = 0.3
+    generated_steps_factor: float = 0.67
     generated_lr_factor: float = 0.3
     color_smoothness: float = 0.5
     generated_smoothness_factor: float = 3.0

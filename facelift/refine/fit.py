@@ -7,6 +7,7 @@ views show.
 
 from __future__ import annotations
 
+import math
 from itertools import cycle, islice
 
 import torch
@@ -68,13 +69,14 @@ def refine(
     near = (distances[:, : config.smoothness_neighbors] < config.smoothness_radius).float()[..., None]
     upright = normals(gaussians.means, indices) * (distances[:, -1:] < config.flatness_radius)
     gaussians = fill_gaps(gaussians, distances, config)
-    generated = confidence is not None
+    steps, generated = config.steps, confidence is not None
     if confidence is None:
         pairs = [[i, i + 1] for i in range(0, len(views), 2)]
         weights = torch.ones_like(present)
     else:
         # The photo's colours at its outline are mixed with the background: from aside they are specks.
         confidence = confidence * (1 - boundary_band(present if coverage is None else coverage, config))
+        steps = math.ceil(config.steps * config.generated_steps_factor)
         if config.recolor:
             gaussians = recolor_from_views(gaussians, views, cameras, confidence, config)
         pairs = [[0, i] for i in range(1, len(views))]
@@ -84,7 +86,7 @@ def refine(
     with torch.enable_grad():
         raw = raw_fields(gaussians)
         optimizer = adam(raw, config, config.generated_lr_factor if generated else 1.0)
-        for shown in islice(cycle(pairs), config.steps):
+        for shown in islice(cycle(pairs), steps):
             drawn = render(activated(raw), cameras[shown])
             # Without a matte: what hangs over the outline must vanish, not turn white; a rim in the view's
             # colours must not be the white behind it.
