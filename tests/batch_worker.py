@@ -52,7 +52,11 @@ def begun(notes: str, name: str = "") -> list[str]:
     return sorted(line for line in lines if name in ("", line))
 
 
-if __name__ == "__main__":  # PHOTOS OUT NOTES: a driver that can be killed
+if __name__ == "__main__":  # PHOTOS OUT NOTES: a driver that stands still after two photos, to be killed
     photos, out, notes = sys.argv[1:]
-    for row in reconstruct_batch([photos], out, NotingJob(notes=notes, pause=0.05), workers=2):
+    for number, row in enumerate(
+        reconstruct_batch([photos], out, NotingJob(notes=notes, pause=0.05), workers=2), 1
+    ):
         print(row.name, flush=True)
+        if number == 2:
+            time.sleep(1000)
