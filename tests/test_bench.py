@@ -1,4 +1,4 @@
-"""The making of `bench-heads-v1`, on a tiny one that OpenGL draws."""
+"""The making of `bench-heads-v1` and `-v2`, on tiny ones that OpenGL draws."""
 
 import json
 import os
@@ -8,18 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from lit import assets_with_map
 from makehuman import write_names
 
 from facelift.cameras import canonical_rig, orbit_rig
 from facelift.data.split import BENCH_SEEDS, is_held_out
 from facelift.errors import UserError
 from facelift.evaluate.sets import TestSet
+from facelift.synth import bench as benches
 from facelift.synth.bench import (
     BENCH_HEADS_V1,
+    BENCH_HEADS_V2,
     Bench,
     checksum_of,
     draft_of,
     make_bench,
+    maps_of,
     parameters,
     people_of,
 )
@@ -96,3 +100,30 @@ def test_the_set_is_held_out_and_the_generator_still_makes_it(tmp_path):
     found = parameters(bench, people_of(bench, open_assets(write_names(tmp_path))))
     assert checksum_of(found) == bench.checksum
     assert np.isfinite(found["w2c"]).all() and draft_of(bench).name != bench.name
+
+
+def test_version_2_has_other_people_of_recipe_2(makehuman_data):
+    bench = BENCH_HEADS_V2
+    assert len(set(bench.seeds)) == 48 and all(map(is_held_out, bench.seeds))
+    assert not {*bench.seeds} & {*BENCH_HEADS_V1.seeds} and bench.recipe == 2
+    assert (bench.lights, bench.orbit_views, bench.size, bench.renderer) == (2, 24, 512, "cycles")
+    with pytest.raises(UserError, match="facelift synth pack --scans --hdris"):
+        people_of(bench, open_assets(makehuman_data))
+
+
+def test_people_of_version_2_stand_in_maps_of_light(renderer, makehuman_data, tmp_path, monkeypatch):
+    assets = assets_with_map(makehuman_data, tmp_path / "beside")
+    monkeypatch.setattr(benches, "open_assets", lambda path: assets)
+    two = replace(TINY, name="tiny-2", seeds=(928, 929), orbit_views=1, recipe=2)
+    make_bench(tmp_path / "set", "assets", two)
+    found = TestSet(tmp_path / "set")
+    assert found.names == [f"light_{k}/head_{s:06d}" for k in range(2) for s in (928, 929)]
+    written = json.loads((tmp_path / "set/bench.json").read_text())
+    people = people_of(two, assets)
+    assert written["maps"] == maps_of(people, assets) and {*written["maps"]} == {"land"}
+    for seed in (928, 929):
+        own, other = (people[f"light_{k}/head_{seed:06d}"] for k in range(2))
+        assert other.hdri is not None and other == replace(own, hdri=other.hdri) and other != own
+        one, two_ = (found.load(f"light_{k}/head_{seed:06d}") for k in range(2))
+        assert torch.equal(one.orbit.alpha, two_.orbit.alpha)
+        assert (one.orbit.images - two_.orbit.images).abs().mean() > 0.002

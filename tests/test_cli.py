@@ -473,12 +473,15 @@ def test_compare(monkeypatch, capsys):
 def test_bench(monkeypatch):
     calls = []
     module = types.ModuleType("facelift.synth.bench")
-    module.BENCH_HEADS_V1, module.draft_of = "the set", lambda bench: f"draft of {bench}"
+    module.BENCHES = {1: "the set", 2: "the other"}
+    module.draft_of = lambda bench: f"draft of {bench}"
     module.make_bench = lambda *arguments: calls.append(arguments) or []
     monkeypatch.setitem(sys.modules, "facelift.synth.bench", module)
     assert run("bench", "there", "--assets", "data") == 0
     assert run("bench", "there", "--assets", "data", "--draft") == 0
-    assert calls == [(Path("there"), Path("data"), bench) for bench in ("the set", "draft of the set")]
+    assert run("bench", "there", "--assets", "data", "--version", "2") == 0
+    made = ("the set", "draft of the set", "the other")
+    assert calls == [(Path("there"), Path("data"), bench) for bench in made]
 
 
 def test_version_and_help(capsys):

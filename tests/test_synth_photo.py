@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from lit import assets_with_map, landscape
 from PIL import Image
 
 from facelift.cameras import canonical_rig, orbit
@@ -22,7 +23,6 @@ from facelift.synth.pack import open_assets, write_pack
 from facelift.synth.person import Person
 from facelift.synth.photo import Photo, background, sample_photo
 from facelift.synth.recipes import sample_by_recipe
-from facelift.synth.scans import Scans
 
 PLAIN = {"turn": 0.0, "balance": (1.0, 1.0, 1.0), "fill": 0.0, "exposure": 1.0}
 
@@ -32,17 +32,6 @@ def write_exr(path, picture):
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     with OpenEXR.File(header, {"RGB": picture.astype(np.float32)}) as file:
         file.write(str(path))
-
-
-def landscape(rows=64):
-    """As a file has it: a red mark in the middle, a green one to its right, a sun above, ground below."""
-    picture = np.full((rows, 2 * rows, 3), 0.5, np.float32)
-    picture[rows // 2 :] = 0.2
-    middle = slice(rows // 2 - 4, rows // 2 + 4)
-    picture[middle, rows - 4 : rows + 4] = [1, 0, 0]
-    picture[middle, rows * 3 // 2 - 4 : rows * 3 // 2 + 4] = [0, 1, 0]
-    picture[rows // 4, rows // 2] = [4000, 3000, 2000]
-    return picture
 
 
 def direction_of(colour, radiance):
@@ -142,13 +131,7 @@ def test_what_is_no_map_is_told_in_one_sentence(tmp_path, makehuman_data):
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory, makehuman_data):
-    """MakeHuman's assets with scans that move nothing, and one map of light."""
-    beside = tmp_path_factory.mktemp("beside")
-    (beside / "hdri").mkdir(parents=True)
-    nothing = np.zeros((2, 3, 3), np.float32)
-    Scans(np.arange(3, dtype=np.int32), nothing, ("jawOpen", "jawLeft"), nothing).write(beside / "scans.npz")
-    cv2.imwrite(str(beside / "hdri/land.hdr"), landscape()[..., ::-1])
-    return Assets((makehuman_data, beside))
+    return assets_with_map(makehuman_data, tmp_path_factory.mktemp("beside"))
 
 
 def test_maps_light_people_of_recipe_2_alone(people, makehuman_data):

@@ -14,6 +14,9 @@ HELD_OUT_SEEDS = range(0, 1000)
 BENCH_SEEDS = range(976, 1000)
 """Of these, the people of `bench-heads-v1`: nothing is tuned on them."""
 
+BENCH_V2_SEEDS = range(928, 976)
+"""And those of `bench-heads-v2`."""
+
 _FOLDER = re.compile(r"head_(\d{6,})")
 
 

@@ -1,13 +1,16 @@
-"""The set `bench-heads-v1`: people from reserved seeds, path-traced, each under two lights.
+"""The sets `bench-heads-v1` and `-v2`: people from reserved seeds, path-traced, each under two lights.
 
     OUT/bench.json                      every parameter, and their SHA-256
     OUT/light_0/head_000976/            images/cam_000.png ..., the six canonical views and then the orbit;
                                         depth/depth_000.png ..., opencv_cameras.json, person.json,
                                         SHA256SUMS
 
+Version 1 has people of recipe 1 under sampled lights; version 2 has people of recipe 2, whose second light is
+always a map's.
+
 The parameters are all that a picture depends on, down to each person's nose: the seeds, what the generator
-samples from them, cameras, resolution and renderer. Their checksum is written in this file; a generator or
-assets that sample anything else cannot make the set under its name.
+samples from them, maps of light, cameras, resolution and renderer. The checksum of a set that is published is
+written in this file; a generator or assets that sample anything else cannot make the set under its name.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ from rich.progress import track
 from facelift.cameras import Cameras, canonical_rig, orbit_rig
 from facelift.choices import RendererName
 from facelift.data.folders import write_files
-from facelift.data.schema import Contents, Files
-from facelift.data.split import BENCH_SEEDS, folder_name
+from facelift.data.schema import Contents, Files, digest
+from facelift.data.split import BENCH_SEEDS, BENCH_V2_SEEDS, folder_name
 from facelift.errors import UserError
 from facelift.formats.files import atomic_path, explain
 from facelift.synth.assets import Assets
@@ -38,8 +41,8 @@ from facelift.synth.light import METERING_NORMALS, Lighting, irradiance, sample_
 from facelift.synth.opengl import Renderer
 from facelift.synth.pack import open_assets
 from facelift.synth.person import Person
+from facelift.synth.recipes import sample_by_recipe, sample_surroundings
 from facelift.synth.renderers import open_renderer
-from facelift.synth.sampling import sample_person
 from facelift.synth.writer import encode
 
 
@@ -56,6 +59,7 @@ class Bench:
         renderer: "cycles" or "opengl".
         samples: paths through a pixel, for Cycles.
         checksum: of the parameters; None where nobody holds them to it.
+        recipe: of the people, see `facelift.synth.recipes`.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Bench:
     renderer: RendererName
     samples: int
     checksum: str | None = None
+    recipe: int = 1
 
 
 BENCH_HEADS_V1 = Bench(
@@ -80,6 +85,14 @@ BENCH_HEADS_V1 = Bench(
 )
 
 
+BENCH_HEADS_V2 = replace(
+    BENCH_HEADS_V1, name="bench-heads-v2", seeds=tuple(BENCH_V2_SEEDS), checksum=None, recipe=2
+)
+
+BENCHES = {1: BENCH_HEADS_V1, 2: BENCH_HEADS_V2}
+"""The sets by their versions."""
+
+
 def draft_of(bench: Bench) -> Bench:
     """The same people from the same cameras, drawn with OpenGL: another set, by another name."""
     return replace(bench, name=f"{bench.name}-draft", renderer="opengl", checksum=None)
@@ -91,22 +104,39 @@ def cameras_of(bench: Bench) -> Cameras:
 
 
 def people_of(bench: Bench, assets: Assets) -> dict[str, Person]:
-    """Every sample by name, `light_1/head_000976`: the person of a seed, under one of its lights."""
+    """Every sample by name, `light_1/head_000976`: the person of a seed, under one of its lights.
+
+    Raises:
+        UserError: the assets lack scans or maps of light, and the set needs them.
+    """
+    if bench.recipe > 1 and not assets.hdris:
+        raise UserError(
+            f"{bench.name} needs maps of light: pack the assets with `facelift synth pack --scans --hdris`."
+        )
     people = {}
     for seed in bench.seeds:
-        person = sample_person(seed, assets)
+        person = sample_by_recipe(seed, assets, bench.recipe)
         for light in range(bench.lights):
-            rng = np.random.Generator(np.random.PCG64([seed, light]))
-            lit = _lit(person, sample_lighting(rng)) if light else person
+            lit = person if light == 0 else _under_light(person, light, assets)
             people[f"light_{light}/{folder_name(seed)}"] = lit
     return dict(sorted(people.items()))
 
 
-def parameters(bench: Bench, people: dict[str, Person]) -> dict[str, Any]:
+def maps_of(people: dict[str, Person], assets: Assets) -> dict[str, str]:
+    """SHA-256 of every map of light that is seen, by its name."""
+    names = sorted({person.hdri.name for person in people.values() if person.hdri is not None})
+    return {name: digest(assets.hdri(name).astype("<f2").tobytes()) for name in names}
+
+
+def parameters(bench: Bench, people: dict[str, Person], maps: dict[str, str] | None = None) -> dict[str, Any]:
     """All that the pictures depend on; floats are rounded, so that every machine says the same."""
     cameras = cameras_of(bench)
     facts = asdict(bench)
     del facts["checksum"]
+    if bench.recipe == 1:  # as it was when there was no other
+        del facts["recipe"]
+    if maps:
+        facts["maps"] = maps
     return {
         **facts,
         "w2c": _rounded(cameras.w2c),
@@ -133,7 +163,7 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
 
     Args:
         out: folder to fill; made if need be.
-        assets: MakeHuman's data folder.
+        assets: MakeHuman's data folder, or a pack.
         bench: which set.
 
     Returns:
@@ -145,7 +175,7 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
     """
     opened, out = open_assets(Path(assets)), Path(out)
     people, cameras = people_of(bench, opened), cameras_of(bench)
-    found = parameters(bench, people)
+    found = parameters(bench, people, maps_of(people, opened))
     checksum = checksum_of(found)
     if bench.checksum is not None and checksum != bench.checksum:
         raise UserError(
@@ -169,6 +199,13 @@ def make_bench(out: str | Path, assets: str | Path, bench: Bench = BENCH_HEADS_V
     except OSError as error:
         raise UserError(f"Cannot write {out}: {explain(error)}.") from error
     return [out / name for name in people]
+
+
+def _under_light(person: Person, number: int, assets: Assets) -> Person:
+    """The person under another of their lights."""
+    if person.recipe > 1:
+        return replace(person, hdri=sample_surroundings(person, assets, number))
+    return _lit(person, sample_lighting(np.random.Generator(np.random.PCG64([person.seed, number]))))
 
 
 def _lit(person: Person, lighting: Lighting) -> Person:
