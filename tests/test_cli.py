@@ -428,16 +428,18 @@ def test_synth_explains_itself_and_the_pack(capsys):
 
 
 def test_train(monkeypatch):
-    import facelift.train
+    import facelift.train.launch
 
     calls = []
-    monkeypatch.setattr(facelift.train, "run", lambda *arguments: calls.append(arguments), raising=False)
+    monkeypatch.setattr(
+        facelift.train.launch, "launch", lambda processes, **given: calls.append((processes, *given.values()))
+    )
     assert run("train", "views", "configs/mini/views.yaml") == 0
-    options = "--out there --max-minutes 1.5 --device cpu --unposed-photos photos --streaming"
+    options = "--out there --max-minutes 1.5 --device cpu --unposed-photos photos --streaming --processes 2"
     assert run("train", "reconstructor", "c.yaml", *options.split()) == 0
     assert calls == [
-        ("views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto", None, False),
-        ("reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu", Path("photos"), True),
+        (1, "views", Path("configs/mini/views.yaml"), Path("runs/mini/views"), None, "auto", None, False),
+        (2, "reconstructor", Path("c.yaml"), Path("there"), 1.5, "cpu", Path("photos"), True),
     ]
 
 

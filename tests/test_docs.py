@@ -36,11 +36,12 @@ SYSTEM = {
     "docker",
     "git",
     "mkdocs",
-    "npm",
     "mypy",
+    "npm",
     "pre-commit",
     "ruff",
     "sha256sum",
+    "torchrun",
 }
 SYSTEM |= {"blender", "ln"}
 """Commands whose options are theirs to check."""

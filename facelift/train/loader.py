@@ -7,6 +7,8 @@ comes once an epoch, so that the step is all that a checkpoint needs to hold of 
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -148,6 +150,7 @@ def _unchanged(sample: T) -> T:
 
 def _begin(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training's to answer
+    atexit.register(os._exit, 0)  # libraries with threads of their own may abort while they are unloaded
 
 
 @lru_cache(2)
