@@ -292,8 +292,9 @@ class FaceLift:
                 rig = self._rig(views)
                 fits = zip(gaussians, views, coverage, confidence, strict=True)
                 gaussians = [refine(g, seen, rig, config, alpha, sure) for g, seen, alpha, sure in fits]
-            if generated.distance is not None and self.settings.keep_portrait:
-                with timings("detail"):
+            with timings("detail"):
+                finer = self.settings.keep_portrait and self.settings.portrait_scale > 1
+                if finer and generated.distance is not None:
                     shown = zip(gaussians, batch, generated.distance.to(place), strict=True)
                     gaussians = [self._detailed(g, each, distance, config) for g, each, distance in shown]
             heads += [
@@ -338,9 +339,7 @@ class FaceLift:
     def _detailed(
         self, gaussians: Gaussians, portrait: Portrait, distance: Tensor, config: RefineConfig
     ) -> Gaussians:
-        """The head with the portrait's own pixels, where these are finer than its view's."""
-        if self.settings.portrait_scale == 1:
-            return gaussians
+        """The head with the portrait's own pixels, which are finer than its view's."""
         image, alpha = (x.to(gaussians.means.device) for x in (portrait.image, portrait.alpha))
         return add_detail(gaussians, image, alpha, distance, self._rig(image)[[0]], config)
 

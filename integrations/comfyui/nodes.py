@@ -26,7 +26,7 @@ from . import host
 CATEGORY = "FaceLift"
 MODEL, HEAD = "FACELIFT_MODEL", "FACELIFT_HEAD"
 MESH_GLB = "glb (mesh)"
-STAGES = 4  # of `FaceLift.__call__`
+STAGES = 5  # of `FaceLift.__call__`
 LARGEST_SEED = 2**53 - 1  # that a browser counts exactly
 
 log = logging.getLogger("FaceLift")
