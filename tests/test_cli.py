@@ -413,10 +413,10 @@ def test_synth_pack(monkeypatch, tmp_path):
     module.write_pack = lambda file, *others: file.write_text(" ".join(map(str, others)))
     monkeypatch.setitem(sys.modules, "facelift.synth.pack", module)
     assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data") == 0
-    assert (tmp_path / "heads.pack").read_text() == "data None None"
-    further = ("--scans", "s.npz", "--hdris", "maps")
+    assert (tmp_path / "heads.pack").read_text() == "data None None None"
+    further = ("--scans", "s.npz", "--hdris", "maps", "--hair", "h.npz")
     assert run("synth", "pack", tmp_path / "heads.pack", "--assets", "data", *further) == 0
-    assert (tmp_path / "heads.pack").read_text() == "data s.npz maps"
+    assert (tmp_path / "heads.pack").read_text() == "data s.npz maps h.npz"
 
 
 def test_synth_explains_itself_and_the_pack(capsys):
