@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from facelift.cameras import VIEW_NAMES
 from facelift.reconstruct import GSLRMConfig
 from facelift.reconstruct.transformer import Block
 from facelift.views import ViewGenerator
+from facelift.views.feature_cache import FeatureCache
 
 LARGE = 200_000_000  # weights; what is smaller is done before anybody asks
 VIEWS = len(VIEW_NAMES)
@@ -25,6 +27,7 @@ def seconds_per_photo(
     reconstructor: GSLRMConfig,
     steps: int,
     guidance: float,
+    cache_interval: int,
     precision: AbstractContextManager[object],
 ) -> float | None:
     """About how long both stages take at the model's own size; None for a small model.
@@ -37,6 +40,7 @@ def seconds_per_photo(
         reconstructor: the size of stage 2.
         steps: of the sampling.
         guidance: of the sampling; 1 needs one pass a step instead of two.
+        cache_interval: of the sampling; every so many steps are computed whole.
         precision: the autocast context in which the photo will be computed.
     """
     if sum(p.numel() for p in generator.parameters()) < LARGE:
@@ -49,15 +53,25 @@ def seconds_per_photo(
         cells = size // views.autoencoder.downsampling
         latents = torch.empty(1, VIEWS, views.autoencoder.latent_channels, cells, cells)
         label = torch.empty(1, VIEWS, views.unet.config.projection_class_embeddings_input_dim or 0)
-        one_pass = operations(
-            lambda: views.predict(
-                latents, torch.empty(1), latents[:, :1], label if views.config.image_encoder else None
+        cache = FeatureCache(views.unet, cache_interval)
+        whole, between = (
+            operations(
+                lambda: views.predict(
+                    latents,
+                    torch.empty(1),
+                    latents[:, :1],
+                    label if views.config.image_encoder else None,
+                    cache,
+                )
             )
+            for _ in range(2)
         )
         work = operations(lambda: views.autoencoder.decode(latents[0]))
         work += config.layers * operations(lambda: block(tokens))
         sample = operations(lambda: _first_block(views, cells))
-    work += one_pass * steps * (1 if guidance == 1.0 else 2)
+    whole_steps = math.ceil(steps / cache_interval)
+    passes = whole * whole_steps + between * (steps - whole_steps)
+    work += passes * (1 if guidance == 1.0 else 2)
 
     with precision:
         start = time.perf_counter()

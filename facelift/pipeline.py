@@ -173,12 +173,21 @@ class FaceLift:
         return self.size * self.settings.portrait_scale
 
     @synchronized
-    def estimate(self, steps: int | None, guidance: float | None, scheduler: Scheduler) -> float | None:
+    def estimate(
+        self,
+        steps: int | None,
+        guidance: float | None,
+        scheduler: Scheduler,
+        cache_interval: int | None = None,
+    ) -> float | None:
         """About how many seconds a photo takes; None where that is soon: on a GPU, or with a small model."""
         if self.device.type != "cpu":
             return None
         _, steps, guidance, _ = self.views.resolve_sampling(scheduler, steps, guidance)
-        return seconds_per_photo(self.views, self.reconstructor.config, steps, guidance, self.autocast())
+        interval = cache_interval or self.views.config.cache_interval
+        return seconds_per_photo(
+            self.views, self.reconstructor.config, steps, guidance, interval, self.autocast()
+        )
 
     @synchronized
     def prepare(
@@ -222,6 +231,7 @@ class FaceLift:
         progress: Progress = iter,
         framing: Framing | None = None,
         batch_size: int | None = None,
+        cache_interval: int | None = None,
     ) -> Head | list[Head]:
         """Lift one photo to a head, or a list of photos to a list of heads.
 
@@ -245,11 +255,14 @@ class FaceLift:
             framing: another face, a tilt, a zoom or a shift; see `facelift.portrait.Framing`.
             batch_size: how many of a list go through both models at once; None is as many as the memory of a
                 GPU takes, and 1 on a CPU.
+            cache_interval: every so many steps of the sampling are computed whole, see
+                `ViewGenerator.generate`; None is the model's own.
 
         Raises:
             UserError: a photo cannot be used, or an option is not as it must be.
         """
         check_whole(batch_size, "batch size", 1)
+        check_whole(cache_interval, "cache interval", 1)
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
         self.views.resolve_sampling(
             scheduler, steps, guidance, eta
@@ -277,6 +290,7 @@ class FaceLift:
                     eta=eta,
                     scheduler=scheduler,
                     sliced=self.memory != "fast",
+                    cache_interval=cache_interval,
                     progress=progress,
                 )
                 place = geometry_device(self.device)

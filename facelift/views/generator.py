@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
@@ -19,6 +19,7 @@ from facelift.errors import UserError
 from facelift.old_names import renamed
 from facelift.views.autoencoder import Autoencoder
 from facelift.views.embedding import ImageEmbedding
+from facelift.views.feature_cache import FeatureCache
 from facelift.views.unet import build_unet
 
 VIEWS = len(VIEW_NAMES)
@@ -46,7 +47,7 @@ class ViewGeneratorConfig:
             through its latent alone.
         image_noise: arguments of the DDPMScheduler that adds noise to the encoded image.
         scheduler: arguments of DDIMScheduler.
-        steps, guidance, eta: the default sampling.
+        steps, guidance, eta, cache_interval: the default sampling.
     """
 
     image_size: int
@@ -61,6 +62,7 @@ class ViewGeneratorConfig:
     steps: int = 50
     guidance: float = 3.0
     eta: float = 1.0
+    cache_interval: int = 1
     warped_views: bool = False
     any_size: bool = False
     image_encoder: dict[str, Any] | None = None
@@ -102,7 +104,12 @@ class ViewGenerator(nn.Module):
             self.scheduler = DDIMScheduler(**config.scheduler)
 
     def predict(
-        self, noisy: Tensor, timesteps: Tensor, condition: Tensor, label: Tensor | None = None
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        condition: Tensor,
+        label: Tensor | None = None,
+        unet: FeatureCache | None = None,
     ) -> Tensor:
         """One pass of the U-Net.
 
@@ -112,13 +119,14 @@ class ViewGenerator(nn.Module):
             condition: (B, 1, C, h, w) latent of the portrait, the same for all six views, or (B, 6, C, h, w)
                 latents of the warped views; zeros drop it.
             label: (B, 6, D) embedding of the portrait, for a model that has one; zeros drop it.
+            unet: the model's own with a cache around it; None is it itself.
 
         Returns:
             (B, 6, C, h, w) what the scheduler's prediction type asks for (v for ours).
         """
         batch = len(noisy)
         inputs = torch.cat([noisy, condition.expand_as(noisy)], dim=2).flatten(0, 1)
-        output = self.unet(
+        output = (unet or self.unet)(
             inputs,
             timesteps.repeat_interleave(VIEWS),
             encoder_hidden_states=self.prompts.to(inputs).repeat(batch, 1, 1),
@@ -146,6 +154,7 @@ class ViewGenerator(nn.Module):
         scheduler: Scheduler = "ddim",
         sliced: bool = True,
         warped: Tensor | None = None,
+        cache_interval: int | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Tensor:
         """Generate the six canonical views of a prepared portrait, or of several at once.
@@ -165,6 +174,9 @@ class ViewGenerator(nn.Module):
             sliced: the two passes of guidance one after the other, and one view decoded at a time; otherwise
                 each all at once, which takes more memory.
             warped: (6, 3, S, S) or (B, 6, 3, S, S) the warped views, for a model that is conditioned on them.
+            cache_interval: every so many steps the U-Net is computed whole, and only its finest features
+                between, see `facelift.views.feature_cache`; 1 computes every step whole, and None is the
+                model's own.
             progress: wraps the steps, to show them.
 
         Returns:
@@ -184,6 +196,7 @@ class ViewGenerator(nn.Module):
             shape = (*portrait.shape[:-3], VIEWS, *portrait.shape[-3:])
             check_images(warped, "warped views", shape, portrait.device)
         check_whole(seed, "seed", 0, MAX_SEED, optional=False)
+        check_whole(cache_interval, "cache interval", 1)
         sampler, steps, guidance, eta = self.resolve_sampling(scheduler, steps, guidance, eta)
         device, portraits = portrait.device, portrait.reshape(-1, *portrait.shape[-3:])
         noise = torch.Generator().manual_seed(int(seed))
@@ -202,9 +215,11 @@ class ViewGenerator(nn.Module):
         latents = draw(1, VIEWS, *condition.shape[2:]).expand(len(portraits), -1, -1, -1, -1)
 
         sampler.set_timesteps(steps)
+        # The halves of the guidance have features of their own.
+        unets = [FeatureCache(self.unet, cache_interval or self.config.cache_interval) for _ in range(2)]
         with on_device(self.unet, device):
             for t in progress(sampler.timesteps):
-                prediction = self._guided(latents, t.to(device), condition, label, guidance, sliced)
+                prediction = self._guided(latents, t.to(device), condition, label, guidance, sliced, unets)
                 more = {"eta": eta, "variance_noise": draw(1, *latents.shape[1:]) if eta > 0 else None}
                 latents = sampler.step(
                     prediction, t, latents, **(more if scheduler == "ddim" else {})
@@ -222,19 +237,24 @@ class ViewGenerator(nn.Module):
         label: Tensor | None,
         guidance: float,
         sliced: bool,
+        unets: Sequence[FeatureCache],
     ) -> Tensor:
         """The prediction with classifier-free guidance (Ho and Salimans, 2021), float32."""
-        given = [x for x in (condition, label) if x is not None]
         timesteps = timestep.expand(len(latents))
         if guidance == 1.0:
-            return self.predict(latents, timesteps, *given).float()
-        dropped = [torch.zeros_like(x) for x in given]
+            return self.predict(latents, timesteps, condition, label, unets[0]).float()
+        nothing = torch.zeros_like(condition)
+        no_label = None if label is None else torch.zeros_like(label)
         if sliced:
-            conditional, unconditional = (self.predict(latents, timesteps, *x) for x in (given, dropped))
+            conditional = self.predict(latents, timesteps, condition, label, unets[0])
+            unconditional = self.predict(latents, timesteps, nothing, no_label, unets[1])
         else:
-            both = (torch.cat(x) for x in zip(given, dropped, strict=True))
             conditional, unconditional = self.predict(
-                latents.repeat(2, 1, 1, 1, 1), timesteps.repeat(2), *both
+                latents.repeat(2, 1, 1, 1, 1),
+                timesteps.repeat(2),
+                torch.cat([condition, nothing]),
+                None if label is None or no_label is None else torch.cat([label, no_label]),
+                unets[0],
             ).chunk(2)
         return unconditional.float() + guidance * (conditional.float() - unconditional.float())
 
