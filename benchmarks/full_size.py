@@ -3,8 +3,9 @@
     python benchmarks/full_size.py              # on a GPU if there is one; on a CPU, minutes
     python benchmarks/full_size.py --memory     # the memory plan of docs/released.md; computes nothing
 
-Times stand beside a plain reference: attention as FaceLift's paper writes it, all keys copied and all
-weights written out (a GiB at once), and the rasteriser of tests/reference_rasterizer.py.
+A pass with its deep features kept, and one with weights in eight bits, follow the whole one. Times stand
+beside a plain reference: attention as FaceLift's paper writes it, all keys copied and all weights written out (a
+GiB at once), and the rasteriser of tests/reference_rasterizer.py.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from torch.utils._pytree import tree_iter
 
 from facelift.cameras import canonical_rig
 from facelift.devices import choose_dtype, inference_copy
+from facelift.quantization import hold_in_eight_bits
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.render import render
 from facelift.views import ViewGenerator, ViewGeneratorConfig
+from facelift.views.feature_cache import FeatureCache
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, VIEWS, CELLS, LAYERS = 512, 6, 64, 24
@@ -89,6 +92,10 @@ def seconds(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return min(times)
 
 
+def gib(model: nn.Module) -> float:
+    return sum(p.nbytes for p in model.parameters()) / GIB
+
+
 def report(what: str, seconds: float, ours: float | None = None) -> None:
     times = "" if ours is None else f"   {seconds / ours:5.1f} x"
     print(f"{what:<44}{seconds:9.3f} s{times}", flush=True)
@@ -102,11 +109,23 @@ def time_views(stages: set[str], device: torch.device, dtype: torch.dtype, repea
         arguments = latents, latents.new_zeros(1), latents[:, :1], latents.new_zeros(1, VIEWS, 2048)
         ours = seconds(lambda: model.predict(*arguments), device, repeats)
         report("U-Net, one pass over six views", ours)
+        kept = FeatureCache(model.unet, 1000)
+        whole = model.predict(*arguments, kept)
+        report(
+            "    between, features kept", seconds(lambda: model.predict(*arguments, kept), device, 1), ours
+        )
         if plain:
+            processors = model.unet.attn_processors
             for name, layer in model.unet.named_modules():
                 if name.endswith("attn1"):
                     layer.set_processor(PlainFrontAttention())
             report("    plain", seconds(lambda: model.predict(*arguments), device, 1), ours)
+            model.unet.set_attn_processor(processors)
+        before = gib(model.unet)
+        hold_in_eight_bits(model.unet, dtype)
+        report("    weights in eight bits", seconds(lambda: model.predict(*arguments), device, 1), ours)
+        error = (model.predict(*arguments) - whole).norm() / whole.norm()
+        print(f"    off by {error:.1%} of the norm; {before:.2f} GiB become {gib(model.unet):.2f}")
     if "decode" in stages:
         sliced = seconds(lambda: [model.autoencoder.decode(x) for x in latents[0].split(1)], device, repeats)
         report("decode, six views one after the other", sliced)

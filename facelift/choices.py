@@ -6,8 +6,9 @@ that `facelift --help` answers at once. `typing.get_args` lists the values of on
 
 from typing import Literal
 
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-"""What to compute in; "auto" is the model's own choice for the device."""
+DType = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+"""What to compute in; "auto" is the model's own choice for the device. "int8" is the same with the U-Net's
+weights held in eight bits, for machines with little memory."""
 
 Memory = Literal["auto", "fast", "sliced", "offload"]
 """How much of a GPU's memory to take, see `facelift.devices.choose_memory`."""

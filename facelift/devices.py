@@ -62,11 +62,12 @@ def geometry_device(device: torch.device) -> torch.device:
 
 def choose_dtype(dtype: DType, device: torch.device, by_device: Mapping[str, str]) -> torch.dtype:
     """What to compute in; "auto" is the model's own choice for the device, if that has it in hardware."""
-    name = by_device.get(device.type, "float32") if dtype == "auto" else dtype
-    if dtype == "auto" and name == "bfloat16" and device.type == "cpu" and not cpu_has_bfloat16():
+    own = dtype in ("auto", "int8")  # weights in eight bits are computed with as any others
+    name = by_device.get(device.type, "float32") if own else dtype
+    if own and name == "bfloat16" and device.type == "cpu" and not cpu_has_bfloat16():
         name = "float32"
     if name not in ("float32", "bfloat16", "float16"):
-        raise UserError(f"There is no precision {name!r}: choose float32, bfloat16 or float16.")
+        raise UserError(f"There is no precision {name!r}: choose float32, bfloat16, float16 or int8.")
     if (
         name == "bfloat16"
         and device.type == "cuda"
@@ -104,23 +105,28 @@ def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.au
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def inference_copy(model: Model, dtype: torch.dtype) -> Model:
+def inference_copy(model: Model, dtype: torch.dtype, as_stored: str | None = None) -> Model:
     """A copy of a model for inference: weights of matrix products in `dtype`, and all others in float32.
 
     Under autocast to `dtype`, which would cast them at every use, this saves memory and time and changes no
     result. A model names the modules that it computes in float32 in any case in `float32_modules`. The model
     itself stays as it is; weights that need no cast are shared with it.
+
+    Args:
+        model: the model.
+        dtype: of matrix products.
+        as_stored: a part whose matrix products' weights are not cast.
     """
     float32_modules = getattr(model, "float32_modules", ())
     products = {
-        id(parameter)
+        id(parameter): parameter.dtype if as_stored and name.startswith(f"{as_stored}.") else dtype
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith(float32_modules)
         for parameter in module.parameters(recurse=False)
     }
     held: dict[int, object] = {}
     for tensor in chain(model.parameters(), model.buffers()):
-        kind = dtype if id(tensor) in products else torch.float32
+        kind = products.get(id(tensor), torch.float32)
         data = tensor.detach().to(kind if tensor.is_floating_point() else tensor.dtype)
         held[id(tensor)] = nn.Parameter(data, False) if isinstance(tensor, nn.Parameter) else data
     return copy.deepcopy(model, held).eval()  # which takes what is held for what it would copy

@@ -33,8 +33,10 @@ from facelift.estimate import seconds_per_photo
 from facelift.gaussians import Gaussians
 from facelift.head import Head, Progress
 from facelift.isolation import ForkSafeLock, isolated, synchronized
+from facelift.out_of_memory import Load, check_memory, out_of_memory_explained
 from facelift.portrait import Framing, Portrait, prepare_portrait
 from facelift.portrait.segment import Segmenter
+from facelift.quantization import hold_in_eight_bits
 from facelift.reconstruct import GSLRM
 from facelift.refine import RefineConfig, add_detail, refine
 from facelift.timings import Timings
@@ -62,7 +64,8 @@ class FaceLift:
         device: where to compute: "cpu", "cuda", "cuda:1", "mps", or "auto". On Apple's mps the Gaussians are
             placed, fitted and drawn on the CPU.
         settings: what the models ask of the pipeline.
-        dtype: what to compute in; "auto" is what the settings say for the device.
+        dtype: what to compute in; "auto" is what the settings say for the device, and "int8" the same with
+            the U-Net's weights in eight bits.
         memory: how much of the device's memory to take, see `facelift.devices`.
         segmenter: frames people in photos and cuts them out; see `facelift.portrait.prepare_portrait`.
         documents: the model card and the licence, which are saved with the model: file names and contents.
@@ -89,16 +92,22 @@ class FaceLift:
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, self.settings.dtype)
         self._originals = views, reconstructor, segmenter
-        self.views, self.reconstructor = (
-            inference_copy(views, self.dtype),
-            inference_copy(reconstructor, self.dtype),
-        )
+        self._eight_bits = dtype == "int8"
+        if self._eight_bits or views.unet.dtype != self.dtype:  # else weights stay mapped from their file
+            originals = views, reconstructor
+            pixels = len(VIEW_NAMES) * views.config.image_size**2
+            check_memory(Load.of(self.device, "sliced", self.dtype, originals, self._eight_bits, pixels))
+        self.views = inference_copy(views, self.dtype, "unet" if self._eight_bits else None)
+        self.reconstructor = inference_copy(reconstructor, self.dtype)
+        if self._eight_bits:
+            hold_in_eight_bits(self.views.unet, self.dtype)
         self.segmenter = None if segmenter is None else inference_copy(segmenter, torch.float32)
         models, pixels = (self.views, self.reconstructor), len(VIEW_NAMES) * self.size**2
         self.memory = choose_memory(memory, self.device, models, pixels, self.dtype)
         if self.memory != "offload":
-            for model in models:
-                model.to(self.device)
+            with out_of_memory_explained(self._load()):
+                for model in models:
+                    model.to(self.device)
 
     @classmethod
     @isolated()
@@ -145,7 +154,8 @@ class FaceLift:
         """
         folder = Path(folder)
         views, reconstructor, segmenter = self._originals
-        weights.save_model(self.views, folder / "views", dtype, views)
+        held = views if self._eight_bits else self.views
+        weights.save_model(held, folder / "views", dtype, views)
         weights.save_model(self.reconstructor, folder / "reconstructor", dtype, reconstructor)
         if self.segmenter is not None and self.settings.license == Settings.license:
             # Models of others find the packaged one.
@@ -269,53 +279,64 @@ class FaceLift:
         )  # which refuses what cannot be, before the work
         config = self._refinement(refinement)
         timings = timings or Timings()
+        sampling = {
+            "seed": seed,
+            "steps": steps,
+            "guidance": guidance,
+            "eta": eta,
+            "scheduler": scheduler,
+            "cache_interval": cache_interval,
+            "progress": progress,
+        }
         photos = photo if isinstance(photo, list) else [photo]
         with timings("portrait"):
             portraits = [self._portrait(each, matting, prepared, framing) for each in photos]
         heads: list[Head] = []
         for batch in self._batches(portraits, batch_size):
-            layers = (torch.stack([getattr(each, name) for each in batch]) for name in ("image", "alpha"))
-            images, mattes = (
-                F.avg_pool2d(layer, self.settings.portrait_scale).to(self.device) for layer in layers
-            )
-            with timings("views"), self.autocast():
-                generated = generate_views(
-                    self.views,
-                    self._distances,
-                    images,
-                    mattes,
-                    seed=seed,
-                    steps=steps,
-                    guidance=guidance,
-                    eta=eta,
-                    scheduler=scheduler,
-                    sliced=self.memory != "fast",
-                    cache_interval=cache_interval,
-                    progress=progress,
-                )
-                place = geometry_device(self.device)
-                views, coverage, confidence = (
-                    x.to(place) for x in (generated.images, generated.coverage, generated.confidence)
-                )
-                images, mattes = images.to(place), mattes.to(place)
-                if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
-                    views[:, 0], coverage[:, 0] = images, mattes
-            with timings("reconstruction"):
-                gaussians = self._reconstruct(views)
-            with timings("refinement"):
-                rig = self._rig(views)
-                fits = zip(gaussians, views, coverage, confidence, strict=True)
-                gaussians = [refine(g, seen, rig, config, alpha, sure) for g, seen, alpha, sure in fits]
-            with timings("detail"):
-                finer = self.settings.keep_portrait and self.settings.portrait_scale > 1
-                if finer and generated.distance is not None:
-                    shown = zip(gaussians, batch, generated.distance.to(place), strict=True)
-                    gaussians = [self._detailed(g, each, distance, config) for g, each, distance in shown]
-            heads += [
-                Head(each.image.to(place), seen, g, each.faces, each.warnings, self.settings.ply_layout)
-                for seen, g, each in zip(views, gaussians, batch, strict=True)
-            ]
+            side = batch[0].image.shape[-1] // self.settings.portrait_scale
+            with out_of_memory_explained(self._load(side, len(batch))):
+                heads += self._lift(batch, sampling, config, timings)
         return heads if isinstance(photo, list) else heads[0]
+
+    def _lift(
+        self, portraits: list[Portrait], sampling: dict[str, Any], config: RefineConfig, timings: Timings
+    ) -> list[Head]:
+        """The heads of portraits of one size, all at once."""
+        layers = (torch.stack([getattr(each, name) for each in portraits]) for name in ("image", "alpha"))
+        images, mattes = (
+            F.avg_pool2d(layer, self.settings.portrait_scale).to(self.device) for layer in layers
+        )
+        with timings("views"), self.autocast():
+            generated = generate_views(
+                self.views,
+                self._distances,
+                images,
+                mattes,
+                sliced=self.memory != "fast",
+                **sampling,
+            )
+            place = geometry_device(self.device)
+            views, coverage, confidence = (
+                x.to(place) for x in (generated.images, generated.coverage, generated.confidence)
+            )
+            images, mattes = images.to(place), mattes.to(place)
+            if self.settings.keep_portrait:  # the first view is the input: its every pixel is known
+                views[:, 0], coverage[:, 0] = images, mattes
+        with timings("reconstruction"):
+            gaussians = self._reconstruct(views)
+        with timings("refinement"):
+            rig = self._rig(views)
+            fits = zip(gaussians, views, coverage, confidence, strict=True)
+            gaussians = [refine(g, seen, rig, config, alpha, sure) for g, seen, alpha, sure in fits]
+        with timings("detail"):
+            finer = self.settings.keep_portrait and self.settings.portrait_scale > 1
+            if finer and generated.distance is not None:
+                shown = zip(gaussians, portraits, generated.distance.to(place), strict=True)
+                gaussians = [self._detailed(g, each, distance, config) for g, each, distance in shown]
+        return [
+            Head(each.image.to(place), seen, g, each.faces, each.warnings, self.settings.ply_layout)
+            for seen, g, each in zip(views, gaussians, portraits, strict=True)
+        ]
 
     @synchronized
     def reconstruct(self, views: Tensor, refinement: int | RefineConfig | None = None) -> Gaussians:
@@ -334,10 +355,15 @@ class FaceLift:
         _check_size("views", views, self.reconstructor.config.patch_size)
         config = self._refinement(refinement)
         views = views.float()
-        (gaussians,) = self._reconstruct(views[None, :, :3])
+        with out_of_memory_explained(self._load(views.shape[-1])):
+            (gaussians,) = self._reconstruct(views[None, :, :3])
         views = views.to(geometry_device(self.device))
         coverage = views[:, 3:] if channels == 4 else None
         return refine(gaussians, views[:, :3], self._rig(views), config, coverage)
+
+    def _load(self, size: int | None = None, portraits: int = 1) -> Load:
+        models, pixels = (self.views, self.reconstructor), len(VIEW_NAMES) * (size or self.size) ** 2
+        return Load.of(self.device, self.memory, self.dtype, models, self._eight_bits, pixels, portraits)
 
     def _portrait(self, photo: Any, matting: Matting, prepared: bool, framing: Framing | None) -> Portrait:
         portrait = photo if isinstance(photo, Portrait) else self.prepare(photo, matting, prepared, framing)

@@ -32,7 +32,8 @@ LAYERS = (
     ("surfels",),
     ("gaussians",),
     ("spherical_harmonics", "camera_paths"),
-    ("cameras", "images", "devices"),
+    ("out_of_memory",),
+    ("cameras", "images", "devices", "quantization"),
     ("checks", "isolation"),
     ("choices", "errors", "old_names", "processes", "timings"),
 )

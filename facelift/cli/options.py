@@ -56,7 +56,9 @@ RevisionOption = Annotated[
 DTypeOption = Annotated[
     DType,
     typer.Option(
-        help="What to compute in; auto is the model's own choice for the device.", rich_help_panel=SPEED
+        help="What to compute in; auto is the model's own choice for the device, int8 that with the U-Net's "
+        "weights in eight bits, for little memory.",
+        rich_help_panel=SPEED,
     ),
 ]
 MemoryOption = Annotated[
