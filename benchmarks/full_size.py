@@ -4,8 +4,8 @@
     python benchmarks/full_size.py --memory     # the memory plan of docs/released.md; computes nothing
 
 A pass with its deep features kept, and one with weights in eight bits, follow the whole one. Times stand
-beside a plain reference: attention as FaceLift's paper writes it, all keys copied and all weights written out (a
-GiB at once), and the rasteriser of tests/reference_rasterizer.py.
+beside a plain reference: attention as FaceLift's paper writes it, all keys copied and all weights written out
+(a GiB at once), and the rasteriser of tests/reference_rasterizer.py.
 """
 
 from __future__ import annotations

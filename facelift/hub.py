@@ -101,6 +101,30 @@ def download(
         ) from error
 
 
+def fetch_file(repository: str, name: str) -> Path:
+    """One file of a repository, from the hub's cache or the hub.
+
+    Raises:
+        UserError: it is not in the cache, and the hub cannot be reached or does not have it.
+    """
+    from huggingface_hub import HfApi, errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, name, local_files_only=True))
+    except FileNotFoundError:  # of which the hub's own error is a kind
+        pass
+    try:
+        HfApi().model_info(repository, timeout=10)  # the download would try for minutes
+        return Path(hf_hub_download(repository, name))
+    except errors.HfHubHTTPError as error:
+        raise UserError(f"{repository} has no {name} for you ({first_reason(error)}).") from None
+    except Exception as error:  # a network that is not there is one of many errors
+        raise UserError(
+            f"{name} of {repository} is not in the cache, and the Hugging Face hub cannot be reached "
+            f"({first_reason(error)}): connect to the network for the first time."
+        ) from None
+
+
 def upload(folder: Path, repository: str, private: bool = False) -> str:
     """Put a folder's files into a repository of one's own, made if need be; its address.
 

@@ -20,12 +20,13 @@ import dlib
 import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 from numpy.typing import NDArray
 from torch import Tensor
 
 from facelift.errors import UserError
 from facelift.evaluate.metrics import Measure, Prediction, Target
+from facelift.hub import fetch_file
 from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import borrow_detector
 
@@ -177,10 +178,11 @@ def model_file(name: str) -> Path:
 
 def _arcface_file(fetch: bool) -> Path:
     repository, name = ARCFACE
+    if fetch:
+        return fetch_file(repository, name)
     try:
-        return Path(hf_hub_download(repository, name, local_files_only=not fetch))
+        return Path(hf_hub_download(repository, name, local_files_only=True))
     except LocalEntryNotFoundError:
-        reason = "could not be fetched" if fetch else "are not on this machine; --fetch allows the download"
-        raise UserError(f"the weights ({repository}) {reason}") from None
-    except (OSError, HfHubHTTPError) as error:
-        raise UserError(f"the weights ({repository}) could not be fetched: {error}") from None
+        raise UserError(
+            f"the weights ({repository}) are not on this machine; --fetch allows the download"
+        ) from None
