@@ -137,8 +137,8 @@ def _measure(
     heads = {system.name: system.load(sample.person, sample.name) for system in answers}
     portrait = replace(
         sample.portrait,
-        image=resize_images(sample.portrait.image[None], model.size)[0],
-        alpha=resize_images(sample.portrait.alpha[None], model.size)[0],
+        image=resize_images(sample.portrait.image[None], model.portrait_size)[0],
+        alpha=resize_images(sample.portrait.alpha[None], model.portrait_size)[0],
     )
     heads = {"model": model(portrait, seed=seed).gaussians, **heads}
     views = replace(sample.views, images=rounded(sample.views.images))
