@@ -66,20 +66,25 @@ class Expressions:
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """(52,) of the face in an (H, W, 3) uint8 picture, in MediaPipe's order; None where none is found."""
+        points = self.locate(image)
+        return None if points is None else run(self.shapes, points[None, POINTS, :2].astype(np.float32), 52)
+
+    def locate(self, image: np.ndarray) -> np.ndarray | None:
+        """(478, 3) x, y and z of the points of the face, pixels; None where no face is found."""
         faces = find_faces(image)
         if not faces:
             return None
         (x, y), side, angle = faces[0].centre, 1.8 * faces[0].side, 0.0
         for _ in range(3):  # each time framed by the points of the time before, as MediaPipe frames a video
             points = self._points_of(image, x, y, side, angle)
-            right, left = points[list(EYES)]
+            right, left = points[list(EYES), :2]
             angle = math.atan2(left[1] - right[1], left[0] - right[0])
             upright = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-            turned = points[:468] @ upright.T
+            turned = points[:468, :2] @ upright.T
             low, high = turned.min(axis=0), turned.max(axis=0)
             x, y = upright.T @ (low + high) / 2
             side = 1.5 * (high - low).max()
-        return run(self.shapes, points[None, POINTS].astype(np.float32), 52)
+        return points
 
     def _points_of(self, image, x, y, side, angle) -> np.ndarray:
         size = 192
@@ -89,8 +94,8 @@ class Expressions:
         )
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(image, warp, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        found = run(self.points, crop[None].astype(np.float32) / 255, 478 * 3).reshape(478, 3)[:, :2]
-        return found @ warp[:, :2].T + warp[:, 2]
+        found = run(self.points, crop[None].astype(np.float32) / 255, 478 * 3).reshape(478, 3)
+        return np.column_stack([found[:, :2] @ warp[:, :2].T + warp[:, 2], found[:, 2] * k])
 
 
 def run(network, values: np.ndarray, count: int) -> np.ndarray:

@@ -23,7 +23,7 @@ import numpy as np
 from facelift.data.backgrounds import random_background
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.search import Search, search_faces, turn
-from facelift.weights import find_model, load_segmenter
+from facelift.weights import find_model, load_portrait_network
 
 Scene = tuple[np.ndarray, np.ndarray]  # (H, W, 3) uint8 RGB and (478, 2) points
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], Scene]
@@ -166,7 +166,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     judge = BlazeFace(args.mediapipe) if args.mediapipe else None
-    segmenter = load_segmenter(find_model(None))
+    network = load_portrait_network(find_model(None))
     search_faces(np.zeros((64, 64, 3), np.uint8))  # so that the first time is no longer than the others
     print(
         "| photo | dlib alone | ours | MediaPipe | mean and longest s | others |\n|---|---|---|---|---|---|"
@@ -177,7 +177,7 @@ def main() -> None:
             image, points = CHANGES[change](image, points, np.random.default_rng(i))
             alone += is_found(Search(find_faces(image)), image, points)
             start = time.perf_counter()
-            found = search_faces(image, segmenter)
+            found = search_faces(image, network)
             seconds.append(time.perf_counter() - start)
             right = is_found(found, image, points)
             ours += right

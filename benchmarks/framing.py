@@ -18,9 +18,9 @@ import numpy as np
 from facelift.data.reader import HeadFolder
 from facelift.portrait.align import locate_square
 from facelift.portrait.find import find_faces
-from facelift.train.portrait import PortraitSampler, PortraitTraining
+from facelift.train.portrait_samples import Chances, PortraitSampler
 from facelift.train.task import generator_for
-from facelift.weights import find_model, load_segmenter
+from facelift.weights import find_model, load_portrait_network
 
 SIDE = 512
 
@@ -31,11 +31,11 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--model", help="a model's name or folder; the packaged one if not given")
     args = parser.parse_args()
-    segmenter = load_segmenter(find_model(args.model))
-    if segmenter is None or not segmenter.config.landmarks:
+    portrait_network = load_portrait_network(find_model(args.model))
+    if portrait_network is None:
         raise SystemExit("That model has no network that finds landmarks.")
-    training = PortraitTraining(str(args.heads), size=SIDE, half_profile_share=0.0, bystander_share=0.0)
-    sampler = PortraitSampler(HeadFolder(args.heads, held_out=True), training)
+    chances = Chances(half_profile=0, portrait=0, white=0, bystander=0, covered=0)
+    sampler = PortraitSampler(HeadFolder(args.heads, held_out=True), SIDE, chances)
     missed: dict[str, list[tuple[float, float]]] = {"the box alone": [], "and landmarks": []}
     found = 0
     for i in range(args.photos):
@@ -43,7 +43,7 @@ def main() -> None:
         image = np.ascontiguousarray((photo * 255).round().astype(np.uint8))
         faces = find_faces(image)
         found += bool(faces)
-        for way, network in zip(missed, (None, segmenter), strict=True):
+        for way, network in zip(missed, (None, portrait_network), strict=True):
             if faces:
                 scale, dx, dy = locate_square(image, faces[0], SIDE, network)
                 middle = (scale * SIDE / 2 + d - SIDE / 2 for d in (dx, dy))

@@ -25,7 +25,7 @@ from facelift.portrait.find import Face
 from facelift.portrait.matte import remove_background
 from facelift.train.portrait import PortraitSampler, PortraitTraining
 from facelift.train.task import generator_for
-from facelift.weights import find_model, load_segmenter
+from facelift.weights import find_model, load_portrait_network
 
 SHOWN = 8
 
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--model", help="a model's name or folder; the packaged one if not given")
     parser.add_argument("--picture", type=Path, help="a PNG of some photos and what is kept of them")
     args = parser.parse_args()
-    segmenter = load_segmenter(find_model(args.model))
-    if segmenter is None:
+    network = load_portrait_network(find_model(args.model))
+    if network is None:
         raise SystemExit("That model has no network to compare.")
     sampler = PortraitSampler(
         HeadFolder(args.heads, held_out=True), PortraitTraining(str(args.heads), size=512)
@@ -53,9 +53,9 @@ def main() -> None:
         photo, truth = scene.photo, scene.alpha
         rgb = np.ascontiguousarray(photo[:3].movedim(0, -1).numpy())
         columns = [photo[:3]]
-        for name, advice in (("with the network", segmenter), ("colours alone", None)):
+        for name, advice in (("with the network", network), ("colours alone", None)):
             start = time.perf_counter()
-            alpha = remove_background(rgb, face, segmenter=advice)
+            alpha = remove_background(rgb, face, network=advice)
             seconds = time.perf_counter() - start
             kept, there = alpha > 0.5, truth[0].numpy() > 0.5
             overlap = (kept & there).sum() / (kept | there).sum()

@@ -51,7 +51,7 @@ def main() -> None:
     write_turntable(head)
     write_page(head)
     write_output_types(head.gaussians)
-    portrait = prepare_portrait(PHOTO, model.size, segmenter=model.segmenter)
+    portrait = prepare_portrait(PHOTO, model.size, network=model.portrait_network)
     with model.autocast():
         warped = warp_views(model.reconstructor.distances, portrait.image, portrait.alpha).images
     photo, rig = Image.open(PHOTO).convert("RGB"), canonical_rig(320)[[1]]

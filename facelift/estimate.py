@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facelift.cameras import VIEW_NAMES
 from facelift.reconstruct import GSLRMConfig
-from facelift.reconstruct.transformer import Block
+from facelift.transformer import Block
 from facelift.views import ViewGenerator
 from facelift.views.feature_cache import FeatureCache
 

@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, overload
@@ -35,14 +36,15 @@ from facelift.head import Head, Progress
 from facelift.isolation import ForkSafeLock, isolated, synchronized
 from facelift.out_of_memory import Load, check_memory, out_of_memory_explained
 from facelift.portrait import Framing, Portrait, prepare_portrait
-from facelift.portrait.segment import Segmenter
+from facelift.portrait.depth import surface_distances
+from facelift.portrait.network import PortraitNetwork
 from facelift.quantization import hold_in_eight_bits
 from facelift.reconstruct import GSLRM
 from facelift.refine import RefineConfig, add_detail, refine
 from facelift.timings import Timings
 from facelift.views import ViewGenerator
 from facelift.views.generator import MAX_SEED
-from facelift.views.warp import generate_views
+from facelift.views.warp import generate_views, mean_distances
 from facelift.weights import Settings
 
 
@@ -67,7 +69,8 @@ class FaceLift:
         dtype: what to compute in; "auto" is what the settings say for the device, and "int8" the same with
             the U-Net's weights in eight bits.
         memory: how much of the device's memory to take, see `facelift.devices`.
-        segmenter: frames people in photos and cuts them out; see `facelift.portrait.prepare_portrait`.
+        portrait_network: frames people in photos, cuts them out and tells how far their surface is; see
+            `facelift.portrait.network`.
         documents: the model card and the licence, which are saved with the model: file names and contents.
 
     Raises:
@@ -83,7 +86,7 @@ class FaceLift:
         settings: Settings | None = None,
         dtype: DType = "auto",
         memory: Memory = "auto",
-        segmenter: Segmenter | None = None,
+        portrait_network: PortraitNetwork | None = None,
         documents: Mapping[str, bytes] | None = None,
     ) -> None:
         self.lock = ForkSafeLock()
@@ -91,7 +94,7 @@ class FaceLift:
         self.documents = documents or {}
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device, self.settings.dtype)
-        self._originals = views, reconstructor, segmenter
+        self._originals = views, reconstructor, portrait_network
         self._eight_bits = dtype == "int8"
         if self._eight_bits or views.unet.dtype != self.dtype:  # else weights stay mapped from their file
             originals = views, reconstructor
@@ -101,7 +104,9 @@ class FaceLift:
         self.reconstructor = inference_copy(reconstructor, self.dtype)
         if self._eight_bits:
             hold_in_eight_bits(self.views.unet, self.dtype)
-        self.segmenter = None if segmenter is None else inference_copy(segmenter, torch.float32)
+        self.portrait_network = (
+            None if portrait_network is None else inference_copy(portrait_network, torch.float32)
+        )
         models, pixels = (self.views, self.reconstructor), len(VIEW_NAMES) * self.size**2
         self.memory = choose_memory(memory, self.device, models, pixels, self.dtype)
         if self.memory != "offload":
@@ -136,7 +141,7 @@ class FaceLift:
             loaded.settings,
             dtype,
             memory,
-            loaded.segmenter,
+            loaded.portrait,
             loaded.documents,
         )
 
@@ -153,13 +158,13 @@ class FaceLift:
             UserError: the folder cannot be written.
         """
         folder = Path(folder)
-        views, reconstructor, segmenter = self._originals
+        views, reconstructor, portrait_network = self._originals
         held = views if self._eight_bits else self.views
         weights.save_model(held, folder / "views", dtype, views)
         weights.save_model(self.reconstructor, folder / "reconstructor", dtype, reconstructor)
-        if self.segmenter is not None and self.settings.license == Settings.license:
+        if self.portrait_network is not None and self.settings.license == Settings.license:
             # Models of others find the packaged one.
-            weights.save_model(self.segmenter, folder / "portrait", dtype, segmenter)
+            weights.save_model(self.portrait_network, folder / "portrait", dtype, portrait_network)
         weights.save_settings(self.settings, folder, self.documents)
 
     def push_to_hub(self, repository: str, private: bool = False) -> str:
@@ -219,7 +224,7 @@ class FaceLift:
             UserError: the photo cannot be used, or an option is not as it must be.
         """
         size = None if prepared and self.views.config.any_size else self.portrait_size
-        return prepare_portrait(photo, size, matting, prepared, self.segmenter, framing)
+        return prepare_portrait(photo, size, matting, prepared, self.portrait_network, framing)
 
     @overload
     def __call__(self, photo: list[Any], *args: Any, **options: Any) -> list[Head]: ...
@@ -408,7 +413,10 @@ class FaceLift:
 
     def _distances(self, image: Tensor, camera: Cameras) -> Tensor:
         with on_device(self.reconstructor, self.device):
-            return self.reconstructor.distances(image, camera)
+            if self.portrait_network is None:
+                return self.reconstructor.distances(image, camera)
+            by_network = partial(surface_distances, self.portrait_network)
+            return mean_distances(by_network, self.reconstructor.distances)(image, camera)
 
     def _rig(self, views: Tensor) -> Cameras:
         return canonical_rig(views.shape[-1]).to(views.device)

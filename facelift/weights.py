@@ -24,7 +24,7 @@ from facelift.errors import UserError
 from facelift.formats.files import atomic_path
 from facelift.formats.tensors import first_reason, read_json, read_safetensors
 from facelift.old_names import renamed
-from facelift.portrait.segment import Segmenter, SegmenterConfig
+from facelift.portrait.network import PortraitNetwork, PortraitNetworkConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.reconstruct.released import read_released_reconstructor
 from facelift.refine import RefineConfig
@@ -85,7 +85,7 @@ class LoadedModel:
     """A model folder, read.
 
     Attributes:
-        views, reconstructor, segmenter: its weights, in the numbers that they are stored in; those of
+        views, reconstructor, portrait: its weights, in the numbers that they are stored in; those of
             safetensors are mapped into memory, not copied.
         settings: of the pipeline around them.
         documents: the model card and the licence: file names and contents.
@@ -93,7 +93,7 @@ class LoadedModel:
 
     views: ViewGenerator
     reconstructor: GSLRM
-    segmenter: Segmenter | None
+    portrait: PortraitNetwork | None
     settings: Settings
     documents: Mapping[str, bytes]
 
@@ -160,9 +160,9 @@ def load_model(folder: Path) -> LoadedModel:
         read = read_released_reconstructor(folder / CHECKPOINT, views.config.image_size)
         reconstructor = build_model(GSLRM, *read, folder / CHECKPOINT)
     place = _portrait_folder(folder)
-    segmenter = None if place is None else _read(Segmenter, SegmenterConfig, place)
+    portrait = None if place is None else _read(PortraitNetwork, PortraitNetworkConfig, place)
     documents = {name: (folder / name).read_bytes() for name in DOCUMENTS if (folder / name).is_file()}
-    return LoadedModel(views, reconstructor, segmenter, settings, documents)
+    return LoadedModel(views, reconstructor, portrait, settings, documents)
 
 
 def load_views(folder: Path) -> ViewGenerator:
@@ -175,13 +175,13 @@ def load_reconstructor(folder: Path) -> GSLRM:
     return load_weights(GSLRM, GSLRMConfig.from_dict, folder)
 
 
-def load_segmenter(folder: Path) -> Segmenter | None:
+def load_portrait_network(folder: Path) -> PortraitNetwork | None:
     """The network of a model folder for portraits; if it has none, the packaged model's.
 
     None if that has none either.
     """
     place = _portrait_folder(folder)
-    return None if place is None else load_weights(Segmenter, SegmenterConfig, place)
+    return None if place is None else load_weights(PortraitNetwork, PortraitNetworkConfig, place)
 
 
 def load_weights(cls: type[Model], config: Callable[..., Any], folder: Path) -> Model:

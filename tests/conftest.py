@@ -119,7 +119,7 @@ def photos(tmp_path, monkeypatch):
     squares = torch.linspace(-1, 1, 32).square()
     disc = (squares + squares[:, None] < 0.5).float()[None]
 
-    def prepare(path, size, segmenter):
+    def prepare(path, size, network):
         if path.stem != "face":
             raise UserError(f"No face found in {path.name}.")
         return Portrait(1 - disc * torch.tensor([0.2, 0.5, 0.8])[:, None, None], disc, 1)

@@ -299,7 +299,7 @@ def test_the_packaged_model_is_saved_as_it_was_loaded(tmp_path):
     packaged = weights.find_model(None)
     FaceLift.from_pretrained(device="cpu", dtype="bfloat16").save_pretrained(tmp_path)
     stored, saved = weights.load_model(packaged), weights.load_model(tmp_path)
-    for part in ("views", "reconstructor", "segmenter"):
+    for part in ("views", "reconstructor", "portrait"):
         before, after = (getattr(model, part).state_dict() for model in (stored, saved))
         assert before.keys() == after.keys()
         for key, tensor in before.items():

@@ -33,7 +33,7 @@ LAYERS = (
     ("gaussians",),
     ("spherical_harmonics", "camera_paths"),
     ("out_of_memory",),
-    ("cameras", "images", "devices", "quantization"),
+    ("cameras", "images", "devices", "quantization", "transformer"),
     ("checks", "isolation"),
     ("choices", "errors", "old_names", "processes", "timings"),
 )

@@ -314,7 +314,7 @@ def test_help_groups_options_and_shows_defaults_in_80_columns():
     lines = done.stdout.decode().splitlines()
     assert max(map(len, lines)) <= 80
     groups = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
-    assert groups == ["Arguments:", "Photo:", "Model:", "Output:", "Speed:", "Options:"]
+    assert groups == ["Arguments:", "Photo:", "Model:", "Output:", "Speed:", "Many photos:", "Options:"]
     text = " ".join(" ".join(lines).split())
     for default in ("auto", "outputs", "150", "(the model's own)"):
         assert f"default: {default}" in text

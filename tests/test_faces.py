@@ -15,9 +15,9 @@ from facelift.choices import Matting
 from facelift.errors import UserError
 from facelift.portrait import prepare_portrait
 from facelift.portrait.find import Face, find_faces
+from facelift.portrait.network import PortraitNetwork
 from facelift.portrait.search import search_faces, turn
-from facelift.portrait.segment import Segmenter
-from facelift.weights import DEFAULT_MODEL, PACKAGED, load_segmenter
+from facelift.weights import DEFAULT_MODEL, PACKAGED, load_portrait_network
 
 PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
 
@@ -38,8 +38,8 @@ def test_eight_threads_find_what_one_does(photo: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def segmenter() -> Segmenter:
-    found = load_segmenter(PACKAGED / DEFAULT_MODEL)
+def network() -> PortraitNetwork:
+    found = load_portrait_network(PACKAGED / DEFAULT_MODEL)
     assert found is not None
     return found
 
@@ -82,31 +82,31 @@ def test_a_small_face_in_a_large_photo_is_found(photo: np.ndarray) -> None:
 
 
 def test_a_chance_likeness_in_a_turned_photo_does_not_end_the_search(
-    photo: np.ndarray, segmenter: Segmenter
+    photo: np.ndarray, network: PortraitNetwork
 ) -> None:
     """A portrait pasted on a large even page: turned, its collar and edges look a little like a face."""
     small = cv2.resize(photo, (180, 180), interpolation=cv2.INTER_AREA)
     canvas = np.full((2000, 3000, 3), 128, np.uint8)
     canvas[900:1080, 1400:1580] = small
-    found = search_faces(canvas, segmenter)
+    found = search_faces(canvas, network)
     x, y = found.faces[0].centre
     assert found.turns == 0 and 1400 < x < 1580 and 900 < y < 1080
 
 
-def test_a_face_behind_a_mask_is_found_by_its_eyes(photo: np.ndarray, segmenter: Segmenter) -> None:
+def test_a_face_behind_a_mask_is_found_by_its_eyes(photo: np.ndarray, network: PortraitNetwork) -> None:
     (face,) = find_faces(photo)
     covered = photo.copy()
     (x, y), r = (round(c) for c in face.centre), face.side / 2
     covered[round(y + 0.1 * r) : round(y + r), round(x - 0.8 * r) : round(x + 0.8 * r)] = 220
     assert not find_faces(covered)
-    found = search_faces(covered, segmenter)
+    found = search_faces(covered, network)
     assert found.turns == 0 and near(found.faces[0], face)
 
 
-def test_where_no_face_is_none_is_found(photo: np.ndarray, segmenter: Segmenter) -> None:
+def test_where_no_face_is_none_is_found(photo: np.ndarray, network: PortraitNetwork) -> None:
     (face,) = find_faces(photo)
     below = photo[round(face.y1 + 0.4 * face.side) :]
-    assert not search_faces(np.ascontiguousarray(below), segmenter).faces
+    assert not search_faces(np.ascontiguousarray(below), network).faces
 
 
 def test_a_face_on_a_shirt_is_not_taken_for_its_wearer(photo: np.ndarray) -> None:
@@ -131,32 +131,32 @@ def test_a_face_that_is_too_small_is_refused_with_its_size(photo: np.ndarray) ->
 # --- warnings
 
 
-def kinds(photo: np.ndarray, segmenter: Segmenter, matting: Matting = "none") -> list[str]:
-    return [warning.kind for warning in prepare_portrait(photo, 64, matting, segmenter=segmenter).warnings]
+def kinds(photo: np.ndarray, network: PortraitNetwork, matting: Matting = "none") -> list[str]:
+    return [warning.kind for warning in prepare_portrait(photo, 64, matting, network=network).warnings]
 
 
-def test_a_good_photo_has_no_warning(photo: np.ndarray, segmenter: Segmenter) -> None:
-    assert kinds(photo, segmenter, "auto") == []
+def test_a_good_photo_has_no_warning(photo: np.ndarray, network: PortraitNetwork) -> None:
+    assert kinds(photo, network, "auto") == []
 
 
-def test_a_blurred_face_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
-    assert kinds(cv2.GaussianBlur(photo, (0, 0), 3), segmenter) == ["blurred"]
+def test_a_blurred_face_is_told(photo: np.ndarray, network: PortraitNetwork) -> None:
+    assert kinds(cv2.GaussianBlur(photo, (0, 0), 3), network) == ["blurred"]
 
 
-def test_a_head_that_the_photo_cuts_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+def test_a_head_that_the_photo_cuts_is_told(photo: np.ndarray, network: PortraitNetwork) -> None:
     (face,) = find_faces(photo)
-    assert kinds(photo[round(face.y0) :], segmenter, "auto") == ["cut"]
+    assert kinds(photo[round(face.y0) :], network, "auto") == ["cut"]
 
 
-def test_a_tilted_head_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+def test_a_tilted_head_is_told(photo: np.ndarray, network: PortraitNetwork) -> None:
     (face,) = find_faces(photo)
     move = cv2.getRotationMatrix2D(face.centre, -38, 1.0)
     tilted = cv2.warpAffine(photo, move, photo.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
-    (warning,) = prepare_portrait(tilted, 64, "none", segmenter=segmenter).warnings
+    (warning,) = prepare_portrait(tilted, 64, "none", network=network).warnings
     assert warning.kind == "tilted" and " anticlockwise " in str(warning)
 
 
-def test_what_covers_a_face_is_told(photo: np.ndarray, segmenter: Segmenter) -> None:
+def test_what_covers_a_face_is_told(photo: np.ndarray, network: PortraitNetwork) -> None:
     (face,) = find_faces(photo)
     (x, y), r = (round(c) for c in face.centre), face.side / 2
     in_mask, in_sunglasses = photo.copy(), photo.copy()
@@ -164,9 +164,9 @@ def test_what_covers_a_face_is_told(photo: np.ndarray, segmenter: Segmenter) -> 
     for aside in (-0.38, 0.38):
         lens = round(x + aside * r), round(y - 0.35 * r)
         cv2.ellipse(in_sunglasses, lens, (round(0.36 * r), round(0.26 * r)), 0, 0, 360, (20, 20, 20), -1)
-    assert "covered" in kinds(in_mask, segmenter)
-    assert "covered" in kinds(in_sunglasses, segmenter)
+    assert "covered" in kinds(in_mask, network)
+    assert "covered" in kinds(in_sunglasses, network)
 
 
-def test_two_faces_are_told(photo: np.ndarray, segmenter: Segmenter) -> None:
-    assert kinds(np.hstack([photo, photo]), segmenter) == ["several"]
+def test_two_faces_are_told(photo: np.ndarray, network: PortraitNetwork) -> None:
+    assert kinds(np.hstack([photo, photo]), network) == ["several"]

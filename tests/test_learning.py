@@ -19,7 +19,6 @@ from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
 from facelift.gaussians import SH_C0
-from facelift.portrait.segment import SegmenterConfig
 from facelift.reconstruct import GSLRMConfig
 from facelift.train import run
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
@@ -27,12 +26,11 @@ from facelift.train.critic import Critic, adversarial_losses, critic_loss, gener
 from facelift.train.decoder import DecoderTask, DecoderTraining
 from facelift.train.features import Features, FeaturesConfig
 from facelift.train.geometry import overhead_color_loss
-from facelift.train.portrait import PortraitSampler, PortraitTask, PortraitTraining
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
 from facelift.train.views import ViewsTask, ViewsTraining
 from facelift.views import ViewGeneratorConfig
-from facelift.weights import load_reconstructor, load_segmenter, load_views, save_model
+from facelift.weights import load_reconstructor, load_views, save_model
 
 pytestmark = pytest.mark.usefixtures("float32")
 
@@ -284,15 +282,6 @@ def test_the_adversarial_gradient_has_its_share_of_the_squared_errors(shown):
     assert alone.parts["error"] == second.parts["error"]
 
 
-def test_a_segmenter_learns_to_tell_balls_from_backgrounds(balls):
-    training = PortraitTraining(f"{balls}/canonical", size=32, bystander_share=0.0)
-    torch.manual_seed(0)
-    task = PortraitTask(SegmenterConfig(widths=(16, 32)), training, CPU)
-    assert_learns(task, batch=4)
-    scene, again = (task.sampler.photo(generator_for(7, 0)) for _ in range(2))
-    assert torch.equal(scene.photo, again.photo), "a seed draws the same photo"
-
-
 @pytest.fixture
 def marked(balls):
     """The balls' landmarks lie at four places, one to each side, as a mirror would have them."""
@@ -304,31 +293,6 @@ def marked(balls):
         views = [[[x, y, 1] for x, y in points.tolist()]] * 6
         (head / "landmarks.json").write_text(json.dumps({"views": views}), encoding="utf-8")
     return balls
-
-
-@pytest.mark.training
-def test_a_segmenter_learns_landmarks_on_top_of_its_matte(tmp_path, marked):
-    training = PortraitTraining(f"{marked}/canonical", size=32, bystander_share=0.0)
-    loop = {"batch": 4, "warmup": 1, "max_steps": 2, "ema": 0.5}
-    config = write_config(
-        tmp_path / "matte.yaml",
-        model={"widths": [16, 32]},
-        training={"data": training.data, "size": 32},
-        loop=loop,
-    )
-    run("portrait", config, tmp_path / "matte", device="cpu")
-    before = load_segmenter(tmp_path / "matte")
-    start = replace(training, init_from=str(tmp_path / "matte/portrait"), landmark_weight=0.3)
-    task = PortraitTask(SegmenterConfig(widths=(16, 32), landmarks=True), start, CPU)
-    scene = PortraitSampler(HeadFolder(training.data), training).photo(generator_for(7, 0))
-    rgb, prior = scene.photo.split([3, 1])
-    torch.testing.assert_close(task.model.logits(rgb, prior[0]), before.logits(rgb, prior[0]))
-    assert losses_of(task).keys() == {"matte", "wrong", "points", "pixels", "total"}
-    assert_learns(task, batch=4)
-    assert_learns(task, batch=4, objective=lambda losses: losses["matte"] + 0.3 * losses["points"])
-    misfit = replace(training, init_from=str(tmp_path / "matte/portrait"))
-    with pytest.raises(UserError, match="does not fit the `model`"):
-        PortraitTask(SegmenterConfig(widths=(16, 48)), misfit, CPU)
 
 
 def test_photos_teach_only_what_can_learn_from_them(tmp_path, balls, warping, photos):
@@ -363,7 +327,13 @@ def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, warping
                 image.getchannel("A").point(lambda a: int(a > 127)).save(
                     head / "parts" / path.name.replace("cam", "part")
                 )
-        person = {"targets": {"expression/units/asian/smile": 0.5}}
+        (head / "normals").mkdir()
+        for path in head.glob("cam_*.png"):  # any: all of them face the camera
+            with Image.open(path) as image:
+                Image.new("RGB", image.size, (128, 0, 128)).save(
+                    head / "normals" / path.name.replace("cam", "normal")
+                )
+        person = {"targets": {"expression/units/asian/smile": 0.5}, "male": 0.3, "age": 40}
         (head / "person.json").write_text(json.dumps(person), encoding="utf-8")
     data, other = {"data": f"{marked}/canonical"}, {"data": f"{held}/canonical"}
     models = {"generator": f"{warping}/views", "reconstructor": f"{warping}/reconstructor"}
@@ -371,7 +341,12 @@ def test_every_stage_measures_itself_on_held_out_heads(tmp_path, marked, warping
         "autoencoder": (VIEWS, {"data": [data["data"]], "crop_size": 32}, {"data": [other["data"]]}, "psnr"),
         "views": (None, data | {"autoencoder": str(save_views(tmp_path / "views"))}, other, "loss"),
         "decoder": (None, data | models | {"crop_size": 16, "critic_width": 16}, other, "error"),
-        "portrait": ({"widths": [16, 32], "landmarks": True}, data | {"size": 32}, other, "pixels"),
+        "portrait": (
+            {"widths": [16, 16, 16], "width": 32, "layers": 1, "head_dim": 16},
+            data | {"size": 32},
+            other,
+            "pixels",
+        ),
         "features": ({"widths": [16, 16]}, data, other, "parts"),
         "reconstructor": (
             RECONSTRUCTOR,

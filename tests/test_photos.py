@@ -142,7 +142,11 @@ def test_a_named_pipe_is_read(patches, tmp_path):
     writer.join()
 
 
-@pytest.mark.parametrize("nothing", [None, 3, 2.5, [1, 2], {"image": 1}, object(), np.float32(1)], ids=str)
+@pytest.mark.parametrize(
+    "nothing",
+    [None, 3, 2.5, [1, 2], {"image": 1}, pytest.param(object(), id="an object"), np.float32(1)],
+    ids=str,
+)
 def test_anything_else_is_refused_with_the_list(nothing):
     refused(nothing, "a path, bytes, a file", "PIL image", "(H, W, 3 or 4)", "torch tensor (3, H, W)")
 

@@ -1,5 +1,6 @@
 """From a photo to a portrait: faces of every size, and the background gone."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import Face, find_faces
 from facelift.portrait.landmarks import MIRRORED, POINTS, LandmarkFraming
 from facelift.portrait.matte import remove_background, unmix
-from facelift.portrait.segment import Segmenter, SegmenterConfig
-from facelift.weights import DEFAULT_MODEL, PACKAGED, load_segmenter
+from facelift.portrait.network import PortraitPrediction
+from facelift.portrait.square import canonical_face
+from facelift.weights import DEFAULT_MODEL, PACKAGED, load_portrait_network
 
 PHOTO = Path(__file__).parents[1] / "examples/portrait.jpg"
 
@@ -167,41 +169,52 @@ def test_missing_rembg_is_named(photo, monkeypatch):
 # --- the network ---------------------------------------------------------------------------------
 
 
-def a_segmenter(bias: float = 0.0) -> Segmenter:
-    torch.manual_seed(0)
-    segmenter = Segmenter(SegmenterConfig(widths=(16, 16, 32))).eval()
-    torch.nn.init.constant_(segmenter.leave.bias, bias)
-    return segmenter
+class Asked:
+    """In place of the network: it sees the person where a mask says and the face in a square (x, y, side)."""
+
+    def __init__(
+        self, mask: float | Callable[[Tensor], Tensor] = 0.5, square: Sequence[float] = (0.5, 0.5, 1.0)
+    ) -> None:
+        self.mask, self.found = mask, torch.tensor(square)
+
+    def predict(self, rgb: Tensor, prior: Tensor) -> PortraitPrediction:
+        assert rgb.shape == (3, *prior.shape) and prior.max() > 0
+        share = self.mask(rgb) if callable(self.mask) else torch.full(prior.shape, self.mask)
+        maps, plane = torch.zeros(1, POINTS, 8, 8), torch.zeros(1, 1, *prior.shape)
+        self.side = rgb.shape[-1]
+        return PortraitPrediction(share.logit(1e-4)[None, None], plane, plane, plane, maps, {})
+
+    def framing(self, points: Tensor) -> Tensor:
+        assert points.shape == (POINTS, 2)
+        return self.found * self.side
 
 
-def test_a_segmenter_takes_any_size_and_says_what_its_network_does():
-    segmenter, rgb, prior = a_segmenter(), torch.rand(3, 64, 48), torch.randn(64, 48)
-    whole = segmenter.logits(rgb, prior)
-    torch.testing.assert_close(whole, segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).logits[0, 0])
-    assert segmenter.logits(rgb[:, :51, :37], prior[:51, :37]).shape == (51, 37)
+def test_the_network_decides_unless_colours_alone_are_wanted(photo, portrait):
+    """What it takes for the person stays, and nothing else."""
+
+    def left_half(rgb: Tensor) -> Tensor:
+        return (torch.arange(rgb.shape[2]) < rgb.shape[2] / 2).float().expand(rgb.shape[1:])
+
+    kept = prepare_portrait(photo, network=Asked(left_half)).alpha[0]
+    assert kept[100:400, 60:200].min() > 0.9 and kept[100:400, -180:-60].max() < 0.1
+    by_colours = prepare_portrait(photo, matting="grabcut", network=Asked(left_half)).alpha
+    assert torch.equal(by_colours, portrait.alpha)
 
 
-def test_the_network_is_asked_unless_colours_alone_are_wanted(photo, portrait):
-    """Its no has less weight than its yes, and neither has the last word."""
-    areas = {}
-    for bias in (-100.0, 100.0):
-        advised = prepare_portrait(photo, segmenter=a_segmenter(bias)).alpha
-        assert advised[0, 200:340, 200:310].min() > 0.95, "the face stays"
-        areas[bias] = float(advised.mean())
-        by_colours = prepare_portrait(photo, matting="grabcut", segmenter=a_segmenter(bias)).alpha
-        assert torch.equal(by_colours, portrait.alpha)
-    assert areas[-100.0] < areas[100.0]
-
-
-def test_the_packaged_network_helps_where_colours_mislead():
-    """A head before a wall of its own colours, cut in two halves that differ."""
-    wall = np.broadcast_to(np.float32([0.80, 0.60, 0.50]), (400, 400, 3)).copy()
-    wall[:, 200:] = [0.2, 0.25, 0.5]
-    picture, alpha, face = synthetic(wall)
-    segmenter = load_segmenter(PACKAGED / DEFAULT_MODEL)
-    assert segmenter is not None
-    wrong = [np.abs(remove_background(picture, face, segmenter=s) - alpha).mean() for s in (segmenter, None)]
-    assert wrong[0] < wrong[1]
+def test_the_packaged_network_helps_where_colours_mislead(portrait):
+    """Someone before a wall of the face's own colours on one side, and of another on the other."""
+    size = portrait.image.shape[-1]
+    wall = np.broadcast_to(np.float32([0.80, 0.60, 0.50]), (size, size, 3)).copy()
+    wall[:, size // 2 :] = [0.2, 0.25, 0.5]
+    alpha = portrait.alpha[0].numpy()
+    picture = portrait.image.movedim(0, -1).numpy() + (1 - alpha[..., None]) * (wall - 1)
+    network = load_portrait_network(PACKAGED / DEFAULT_MODEL)
+    assert network is not None
+    with_it, without = (
+        np.abs(remove_background(picture, canonical_face(size), network=n) - alpha).mean()
+        for n in (network, None)
+    )
+    assert with_it < 0.7 * without
 
 
 # --- landmarks -----------------------------------------------------------------------------------
@@ -236,47 +249,23 @@ def test_the_mirror_image_of_the_mirror_image_is_the_face():
     assert [MIRRORED[i] for i in (8, 30, 51, 57, 36, 48)] == [8, 30, 51, 57, 45, 54], "chin, nose, lips stay"
 
 
-class Framed:
-    """In place of the network: it finds the square there."""
-
-    def __init__(self, x: float, y: float, side: float) -> None:
-        self.found = torch.tensor([x, y, side])
-
-    def square(self, rgb: Tensor, prior: Tensor) -> Tensor:
-        assert rgb.shape == (3, *prior.shape) and prior.max() > 0
-        return self.found * rgb.shape[-1]
-
-    def landmarks(self, rgb: Tensor, prior: Tensor) -> None:
-        return None
-
-
 def test_landmarks_frame_the_face(photo):
     first = prepare_portrait(photo, 256, matting="none")
-    same = prepare_portrait(photo, 256, matting="none", segmenter=Framed(0.5, 0.5, 1.0))
+    same = prepare_portrait(photo, 256, matting="none", network=Asked(square=(0.5, 0.5, 1.0)))
     torch.testing.assert_close(same.image, first.image, atol=0.02, rtol=0)
-    framed = prepare_portrait(photo, 256, matting="none", segmenter=Framed(0.55, 0.46, 0.8))
+    framed = prepare_portrait(photo, 256, matting="none", network=Asked(square=(0.55, 0.46, 0.8)))
     again = F.affine_grid(torch.tensor([[[0.8, 0, 0.1], [0, 0.8, -0.08]]]), [1, 3, 256, 256], False)
     wanted = F.grid_sample(first.image[None], again, align_corners=False)[0]
     assert (framed.image - wanted)[:, 8:-8, 8:-8].abs().mean() < 0.02
     assert (framed.image - first.image)[:, 8:-8, 8:-8].abs().mean() > 0.05
 
 
-def test_a_network_with_landmarks_tells_a_square():
-    torch.manual_seed(0)
-    segmenter = Segmenter(SegmenterConfig(widths=(16, 16, 32), landmarks=True)).eval()
-    segmenter.framing.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
-    rgb, prior = torch.rand(3, 64, 48), torch.randn(64, 48)
-    points = segmenter(torch.cat([rgb * 2 - 1, prior[None] / 6])[None]).points[0]
-    square = segmenter.square(rgb, prior)
-    torch.testing.assert_close(square[:2], points.mean(0), atol=1e-3, rtol=0)
-    assert square[2] > 0 and a_segmenter().square(rgb, prior) is None
-
-
 def test_landmarks_that_cannot_be_are_not_believed(photo):
     first = prepare_portrait(photo, 256, matting="none")
-    nothing = Framed(float("nan"), float("nan"), float("nan"))
-    for wrong in (Framed(0.5, 0.5, 0.6), Framed(0.7, 0.5, 1.0), Framed(0.5, 0.5, 2.0), nothing):
-        assert torch.equal(prepare_portrait(photo, 256, matting="none", segmenter=wrong).image, first.image)
+    nothing = (float("nan"),) * 3
+    for wrong in ((0.5, 0.5, 0.6), (0.7, 0.5, 1.0), (0.5, 0.5, 2.0), nothing):
+        framed = prepare_portrait(photo, 256, matting="none", network=Asked(square=wrong))
+        assert torch.equal(framed.image, first.image)
 
 
 # --- mattes with a known answer ------------------------------------------------------------------

@@ -20,6 +20,8 @@ def skipping(pytester, monkeypatch):
     (pytester.path / "tests/test_module.py").write_text(
         "import pytest\npytest.importorskip('absent_module')\n"
     )
+    # Where several tests run at once, those within are none of theirs.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     return pytester
 
 

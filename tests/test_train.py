@@ -1,7 +1,6 @@
 """Training on folders as the generator writes them: real loops, small models, a few seconds each."""
 
 import itertools
-import json
 import time
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from descent import losses_of
 from heads import write_ball, write_balls, write_config
-from PIL import Image
 from small import CLEAN, CPU, RECONSTRUCTOR, VIEWS, reconstructor_config
 from torch.nn import functional as F
 
@@ -19,13 +17,11 @@ from facelift.data.backgrounds import random_background
 from facelift.data.reader import HeadFolder, Views
 from facelift.data.split import HELD_OUT_SEEDS
 from facelift.errors import UserError
-from facelift.portrait.segment import SegmenterOutput
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.train import run
 from facelift.train.augment import random_mirror
 from facelift.train.geometry import geometry_losses
 from facelift.train.optimizers import Muon, orthogonalized
-from facelift.train.portrait import PortraitSampler, PortraitTraining, maps_loss
 from facelift.train.reconstructor import ReconstructorTask, ReconstructorTraining
 from facelift.train.task import generator_for
 from facelift.train.unposed import UnposedPhotos
@@ -236,49 +232,6 @@ def test_photos_without_a_face_are_left_out(photos, capsys):
     (photos / "face.png").unlink()
     with pytest.raises(UserError, match="face"):
         UnposedPhotos(photos, 32)
-
-
-def test_landmarks_move_with_their_pixels(tmp_path):
-    """A dot on one landmark, seen again in photos: scaled, shifted, turned and mirrored."""
-    write_ball(tmp_path / "head_001000", canonical_rig(64), 0.7, (0.2, 0.2, 0.2))
-    head = tmp_path / "head_001000"
-    rgba = np.array(Image.open(head / "cam_000.png"))
-    rgba[18:21, 40:43] = 255  # about (41.5, 19.5)
-    Image.fromarray(rgba).save(head / "cam_000.png")
-    marks = [[41.5, 19.5, 1] if i in (36, 45) else [32.0, 32.0, 1] for i in range(68)]
-    (head / "landmarks.json").write_text(json.dumps({"views": [marks] * 6}))
-    plain = {"half_profile_share": 0.0, "bystander_share": 0.0, "shadow_share": 0.0, "cropped_share": 0.0}
-    scenes = PortraitSampler(HeadFolder(tmp_path), PortraitTraining(str(tmp_path), size=64, **plain))
-    sides = set()
-    for i in range(12):
-        scene = scenes.photo(generator_for(5, i), points=True)
-        x, y = scene.points[36]
-        sides.add(bool(x > 32))
-        bright = scene.photo[:3].mean(0) * (scene.alpha[0] > 0.9)
-        row, column = divmod(int(bright.argmax()), 64)
-        assert abs(column + 0.5 - x) < 2 and abs(row + 0.5 - y) < 2
-    assert sides == {True, False}, "some are mirrored"
-    framed = scenes.photo(generator_for(5, 0), moved=False, points=True).points[36]
-    torch.testing.assert_close(framed, torch.tensor([41.5, 19.5]))
-    (head / "landmarks.json").unlink()
-    with pytest.raises(UserError, match="--truth all"):
-        scenes.photo(generator_for(5, 0), points=True)
-
-
-def test_maps_that_are_as_they_should_be_tell_the_point():
-    torch.manual_seed(0)
-    points = torch.rand(5, 2) * torch.tensor([28, 12]) + 2  # of 32 x 16 pixels, in 8 x 4 cells
-    maps = torch.zeros(5, 4, 8, requires_grad=True)
-    optimizer = torch.optim.Adam([maps], 0.3)
-    for _ in range(300):
-        optimizer.zero_grad()
-        maps_loss(maps, points).backward()
-        optimizer.step()
-    found = SegmenterOutput(torch.zeros(1), maps[None].detach()).points[0]
-    torch.testing.assert_close(found, points, atol=0.1, rtol=0)
-    peak = torch.zeros(1, 1, 4, 8)
-    peak[0, 0, 1, 5] = 100
-    assert SegmenterOutput(torch.zeros(1), peak).points.tolist() == [[[22.0, 6.0]]]
 
 
 def test_backgrounds_are_pictures_and_differ():

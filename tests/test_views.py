@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_iter
 
 from configs import views_config
 from facelift.errors import UserError
-from facelift.reconstruct.transformer import Block
+from facelift.transformer import Block
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 from facelift.views.autoencoder import MATTE_SHARPNESS, Autoencoder
 from facelift.views.unet import FrontViewAttention, build_unet
@@ -119,7 +119,7 @@ def test_schedulers_recover_a_sample_that_the_unet_knows(monkeypatch, scheduler)
     schedule = model.scheduler
     known = torch.randn(1, 6, 4, 8, 8)
 
-    def oracle(noisy, timesteps, condition, label=None):
+    def oracle(noisy, timesteps, condition, *_):
         alpha = schedule.alphas_cumprod[timesteps].sqrt()
         sigma = (1 - schedule.alphas_cumprod[timesteps]).sqrt()
         noise = (noisy - alpha * known) / sigma

@@ -9,7 +9,7 @@ import torch
 
 from facelift import weights
 from facelift.errors import UserError
-from facelift.portrait.segment import Segmenter, SegmenterConfig
+from facelift.portrait.network import PortraitNetwork, PortraitNetworkConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.weights import find_model, load_reconstructor, load_views, save_model
 
@@ -87,25 +87,25 @@ def test_a_name_cannot_leave_the_package(tmp_path):
 
 @pytest.mark.parametrize("folder", PACKAGED, ids=lambda p: p.name)
 def test_packaged_models_load_and_are_small(folder):
-    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 64e6
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 90e6
     assert (folder / "README.md").is_file(), "a model card"
     views, reconstructor = load_views(folder / "views"), load_reconstructor(folder / "reconstructor")
     assert views.config.image_size == reconstructor.config.image_size
 
 
-def test_a_model_keeps_its_segmenter_and_one_without_has_the_packaged_one(tmp_path):
-    packaged = weights.load_segmenter(find_model(None))
+def test_a_model_keeps_its_network_for_portraits_and_one_without_has_the_packaged_one(tmp_path):
+    packaged = weights.load_portrait_network(find_model(None))
     assert packaged is not None
     torch.manual_seed(0)
-    own = Segmenter(SegmenterConfig(widths=(16, 16)))
+    own = PortraitNetwork(PortraitNetworkConfig(widths=(16, 16, 16), width=32, layers=1, head_dim=16))
     save_model(own, tmp_path / "own/portrait")
-    read = weights.load_segmenter(tmp_path / "own")
-    assert read is not None and read.config.widths == [16, 16]
+    read = weights.load_portrait_network(tmp_path / "own")
+    assert read is not None and read.config.widths == [16, 16, 16]
     for name, tensor in own.state_dict().items():
         torch.testing.assert_close(read.state_dict()[name], tensor, atol=1e-3, rtol=0)
-    fallback = weights.load_segmenter(tmp_path / "none")
+    fallback = weights.load_portrait_network(tmp_path / "none")
     assert fallback is not None
-    assert torch.equal(fallback.leave.weight, packaged.leave.weight)
+    assert torch.equal(fallback.pixel_head.weight, packaged.pixel_head.weight)
 
 
 def test_the_default_model_is_packaged():

@@ -10,7 +10,7 @@ import torch
 
 from configs import views_config
 from facelift import FaceLift, Head
-from facelift.portrait.segment import Segmenter, SegmenterConfig
+from facelift.portrait.network import PortraitNetwork, PortraitNetworkConfig
 from facelift.reconstruct import GSLRM, GSLRMConfig
 from facelift.views import ViewGenerator, ViewGeneratorConfig
 
@@ -53,10 +53,12 @@ def tiny_parts() -> tuple[ViewGenerator, GSLRM]:
 
 
 def tiny_folder(folder: Path) -> Path:
-    """The same as a model folder, with a segmenter, a model card and a licence."""
-    segmenter = Segmenter(SegmenterConfig(widths=(16, 16)))
+    """The same as a model folder, with a network for portraits, a model card and a licence."""
+    size = PortraitNetworkConfig(widths=(16, 16, 16), width=32, layers=1, head_dim=16)
     documents = {"README.md": b"# tiny\n", "LICENSE": b"Free.\n"}
-    FaceLift(*tiny_parts(), "cpu", segmenter=segmenter, documents=documents).save_pretrained(folder)
+    FaceLift(
+        *tiny_parts(), "cpu", portrait_network=PortraitNetwork(size), documents=documents
+    ).save_pretrained(folder)
     return folder
 
 

@@ -7,7 +7,7 @@
 # which ends with the model in FOLDER/model and its report in FOLDER/report. After a kill the same command goes on:
 # heads, checkpoints and finished stages are kept, and a stage goes on at its place in its minutes. From the
 # environment: HEADS to train on (600), held-out PEOPLE to measure on (20), and TIME, a factor on the minutes of all
-# stages, which are 6.8 hours beside about one and a half for the heads.
+# stages, which are 8.3 hours beside about one and a half for the heads.
 set -euo pipefail
 
 [ $# -ge 1 ] || { echo "usage: configs/mini/train.sh ASSETS [FOLDER]" >&2; exit 2; }
@@ -35,7 +35,7 @@ draw mean "$((heads < 100 ? heads : 100))" 1000 all depth 12 # for the baselines
 draw test "$people" 0 all depth 12
 draw validation 8 900 all all 8 # held out as well: what the trainings are measured on as they go
 
-stage portrait portrait 30
+stage portrait portrait 120
 stage features features 15 # for the reconstructor's perceptual loss
 stage autoencoder autoencoder 40
 stage reconstructor reconstructor 90

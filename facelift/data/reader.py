@@ -30,6 +30,7 @@ from facelift.data.schema import (
     background_name,
     depth_name,
     flat,
+    normal_name,
     part_name,
 )
 from facelift.data.shards import Index, read_file, read_index, seeds_of
@@ -164,6 +165,16 @@ class HeadFolder:
         advice = "only heads drawn with --rig photo have one"
         rgb = np.stack([self._image(head, background_name(i), advice) for i in chosen])
         return torch.from_numpy(rgb).movedim(-1, 1).float() / 255
+
+    def normals(self, head: str, views: list[int]) -> Tensor:
+        """(V, 3, H, W) of length one, in the world's axes; zeros where nothing is.
+
+        Raises:
+            UserError: the heads were drawn without.
+        """
+        stored = torch.from_numpy(np.stack([self._image(head, normal_name(i)) for i in views]))
+        normals = stored[..., :3].movedim(-1, 1).float() / 127.5 - 1
+        return F.normalize(normals, dim=1) * stored[..., :3].any(-1)[:, None]
 
     def landmarks(self, head: str) -> Tensor:
         """(V, 68, 2) x and y of the points of iBUG 300-W in each view, hidden ones as well, pixels.

@@ -27,8 +27,8 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.evaluate.metrics import Measure, Prediction, Target
 from facelift.hub import fetch_file
-from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
 from facelift.portrait.find import borrow_detector
+from facelift.portrait.square import canonical_face
 
 SEARCH_SIDES = (256, 400)  # pixels of the square view in which faces are looked for, one after the other
 ARCFACE = ("public-data/insightface", "models/buffalo_l/w600k_r50.onnx")  # on the Hugging Face hub
@@ -120,8 +120,8 @@ def find_face(view: Pixels) -> Box | None:
 
 def framed_face(size: int) -> Box:
     """Where the face of a prepared portrait lies, whether or not a detector sees it."""
-    half, (x, y) = FACE_SIDE * size / 2, (share * size for share in FACE_CENTRE)
-    return round(x - half), round(y - half), round(x + half), round(y + half)
+    face = canonical_face(size)
+    return round(face.x0), round(face.y0), round(face.x1), round(face.y1)
 
 
 def _by(embed: Embed, compare: Callable[[Vector, Vector], float]) -> Callable[[Prediction, Target], Tensor]:

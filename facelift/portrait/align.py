@@ -21,15 +21,15 @@ from facelift.portrait.find import Face
 from facelift.portrait.framing import Framing
 from facelift.portrait.load import Photo, load_photo, photo_name
 from facelift.portrait.matte import remove_background, unmix
+from facelift.portrait.network import PortraitNetwork
 from facelift.portrait.quality import PhotoWarning, photo_warnings
 from facelift.portrait.search import search_faces, turn
-from facelift.portrait.segment import Segmenter
 from facelift.portrait.square import FACE_CENTRE as FACE_CENTRE
 from facelift.portrait.square import FACE_SIDE as FACE_SIDE
 from facelift.portrait.square import (
     LANDMARK_SIDE,
+    network_input,
     rescaled,
-    segmenter_input,
     square_around,
     visible_part,
     warp,
@@ -71,7 +71,7 @@ def prepare_portrait(
     size: int | None = 512,
     matting: Matting = "auto",
     prepared: bool = False,
-    segmenter: Segmenter | None = None,
+    network: PortraitNetwork | None = None,
     framing: Framing | None = None,
 ) -> Portrait:
     """Turns a photo upright, moves its largest face to the canonical place, and removes the background.
@@ -79,12 +79,12 @@ def prepare_portrait(
     Args:
         photo: a path, bytes, a file object, a PIL image, an array or a tensor, see `load_photo`.
         size: side of the portrait, pixels; None leaves a prepared one as large as it is.
-        matting: `auto` takes the photo's own alpha channel if it is a matte, and otherwise GrabCut with the
-            segmenter, if there is one; `grabcut` cuts by colours alone; `rembg` is that
+        matting: `auto` takes the photo's own alpha channel if it is a matte, and otherwise what the
+            network says, or GrabCut without one; `grabcut` cuts by colours alone; `rembg` is that
             package's network; `none` keeps the background. An alpha channel that only frames the photo,
             such as rounded corners, bounds the result of each.
         prepared: the photo is a finished square portrait already, on white or with alpha: only resize it.
-        segmenter: the model's own, on the CPU, which also frames the face; None if it has none.
+        network: the model's own, on the CPU, which also frames the face; None if it has none.
         framing: another face, a tilt, a zoom or a shift; not for prepared portraits.
 
     Raises:
@@ -110,7 +110,7 @@ def prepare_portrait(
     if size is None:
         raise ValueError("only a prepared portrait has a size of its own")
     framing = framing or Framing()
-    search = search_faces(composite_rgba_on_white(image), segmenter)
+    search = search_faces(composite_rgba_on_white(image), network)
     if not search.faces:
         raise UserError(
             f"No face was found in {photo_name(photo)}: it may be turned aside, covered by a mask or a "
@@ -130,15 +130,15 @@ def prepare_portrait(
         search = replace(search, faces=[face, *search.faces[1:]])
     face = search.faces[0]
     side = max(size, MIN_MATTING_SIDE)
-    move = scale, dx, dy = framing.corrected(locate_square(image, face, side, segmenter), side)
+    move = scale, dx, dy = framing.corrected(locate_square(image, face, side, network), side)
     rgb, alpha = warp(image, scale, dx, dy, side)
     x0, y0, x1, y1 = visible_part(image, scale, dx, dy, side)
     if matting in ("grabcut", "rembg") or (matting == "auto" and not own_matte):
         # Only what the photo shows is matted; white paper around it would teach a wrong background.
         shown = fill_transparent(rgb[y0:y1, x0:x1], alpha[y0:y1, x0:x1])
         method: Literal["grabcut", "rembg"] = "rembg" if matting == "rembg" else "grabcut"
-        network = segmenter if matting == "auto" else None
-        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, network)
+        advised = network if matting == "auto" else None
+        matte = remove_background(shown, face.moved(scale, dx - x0, dy - y0), method, advised)
         rgb[y0:y1, x0:x1] = unmix(shown, matte)
         alpha *= np.pad(matte, ((y0, side - y1), (x0, side - x1)))
     if matting != "none" and side * (1 - MAX_MIRRORED) <= y1 < side:
@@ -150,14 +150,14 @@ def prepare_portrait(
         _portrait(rgb, alpha, size),
         faces=len(boxes),
         box=box,
-        warnings=photo_warnings(image, search, move, side, person, segmenter, framing.face is not None),
+        warnings=photo_warnings(image, search, move, side, person, network, framing.face is not None),
         boxes=boxes,
         turns=search.turns,
     )
 
 
 def locate_square(
-    image: np.ndarray, face: Face, side: int, segmenter: Segmenter | None
+    image: np.ndarray, face: Face, side: int, network: PortraitNetwork | None
 ) -> tuple[float, float, float]:
     """The move `p -> scale * p + (dx, dy)` from a photo's pixels to those of its canonical square.
 
@@ -167,15 +167,13 @@ def locate_square(
         image: (H, W, 3 or 4) uint8.
         face: one that was found in it.
         side: of the square, pixels.
-        segmenter: the network; None if there is none.
+        network: None if there is none.
     """
     scale, dx, dy = square_around(face, side)
-    if segmenter is None:
+    if network is None:
         return scale, dx, dy
-    found = segmenter.square(*segmenter_input(image, face, rescaled((scale, dx, dy), side, LANDMARK_SIDE)))
-    if found is None:
-        return scale, dx, dy
-    x, y, width = (found / LANDMARK_SIDE).tolist()  # as shares of the first square
+    found = network.predict(*network_input(image, face, rescaled((scale, dx, dy), side, LANDMARK_SIDE)))
+    x, y, width = (network.framing(found.points[0]) / LANDMARK_SIDE).tolist()  # as shares of the first square
     likely = abs(math.log(width)) <= MAX_ZOOM and math.hypot(x - 0.5, y - 0.5) <= MAX_SHIFT
     if not likely:
         return scale, dx, dy

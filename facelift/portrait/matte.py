@@ -19,7 +19,7 @@ import torch
 
 from facelift.errors import UserError
 from facelift.portrait.find import Face
-from facelift.portrait.segment import Segmenter
+from facelift.portrait.network import PortraitNetwork
 
 SEGMENTATION_SIDE = 256  # longer side for the segmentation, pixels
 MATTING_SIDE = 512  # longer side for matting, pixels
@@ -27,15 +27,13 @@ ITERATIONS = 6  # alternations between colour models and outline
 COLOR_WINDOWS = ((0.1, 1.0), (0.25, 0.3), (0.8, 0.1), (2.5, 0.003))  # radius in face boxes, weight
 COLOR_DRIFT = 0.06  # standard deviation that a local colour gains over a distance of one face box
 HISTOGRAM_BINS = 20  # per colour channel
-SEGMENTER_WEIGHT = 0.7  # of the network's logits beside the prior's, which they change within these bounds:
-MIN_SEGMENTER_LOGIT, MAX_SEGMENTER_LOGIT = -1.0, 2.5  # unusual hairdos may look like background to it
 
 
 def remove_background(
     rgb: np.ndarray,
     face: Face,
     method: Literal["grabcut", "rembg"] = "grabcut",
-    segmenter: Segmenter | None = None,
+    network: PortraitNetwork | None = None,
 ) -> np.ndarray:
     """How much of each pixel belongs to the person.
 
@@ -43,7 +41,7 @@ def remove_background(
         rgb: `(H, W, 3)` float32 in [0, 1], framed about as a portrait is: the head and some shoulder.
         face: the person's face, in pixels of `rgb`.
         method: `grabcut`, or `rembg` for the network of that package.
-        segmenter: a network whose logits `grabcut` adds to its prior; None leaves them out.
+        network: it decides in place of GrabCut; None if there is none.
 
     Returns:
         Alpha `(H, W)` float32 in [0, 1].
@@ -56,7 +54,7 @@ def remove_background(
     h, w = rgb.shape[:2]
     medium, face = _shrink(rgb, face, MATTING_SIDE)
     small, small_face = _shrink(medium, face, SEGMENTATION_SIDE)
-    likely = _segment(small, small_face, segmenter)
+    likely = _segment(small, small_face, network)
     likely = cv2.resize(likely, medium.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     alpha = _matte(medium, likely, face)
     return cv2.resize(alpha, (w, h), interpolation=cv2.INTER_LINEAR).clip(0, 1)
@@ -98,13 +96,13 @@ def _shrink(rgb: np.ndarray, face: Face, side: int) -> tuple[np.ndarray, Face]:
 # --- which pixels are the person's -----------------------------------------------------------------------
 
 
-def _segment(rgb: np.ndarray, face: Face, segmenter: Segmenter | None) -> np.ndarray:
+def _segment(rgb: np.ndarray, face: Face, network: PortraitNetwork | None) -> np.ndarray:
     """The probability `(H, W)` float32 that a pixel is the person's."""
     logits = prior(rgb.shape, face)
     core = logits > 4
-    if segmenter is not None:
-        network = segmenter.logits(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(logits)).numpy()
-        logits = logits + (SEGMENTER_WEIGHT * network).clip(MIN_SEGMENTER_LOGIT, MAX_SEGMENTER_LOGIT)
+    if network is not None:
+        found = network.predict(torch.from_numpy(rgb).movedim(-1, 0), torch.from_numpy(logits))
+        return found.logits[0, 0].sigmoid().numpy()
     likely = _sigmoid(logits)
     outside = _sigmoid(-4 * logits - 10)  # at first, only what is far from any head is surely background
     smooth = _neighbours(rgb)

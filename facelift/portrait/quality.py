@@ -15,23 +15,23 @@ import cv2
 import numpy as np
 
 from facelift.portrait.find import Face
+from facelift.portrait.network import PortraitNetwork
 from facelift.portrait.search import Search, tilt_of
-from facelift.portrait.segment import LandmarkEstimate, Segmenter
 from facelift.portrait.square import (
     FACE_SIDE,
     LANDMARK_SIDE,
     Move,
     brighten,
+    network_input,
     rescaled,
-    segmenter_input,
     visible_part,
 )
 
 SMALL_FACE = 64  # pixels; below it the head is visibly blurred
 MIN_SHARPNESS = 0.45  # fine over coarse contrast; sharp: 0.57 and more, blurred by 1.5 pixels: 0.37 or less
 MAX_NOSE_OFFSET = 0.27  # from the middle of the eyes, over their width; at 45 degrees half of all have 0.4
-HIDDEN_ENTROPY = 3.0  # of the places of nose or mouth, nats; bare faces: 2.9 or less, most masks: 4 and more
-VISIBLE_ENTROPY = 2.7  # of eyes and brows, nats, below which they are visible; tilted heads: 3 and more
+HIDDEN_ENTROPY = 2.6  # of the places of nose or mouth, nats; bare faces: 1.7 or less, most masks: 4 and more
+VISIBLE_ENTROPY = 2.3  # of eyes and brows, nats, below which they are visible; most tilted heads have more
 MIN_EYE_CONTRAST = 0.12  # over the cheek's brightness; eyes: 0.28 and more
 MIN_CUT_LENGTH = 0.1  # over the face's width, along which the person touches the edge of the photo
 
@@ -64,7 +64,7 @@ def photo_warnings(
     move: Move,
     side: int,
     alpha: np.ndarray | None,
-    segmenter: Segmenter | None,
+    network: PortraitNetwork | None,
     chosen: bool = False,
 ) -> tuple[PhotoWarning, ...]:
     """The warnings for a photo.
@@ -75,22 +75,21 @@ def photo_warnings(
         move: from the photo's pixels to those of its square.
         side: of the square, pixels.
         alpha: (side, side) coverage of the person; None if the background was kept.
-        segmenter: the network that finds landmarks; without one, there are fewer warnings.
+        network: it finds landmarks; without it, there are fewer warnings.
         chosen: whether somebody said which face to use.
     """
     warnings = [*_of_search(search, chosen)]
     if alpha is not None and _is_cut(alpha, visible_part(image, *move, side)):
         text = "the head is cut by the end of the photo: use one that shows it whole."
         warnings.append(PhotoWarning("cut", text))
-    rgb, prior_logits = segmenter_input(image, search.faces[0], rescaled(move, side, LANDMARK_SIDE))
+    rgb, prior_logits = network_input(image, search.faces[0], rescaled(move, side, LANDMARK_SIDE))
     rgb = brighten(rgb)
-    landmarks = segmenter and segmenter.landmarks(rgb, prior_logits)
-    if landmarks:
+    if network is not None:
+        found = network.predict(rgb, prior_logits)
+        points, entropy = found.points[0].numpy(), found.entropy[0].numpy()
         grey = cv2.cvtColor(rgb.movedim(0, -1).numpy(), cv2.COLOR_RGB2GRAY)
-        tilted = float(landmarks.entropy[EYES_AND_BROWS].mean()) > VISIBLE_ENTROPY and _of_tilt(
-            image, search.faces[0]
-        )
-        warnings += tilted or _of_face(grey, landmarks)
+        tilted = float(entropy[EYES_AND_BROWS].mean()) > VISIBLE_ENTROPY and _of_tilt(image, search.faces[0])
+        warnings += tilted or _of_face(grey, points, entropy)
     return tuple(warnings)
 
 
@@ -119,8 +118,7 @@ def _of_tilt(image: np.ndarray, face: Face) -> list[PhotoWarning]:
     return [PhotoWarning("tilted", text)]
 
 
-def _of_face(grey: np.ndarray, landmarks: LandmarkEstimate) -> Iterator[PhotoWarning]:
-    points, entropy = landmarks.points.numpy(), landmarks.entropy.numpy()
+def _of_face(grey: np.ndarray, points: np.ndarray, entropy: np.ndarray) -> Iterator[PhotoWarning]:
     if _sharpness(grey, points) < MIN_SHARPNESS:  # then finer features cannot be judged
         yield PhotoWarning("blurred", "the face is blurred: use a sharper photo.")
         return
@@ -158,7 +156,7 @@ def _sharpness(grey: np.ndarray, points: np.ndarray) -> float:
 def _nose_offset(points: np.ndarray) -> float:
     """How far the tip of the nose is from the middle of the eyes, along their line and in its length."""
     line = points[45] - points[36]
-    return float((points[30] - (points[36] + points[45]) / 2) @ line / (line @ line))
+    return float((points[30] - (points[36] + points[45]) / 2) @ line / max(float(line @ line), 1e-6))
 
 
 def _eye_contrast(grey: np.ndarray, eye: np.ndarray) -> float:

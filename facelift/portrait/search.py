@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from facelift.portrait.find import Face, detect, find_in_grey, non_maximum_suppression, refine_box
-from facelift.portrait.segment import Segmenter
-from facelift.portrait.square import LANDMARK_SIDE, brighten, segmenter_input, square_around
+from facelift.portrait.network import PortraitNetwork
+from facelift.portrait.square import LANDMARK_SIDE, brighten, network_input, square_around
 
 UPRIGHT_SCORE = 0.6  # score of the quick search above which a face is upright; upside down, 0.5 is the most
 CANDIDATE_SCORE = -0.7  # of the detector, above which a window is examined
@@ -29,7 +29,7 @@ CLOSE_SIDES = (1600, 4800)  # longer side of the image in the two thorough searc
 WINDOW = 80  # side of the detector's, pixels
 MAX_ENLARGEMENT = 4  # below 20 pixels, a face has no features to find
 MIN_CONTRAST = 1.0  # standard deviation of a face's features, levels of 255; smooth walls have less
-VISIBLE_ENTROPY = 3.2  # of the places of eyes and brows, nats, below which they raise the score
+VISIBLE_ENTROPY = 2.8  # of the places of eyes and brows, nats, below which they raise the score; faces: 1.8
 BROWS_AND_EYES = slice(17, 27), slice(36, 48)  # of the 68 landmarks
 SMALL_FACE = 32  # pixels; below it many things look like a face, so only CERTAIN ones count
 TILT, MIN_TILT_GAIN = 30.0, 0.25  # degrees that are tried, and by how much they must raise the score
@@ -54,17 +54,17 @@ class Search:
         return max((face.score for face in self.faces), default=-np.inf)
 
 
-def search_faces(rgb: np.ndarray, segmenter: Segmenter | None = None) -> Search:
+def search_faces(rgb: np.ndarray, network: PortraitNetwork | None = None) -> Search:
     """All faces of a photo, whichever way up it is. Any number of threads may call this at once.
 
     Args:
         rgb: `(H, W, 3)` uint8.
-        segmenter: a network that finds landmarks; without one, fewer faces behind masks are found.
+        network: it sees whether there are eyes; without it, fewer faces behind masks are found.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     found = Search(find_in_grey(grey))
     if found.score < UPRIGHT_SCORE:
-        other = _search_all_ways(rgb, grey, segmenter)
+        other = _search_all_ways(rgb, grey, network)
         if other.turns or not found.faces:
             found = other
     return replace(found, faces=_wearer_first(found.faces))
@@ -75,14 +75,14 @@ def turn(image: np.ndarray, turns: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, -turns))
 
 
-def _search_all_ways(rgb: np.ndarray, grey: np.ndarray, segmenter: Segmenter | None) -> Search:
+def _search_all_ways(rgb: np.ndarray, grey: np.ndarray, network: PortraitNetwork | None) -> Search:
     ways = [Search([], turns) for turns in range(4)]
     closely, more_closely = (partial(_look_closely, side=side) for side in CLOSE_SIDES)
     for look, enough in ((_look_quickly, CERTAIN), (closely, CLEAR), (more_closely, CLEAR)):
         for turns, way in enumerate(ways):
             if way.score < CLEAR:
                 upright = np.rot90(rgb, -turns)
-                rated = [_with_eyes(upright, face, segmenter) for face in look(turn(grey, turns))]
+                rated = [_with_eyes(upright, face, network) for face in look(turn(grey, turns))]
                 ways[turns] = max(way, Search(_plausible(rated), turns), key=_rank)
             if ways[turns].score > CERTAIN:
                 return ways[turns]
@@ -138,15 +138,13 @@ def _contrast(grey: np.ndarray, face: Face) -> float:
     return float((part - cv2.GaussianBlur(part, (0, 0), WINDOW / 10)).std())
 
 
-def _with_eyes(image: np.ndarray, face: Face, segmenter: Segmenter | None) -> Face:
+def _with_eyes(image: np.ndarray, face: Face, network: PortraitNetwork | None) -> Face:
     """The face with a score that its eyes and brows add to, as far as the network sees them clearly."""
-    if segmenter is None:
+    if network is None:
         return face
-    rgb, prior_logits = segmenter_input(image, face, square_around(face, LANDMARK_SIDE))
-    seen = segmenter.landmarks(brighten(rgb), prior_logits)
-    if seen is None:
-        return face
-    entropy = float(np.mean([seen.entropy[part].mean() for part in BROWS_AND_EYES]))
+    rgb, prior_logits = network_input(image, face, square_around(face, LANDMARK_SIDE))
+    seen = network.predict(brighten(rgb), prior_logits).entropy[0]
+    entropy = float(np.mean([seen[part].mean() for part in BROWS_AND_EYES]))
     return replace(face, score=face.score + max(VISIBLE_ENTROPY - entropy, 0.0))
 
 

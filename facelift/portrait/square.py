@@ -37,14 +37,22 @@ def square_around(face: Face, side: int) -> Move:
     return scale, dx, dy
 
 
+def canonical_face(size: int) -> Face:
+    """Where the face's box is in a portrait of `size` pixels."""
+    (x, y), half = (share * size for share in FACE_CENTRE), FACE_SIDE * size / 2
+    return Face(x - half, y - half, x + half, y + half)
+
+
 def rescaled(move: Move, side: int, other: int) -> Move:
     """The move into a square of the `other` side, from one into a square of that side."""
     scale, dx, dy = move
     return scale * other / side, dx * other / side, dy * other / side
 
 
-def segmenter_input(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
-    """The square of side LANDMARK_SIDE as a `Segmenter` takes it: `(3, S, S)` colours, and `(S, S)` log odds.
+def network_input(image: np.ndarray, face: Face, move: Move) -> tuple[Tensor, Tensor]:
+    """What a `PortraitNetwork` takes: colours of the square, `(3, S, S)`, and log odds, `(S, S)`.
+
+    S is LANDMARK_SIDE.
 
     Args:
         image: (H, W, 3 or 4) uint8.

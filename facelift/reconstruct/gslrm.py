@@ -20,7 +20,7 @@ from facelift.gaussians import Gaussians
 from facelift.reconstruct.config import GSLRMConfig
 from facelift.reconstruct.decode import RAW_CHANNELS, GaussianBatch, decode
 from facelift.reconstruct.refinement_unet import RefinementUNet
-from facelift.reconstruct.transformer import Block, pad_tokens
+from facelift.transformer import Block, pad_tokens
 
 
 class GSLRM(nn.Module):

@@ -24,11 +24,12 @@ from facelift.errors import UserError
 from facelift.train.augment import augment
 from facelift.train.autoencoder import matte_loss
 from facelift.train.critic import Critic, adversarial_losses
+from facelift.train.distances import load_distances
 from facelift.train.task import Loss, channels_last, generator_for
 from facelift.views.autoencoder import Autoencoder, composite_on_white
 from facelift.views.generator import VIEWS
 from facelift.views.warp import warp_views
-from facelift.weights import load_reconstructor, load_views, save_model
+from facelift.weights import load_views, save_model
 
 PIXEL_UNSHUFFLE = 4  # side of the blocks of pixels that the critic sees as one place
 MIN_CONFIDENCE = 128  # of 255; crops are cut around warped pixels with less
@@ -42,6 +43,7 @@ class DecoderTraining:
         data: folder of heads, canonical rig.
         generator: folder of a trained view generator with warped views that takes one step.
         reconstructor: folder of the reconstructor whose depth warps the photo.
+        portrait: folder of the portrait's network, in its place or beside it (`facelift.train.distances`).
         augmentations: how many lights, framings and mirrorings of each head there are; they stay in memory.
         crop_size: side of the squares that are decoded, a multiple of a latent cell.
         crops_per_head: how many are cut from one head.
@@ -52,7 +54,8 @@ class DecoderTraining:
 
     data: str
     generator: str
-    reconstructor: str
+    reconstructor: str | None = None
+    portrait: str | None = None
     augmentations: int = 2
     crop_size: int = 128
     crops_per_head: int = 4
@@ -87,7 +90,7 @@ class DecoderTask:
         self.generator = load_views(Path(training.generator)).to(device)
         if not self.generator.config.warped_views or self.generator.config.steps != 1:
             raise UserError("A decoder needs a view generator with warped views that takes one step.")
-        self.reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
+        self.distances = load_distances(training.portrait, training.reconstructor, device)
         channels_last(self.generator)
         self.first = deepcopy(self.generator.autoencoder)
         channels = 3 * PIXEL_UNSHUFFLE**2
@@ -163,7 +166,7 @@ class DecoderTask:
     def _sample(self, portrait: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """A portrait's (4, S, S) five other views: warped, their confidence, and latents; on the CPU."""
         with autocast(self.device):
-            warped = warp_views(self.reconstructor.distances, *portrait.split([3, 1]))
+            warped = warp_views(self.distances, *portrait.split([3, 1]))
             condition = self.generator.autoencoder.encode(warped.images)[None]
             noise = torch.randn(condition.shape, generator=rng).to(self.device)
             latents = self.generator.predict_in_one_step(noise, condition)[0]

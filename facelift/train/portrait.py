@@ -1,33 +1,33 @@
-"""Training the portrait's network: synthetic people before backgrounds drawn by chance, as in photos."""
+"""Training the portrait's network, on synthetic people and on portraits that other networks have labelled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facelift.data.backgrounds import random_background
+from facelift.data.attributes import ATTRIBUTES, attributes_of
+from facelift.data.portraits import PortraitFolder
 from facelift.data.reader import HeadFolder
 from facelift.devices import autocast
-from facelift.portrait.align import FACE_CENTRE, FACE_SIDE
-from facelift.portrait.find import Face
-from facelift.portrait.landmarks import MIRRORED
-from facelift.portrait.matte import prior
-from facelift.portrait.segment import MAP_STRIDE, Segmenter, SegmenterConfig, SegmenterOutput, stack_inputs
-from facelift.train.augment import random_photometry
-from facelift.train.photographs import camera
+from facelift.portrait.network import (
+    MAP_STRIDE,
+    PortraitNetwork,
+    PortraitNetworkConfig,
+    PortraitPrediction,
+    stack_inputs,
+)
+from facelift.train.portrait_samples import HAIR, UNKNOWN, Chances, PortraitSample, PortraitSampler
 from facelift.train.task import Loss, channels_last, generator_for
 from facelift.weights import load_weights, save_model, take_weights
 
-HALF_PROFILE_VIEWS = (1, 5)  # the canonical views that show a face from half aside
-FACE_JITTER = 0.02  # standard deviation of where a face is found, fraction of the portrait's side
+SCALES = 4  # resolutions at which depths' gradients are compared
+EDGE = 0.06  # largest step of depth between pixels of one surface, world units
 
 
 @dataclass(frozen=True)
@@ -35,186 +35,157 @@ class PortraitTraining:
     """What the portrait's network learns from.
 
     Attributes:
-        data: folder of heads, canonical rig; for a model that finds landmarks drawn with all truth.
+        data: folder of heads, canonical rig, drawn with all truth.
+        portraits: folder of labelled portraits, see `facelift.data.portraits`; None for none.
         init_from: folder of a trained network to start from, `OUT/portrait` of its training; what it
             lacks begins anew.
-        landmark_weight: of the landmarks' loss.
-        size: side of the portraits, pixels.
-        half_profile_share: how often the head is seen in half profile.
-        bystander_share: how often others stand behind.
-        shadow_share: how often the person casts a shadow on the background.
-        cropped_share: how often the photo ends within the portrait's square.
+        size: side of the pictures, pixels.
+        matte_weight, parts_weight, hair_weight, depth_weight, gradient_weight, normals_weight,
+            landmark_weight, relief_weight, attribute_weight: of the losses.
+        chances: how often the photos show what.
     """
 
     data: str
+    portraits: str | None = None
     init_from: str | None = None
-    landmark_weight: float = 0.03
     size: int = 256
-    half_profile_share: float = 0.2
-    bystander_share: float = 0.25
-    shadow_share: float = 0.3
-    cropped_share: float = 0.3
+    matte_weight: float = 1.0
+    parts_weight: float = 0.3
+    hair_weight: float = 0.3
+    depth_weight: float = 5.0
+    gradient_weight: float = 5.0
+    normals_weight: float = 0.5
+    landmark_weight: float = 0.04
+    relief_weight: float = 2.0
+    attribute_weight: float = 0.03
+    chances: Chances = field(default_factory=Chances)
 
 
 class PortraitTask:
-    """Training of the matte and, if the model finds them, of the landmarks."""
+    """Training of all that the portrait's network tells."""
 
-    def __init__(self, model: SegmenterConfig, training: PortraitTraining, device: torch.device) -> None:
+    def __init__(
+        self, model: PortraitNetworkConfig, training: PortraitTraining, device: torch.device
+    ) -> None:
         self.device, self.training = device, training
-        self.sampler = PortraitSampler(HeadFolder(training.data), training)
-        self.model = Segmenter(model)
+        folder = HeadFolder(training.data)
+        self.model = PortraitNetwork(replace(model, attributes=ATTRIBUTES))
         if training.init_from:
             start = Path(training.init_from)
-            take_weights(self.model, load_weights(Segmenter, SegmenterConfig, start), start)
-        if self.model.framing is not None:
-            folder = self.sampler.folder
-            fronts = torch.stack([folder.landmarks(head)[0] for head in folder.heads])
-            side = float(folder.cameras(folder.heads[0]).width)
-            self.model.framing.fit(fronts, torch.tensor([side / 2, side / 2, side]).expand(len(fronts), 3))
+            take_weights(self.model, load_weights(PortraitNetwork, PortraitNetworkConfig, start), start)
+        fronts = torch.stack([folder.landmarks(head)[0] for head in folder.heads])
+        side = float(folder.cameras(folder.heads[0]).width)
+        self.model.framing.fit(fronts, torch.tensor([side / 2, side / 2, side]).expand(len(fronts), 3))
+        self.sampler = self._sampler(folder, training)
         self.model.to(device)
         channels_last(self.model)
+
+    def _sampler(self, folder: HeadFolder, training: PortraitTraining) -> PortraitSampler:
+        answers = {head: attributes_of(folder, head) for head in folder.heads}
+        portraits = PortraitFolder(training.portraits) if training.portraits else None
+        framing = self.model.framing
+        return PortraitSampler(
+            folder, training.size, training.chances, portraits, framing, answers.__getitem__
+        )
 
     def held_out(self, training: PortraitTraining) -> PortraitTask:
         """The same model on the held-out heads of this folder."""
         other = copy(self)
         other.training = training
-        other.sampler = PortraitSampler(HeadFolder(training.data, held_out=True), training)
+        other.sampler = other._sampler(HeadFolder(training.data, held_out=True), training)
         return other
 
     def losses(self, step: int, batch: int, rng: torch.Generator) -> Iterator[Loss]:
-        """Mattes, and landmarks where they lie within the photo."""
-        samples = [self.sampler.photo(rng, points=self.model.config.landmarks) for _ in range(batch)]
-        photos, alpha = (
-            torch.stack(x).to(self.device) for x in zip(*((s.photo, s.alpha) for s in samples), strict=True)
-        )
+        """A third of the photos are framed as portraits, the others only about so."""
+        samples = [self.sampler.photo(rng, moved=i % 3 != 0) for i in range(batch)]
+        photos = torch.stack([sample.photo for sample in samples]).to(self.device)
         layers = stack_inputs(*photos.split([3, 1], dim=1)).contiguous(memory_format=torch.channels_last)
         with autocast(self.device):
             output = self.model(layers)
-        logits = output.logits.float()
-        loss = F.binary_cross_entropy_with_logits(logits, alpha)
-        parts = {"matte": loss.detach(), "wrong": (logits.detach().sigmoid() - alpha).abs().mean()}
-        points = [sample.points for sample in samples if sample.points is not None]
-        if points:
-            wanted = torch.stack(points).to(self.device)
-            inside = ((wanted > 0) & (wanted < self.training.size)).all(-1)
-            maps = output.maps.float()
-            of_points = maps_loss(maps[inside], wanted[inside])
-            loss = loss + self.training.landmark_weight * of_points
-            with torch.no_grad():
-                apart = (SegmenterOutput(logits, maps).points - wanted).norm(dim=-1)[inside]
-            parts |= {"points": of_points.detach(), "pixels": apart.mean()}
-        yield Loss(loss, parts, batch)
+        weighted, parts = self._losses(output, samples)
+        yield Loss(torch.stack(weighted).sum(), {name: part.detach() for name, part in parts.items()}, batch)
+
+    def _losses(
+        self, output: PortraitPrediction, samples: list[PortraitSample]
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        training = self.training
+
+        def stack(name: str) -> Tensor:
+            return torch.stack([getattr(sample, name) for sample in samples]).to(self.device)
+
+        alpha, depth, normals = stack("alpha"), stack("depth"), stack("normals")
+        logits, predicted = output.logits.float(), output.depth.float()
+        known = alpha.isfinite()
+        matte = F.binary_cross_entropy_with_logits(logits[known], alpha[known])
+        scores = output.parts.float().log_softmax(1)
+        parts = F.nll_loss(scores, stack("parts"), ignore_index=UNKNOWN)
+        hair = hair_loss(scores[:, HAIR], stack("hair"))
+        solid = depth.isfinite() & (alpha > 0.9)
+        off = (predicted - depth)[solid].abs()
+        steps = gradient_loss(predicted, torch.where(solid, depth, torch.nan))
+        facing = solid[:, 0] & (normals.norm(dim=1) > 0.5)
+        cosine = (output.normals.float() * normals).sum(1)[facing]
+        points = stack("points")
+        inside = ((points > 0) & (points < training.size)).all(-1)
+        places = maps_loss(output.maps.float()[inside], points[inside])
+        relief = relief_loss(predicted, samples)
+        answers = [self._answers(output, samples, name) for name in output.attributes]
+        apart = (output.points.float() - points).norm(dim=-1)[inside]
+        weighted = [
+            training.matte_weight * matte,
+            training.parts_weight * _or_zero(parts),
+            training.hair_weight * _or_zero(hair),
+            training.depth_weight * _or_zero(off.mean()),
+            training.gradient_weight * steps,
+            training.normals_weight * _or_zero(1 - cosine.mean()),
+            training.landmark_weight * places,
+            training.relief_weight * _or_zero(relief),
+            training.attribute_weight * _or_zero(torch.stack(answers).nansum()) if answers else matte * 0,
+        ]
+        logged = {
+            "matte": matte,
+            "wrong": (logits.sigmoid() - alpha)[known].abs().mean(),
+            "parts": parts,
+            "hair": hair,
+            "depth": off.mean(),
+            "steps": steps,
+            "degrees": cosine.clamp(-1, 1).acos().rad2deg().mean(),
+            "pixels": apart.mean(),
+            "relief": relief,
+        } | dict(zip(output.attributes, answers, strict=True))
+        return weighted, {name: part for name, part in logged.items() if part.isfinite()}
+
+    def _answers(self, output: PortraitPrediction, samples: list[PortraitSample], name: str) -> Tensor:
+        wanted = torch.tensor([sample.attributes.get(name, -1) for sample in samples], device=self.device)
+        return F.cross_entropy(output.attributes[name].float(), wanted, ignore_index=-1)
 
     @torch.no_grad()
     def picture(self) -> Tensor:
-        """Six photos, with landmarks if these are found, above what is kept of them."""
-        model = self.model
-        rows: list[list[Tensor]] = [[], []]
-        for i in range(6):
-            rgb, prior_logits = self.sampler.photo(generator_for(1, i)).photo.to(self.device).split([3, 1])
-            rows[0].append(rgb if not model.config.landmarks else self._marked(model, rgb, prior_logits))
-            rows[1].append(1 + model.logits(rgb, prior_logits[0]).sigmoid() * (rgb - 1))
-        return torch.cat([torch.cat(row, dim=2) for row in rows], dim=1).cpu()
-
-    @staticmethod
-    def _marked(model: Segmenter, rgb: Tensor, prior_logits: Tensor) -> Tensor:
-        marked = rgb.clone()
-        points = model(stack_inputs(rgb[None], prior_logits[None])).points[0]
-        x, y = points.long().clamp(0, rgb.shape[-1] - 1).mT
-        marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
-        return marked
+        """Photos, what is kept of them, depth, normals and the likeliest parts."""
+        columns = []
+        for i in range(8):
+            rgb, prior_logits = (
+                self.sampler.photo(generator_for(1, i), moved=i > 3).photo.to(self.device).split([3, 1])
+            )
+            found = self.model(stack_inputs(rgb[None], prior_logits[None]))
+            alpha = found.logits[0].sigmoid()
+            columns.append(
+                torch.cat(
+                    [
+                        _marked(rgb, found.points[0]),
+                        1 + alpha * (rgb - 1),
+                        (0.5 - found.depth[0] / 2).clamp(0, 1).expand(3, -1, -1) * alpha,
+                        (found.normals[0] * torch.tensor([1.0, -1, -1])[:, None, None] + 1) / 2 * alpha,
+                        (found.parts[0].argmax(0) / len(found.parts[0])).expand(3, -1, -1),
+                    ],
+                    dim=1,
+                )
+            )
+        return torch.cat(columns, dim=2).cpu()
 
     def export(self, folder: Path) -> None:
-        """Write the network that `facelift.weights.load_segmenter` reads."""
+        """Write the network that `facelift.weights.load_portrait_network` reads."""
         save_model(self.model, folder / "portrait")
-
-
-@dataclass(frozen=True)
-class PortraitSample:
-    """A photo drawn by chance, and what is true of it.
-
-    Attributes:
-        photo: (4, S, S) RGB in [0, 1] and the prior's logits.
-        alpha: (1, S, S) the person's coverage.
-        points: (68, 2) x and y of the landmarks, pixels, within the picture or not; None if not asked for.
-    """
-
-    photo: Tensor
-    alpha: Tensor
-    points: Tensor | None
-
-
-class PortraitSampler:
-    """Photos of the people in a folder before some background, drawn by chance."""
-
-    def __init__(self, folder: HeadFolder, training: PortraitTraining) -> None:
-        self.folder, self.training = folder, training
-
-    def photo(self, rng: torch.Generator, moved: bool = True, points: bool = False) -> PortraitSample:
-        """One photo and what is true of it.
-
-        Args:
-            rng: what chooses.
-            moved: scaled, shifted, turned and perhaps cut off, and its face found only about where it is;
-                otherwise framed as a portrait.
-            points: whether to tell where the landmarks are.
-        """
-        size, noise = self.training.size, np.random.default_rng(_whole(rng, 2**31))
-        turned = noise.random() < self.training.half_profile_share
-        view = HALF_PROFILE_VIEWS[noise.integers(2)] if turned else 0
-        person, marks = self._person(rng, view, mirrored=moved, points=points)
-        behind = self._behind(rng, noise)
-        face = np.array([FACE_CENTRE[0] * size, FACE_CENTRE[1] * size]), FACE_SIDE * size
-        if moved:
-            person, face, move = _moved(person, face, noise)
-            if marks is not None:  # cv2 has the centres of pixels at whole numbers
-                marks = (marks - 0.5) @ move[:, :2].T + move[:, 2] + 0.5
-        if noise.random() < self.training.shadow_share:
-            behind = _shadowed(behind, person[..., 3], noise)
-        photo = camera(_over(person, behind), noise)
-        layers = np.dstack([photo, person[..., 3]])
-        if moved and noise.random() < self.training.cropped_share:
-            layers = _cut_off(layers, noise)
-        (x, y), half = face[0], face[1] / 2
-        prior_logits = prior((size, size), Face(x - half, y - half, x + half, y + half))
-        photo, alpha = layers[..., :3], layers[..., 3]
-        planes = [*photo.transpose(2, 0, 1), prior_logits, alpha]
-        stacked = torch.from_numpy(np.stack(planes).astype(np.float32))
-        where = None if marks is None else torch.from_numpy(marks.astype(np.float32))
-        return PortraitSample(stacked[:4], stacked[4:], where)
-
-    def _person(
-        self, rng: torch.Generator, view: int, mirrored: bool = True, points: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """(S, S, 4) premultiplied RGBA of someone in some light, and (68, 2) landmarks.
-
-        Half of those that may be `mirrored` are: the mirror image of a portrait is framed otherwise.
-        """
-        size, head = self.training.size, self.folder.heads[_whole(rng, len(self.folder))]
-        views = self.folder.load(head, [view])
-        marks = None
-        if points:
-            marks = self.folder.landmarks(head)[view].numpy() * (size / views.cameras.width)
-        views = views.resized(size)
-        color = random_photometry(rng)(views.images) - 1 + views.alpha
-        layers = torch.cat([color, views.alpha], dim=1)[0].movedim(0, -1).numpy()
-        if not (mirrored and _whole(rng, 2)):
-            return np.ascontiguousarray(layers), marks
-        marks = None if marks is None else marks[MIRRORED] * [-1, 1] + [size, 0]
-        return np.ascontiguousarray(layers[:, ::-1]), marks
-
-    def _behind(self, rng: torch.Generator, noise: np.random.Generator) -> np.ndarray:
-        """(S, S, 3) a background, sometimes with other people in it."""
-        size = self.training.size
-        scene = random_background(noise, size)
-        others = int(noise.integers(1, 3)) if noise.random() < self.training.bystander_share else 0
-        for _ in range(others):
-            aside = noise.choice([-1, 1]) * noise.uniform(0.35, 0.7) * size
-            move = np.array([[1.0, 0, aside], [0, 1, noise.uniform(-0.2, 0.3) * size]])
-            move[:, :2] = move[:, :2] * noise.uniform(0.4, 1.1)
-            other = cv2.warpAffine(self._person(rng, _whole(rng, 6))[0], move, (size, size))
-            scene = _over(cv2.GaussianBlur(other, (0, 0), noise.uniform(0.3, 4)), scene)
-        return scene
 
 
 def maps_loss(maps: Tensor, points: Tensor) -> Tensor:
@@ -235,38 +206,58 @@ def maps_loss(maps: Tensor, points: Tensor) -> Tensor:
     return F.cross_entropy(maps.flatten(1), wanted.flatten(1))
 
 
-def _over(layers: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """Premultiplied RGBA on what is behind."""
-    return (layers[..., :3] + (1 - layers[..., 3:]) * behind).clip(0, 1)
+def hair_loss(log_share: Tensor, hair: Tensor) -> Tensor:
+    """Binary cross-entropy of hair (B, H, W), NaN where it is unknown, and the logarithm of its share."""
+    known = hair.isfinite()
+    log_share, hair = log_share[known].clamp(-12, -1e-4), hair[known]
+    return -(hair * log_share + (1 - hair) * torch.log1p(-log_share.exp())).mean()
 
 
-def _moved(
-    person: np.ndarray, face: tuple[np.ndarray, float], noise: np.random.Generator
-) -> tuple[np.ndarray, tuple[np.ndarray, float], np.ndarray]:
-    """Scaled, turned and shifted; where the face, a centre and a side, is then found; and how it moved."""
-    size = person.shape[0]
-    scale = float(np.exp(noise.normal(0, 0.08)))
-    move = cv2.getRotationMatrix2D((size / 2, size / 2), noise.normal(0, 5), scale)
-    move[:, 2] = move[:, 2] + noise.normal(0, 0.02 * size, 2)
-    person = cv2.warpAffine(person, move, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    centre = move @ [*face[0], 1] + noise.normal(0, FACE_JITTER * size, 2)
-    return person, (centre, face[1] * scale), move
+def gradient_loss(depth: Tensor, truth: Tensor) -> Tensor:
+    """Mean difference of the steps from pixel to pixel, at several resolutions (Li and Snavely, CVPR 2018).
+
+    Args:
+        depth: (B, 1, H, W) world units.
+        truth: the same, NaN where it is unknown. Steps of more than EDGE are of two surfaces and count not.
+    """
+    losses = []
+    for scale in range(SCALES):
+        step = 2**scale
+        for axis in (-1, -2):
+            rest = truth.shape[axis] - step
+            wanted = truth.narrow(axis, step, rest) - truth.narrow(axis, 0, rest)
+            found = depth.narrow(axis, step, rest) - depth.narrow(axis, 0, rest)
+            same = wanted.abs() < EDGE * (1 + scale)  # false where it is NaN
+            losses.append((found - wanted)[same].abs().sum() / same.sum().clamp_min(1) / step**0.5)
+    return torch.stack(losses).mean()
 
 
-def _shadowed(behind: np.ndarray, alpha: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    size = len(alpha)
-    shift = np.array([[1, 0, noise.normal(0, 0.05 * size)], [0, 1, noise.normal(0, 0.03 * size)]])
-    shadow = cv2.GaussianBlur(cv2.warpAffine(alpha, shift, (size, size)), (0, 0), size * 0.02)
-    return behind * (1 - noise.uniform(0.1, 0.6) * shadow[..., None])
+def relief_loss(depth: Tensor, samples: list[PortraitSample]) -> Tensor:
+    """Mean difference of depth, around its median, from the relief of faces; NaN if there is none.
+
+    Args:
+        depth: (B, 1, H, W) world units.
+        samples: of the B pictures.
+    """
+    size = depth.shape[-1]
+    losses = []
+    for shown, sample in zip(depth, samples, strict=True):
+        if len(sample.relief):
+            x, y, behind = sample.relief.to(depth.device).unbind(-1)
+            grid = torch.stack([x, y], dim=-1) / size * 2 - 1
+            found = F.grid_sample(shown[None], grid[None, None], align_corners=False)[0, 0, 0]
+            off = found - behind
+            losses.append((off - off.median()).abs().mean())
+    return torch.stack(losses).mean() if losses else depth.new_tensor(torch.nan)
 
 
-def _cut_off(layers: np.ndarray, noise: np.random.Generator) -> np.ndarray:
-    """The photo ends on some side, not below; what lies beyond repeats its last pixels, as at inference."""
-    size = len(layers)
-    top, left, right = (int(e) for e in noise.uniform(0, 0.2, 3) * size * (noise.random(3) < 0.5))
-    shown = layers[top:, left : size - right]
-    return cv2.copyMakeBorder(shown, top, 0, left, right, borderType=cv2.BORDER_REPLICATE)
+def _or_zero(loss: Tensor) -> Tensor:
+    """A mean over nothing counts nothing."""
+    return loss if loss.isfinite() else torch.zeros_like(loss)
 
 
-def _whole(rng: torch.Generator, below: int) -> int:
-    return int(torch.randint(below, (), generator=rng))
+def _marked(rgb: Tensor, points: Tensor) -> Tensor:
+    marked = rgb.clone()
+    x, y = points.long().clamp(0, rgb.shape[-1] - 1).mT
+    marked[:, y, x] = torch.tensor([[0.0], [1.0], [0.0]], device=rgb.device)
+    return marked

@@ -17,6 +17,7 @@ from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.reconstruct import GSLRM, GaussianBatch, GSLRMConfig
 from facelift.render import render, render_batch
+from facelift.train.distances import load_distances
 from facelift.train.features import FeatureNetwork, load_features, perceptual_loss
 from facelift.train.geometry import geometry_losses, overhead_color_loss
 from facelift.train.loader import SampleLoader
@@ -38,6 +39,7 @@ from facelift.train.start import starting_reconstructor
 from facelift.train.task import Loss
 from facelift.train.unposed import UnposedPhotos
 from facelift.train.vgg import load_vgg19
+from facelift.views.warp import SurfaceDistances, mean_distances
 from facelift.weights import load_views, save_model
 
 
@@ -70,6 +72,8 @@ class ReconstructorTraining:
         generator: folder of a trained view generator, `OUT/views` of its training; with it, some heads come
             as they do at inference: the true front view and five generated ones. The truth stays the true
             head.
+        portrait: folder of the portrait's network; the mean of its depth and of the reconstructor's, as it is
+            at the start, warps the views for the generator. With None the latter does.
         generated_share: how often that is.
         front_only_share: how often the front view comes alone, as for warping (`facelift.views.warp`); what
             it cannot show is not compared, so that only the direct losses remain.
@@ -105,6 +109,7 @@ class ReconstructorTraining:
     clamp_positions: bool = False
     init_from: str | None = None
     generator: str | None = None
+    portrait: str | None = None
     generated_share: float = 0.5
     front_only_share: float = 0.0
     unposed_photos: str | None = None
@@ -138,9 +143,13 @@ class ReconstructorTask:
                 block.compile()
         self.generator: CachedGenerator | None = None
         if training.generator:
-            first = deepcopy(self.model).requires_grad_(False)  # warps as at the start, whatever is learnt
+            distances: SurfaceDistances = (
+                deepcopy(self.model).requires_grad_(False).distances
+            )  # whatever is learnt
+            if training.portrait:
+                distances = mean_distances(load_distances(training.portrait, None, device), distances)
             views = load_views(Path(training.generator)).to(device)
-            self.generator = CachedGenerator(views, first.distances, device)
+            self.generator = CachedGenerator(views, distances, device)
         self.features = _load_features(training, device)
         photos = None
         if training.unposed_photos:

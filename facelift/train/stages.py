@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facelift.choices import Stage
-from facelift.portrait.segment import SegmenterConfig
+from facelift.portrait.network import PortraitNetworkConfig
 from facelift.reconstruct import GSLRMConfig
 from facelift.train.autoencoder import AutoencoderTask, AutoencoderTraining
 from facelift.train.decoder import DecoderTask, DecoderTraining
@@ -40,6 +40,6 @@ STAGES: dict[Stage, StageParts] = {
     "views": StageParts(ViewsTask, ViewsTraining, ViewGeneratorConfig, optional=True),
     "decoder": StageParts(DecoderTask, DecoderTraining),
     "reconstructor": StageParts(ReconstructorTask, ReconstructorTraining, GSLRMConfig),
-    "portrait": StageParts(PortraitTask, PortraitTraining, SegmenterConfig),
+    "portrait": StageParts(PortraitTask, PortraitTraining, PortraitNetworkConfig),
     "features": StageParts(FeaturesTask, FeaturesTraining, FeaturesConfig),
 }

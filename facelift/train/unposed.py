@@ -15,7 +15,7 @@ from torch import Tensor
 from facelift.errors import UserError
 from facelift.portrait import prepare_portrait
 from facelift.results import find_photos
-from facelift.weights import find_model, load_segmenter
+from facelift.weights import find_model, load_portrait_network
 
 
 class UnposedPhotos:
@@ -31,11 +31,11 @@ class UnposedPhotos:
     """
 
     def __init__(self, root: str | Path, size: int) -> None:
-        segmenter = load_segmenter(find_model(None, None))
+        network = load_portrait_network(find_model(None, None))
         self.portraits: list[Tensor] = []
         for path in find_photos([root]):
             try:
-                portrait = prepare_portrait(path, size, segmenter=segmenter)
+                portrait = prepare_portrait(path, size, network=network)
             except UserError as error:
                 Console(stderr=True).print(f"left out: {error}", highlight=False, soft_wrap=True)
                 continue

@@ -13,14 +13,13 @@ from torch import Tensor
 from facelift.data.streaming import Heads
 from facelift.devices import autocast
 from facelift.errors import UserError
-from facelift.reconstruct import GSLRM
 from facelift.train.augment import augment
 from facelift.train.loader import Draw
 from facelift.train.photographs import degrade
 from facelift.train.task import generator_for
 from facelift.train.unposed import UnposedPhotos
 from facelift.views.generator import VIEWS, ViewGenerator
-from facelift.views.warp import warp_views
+from facelift.views.warp import SurfaceDistances, warp_views
 
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 
@@ -103,12 +102,14 @@ class ViewEncoder:
 
     Args:
         generator: whose latents they become.
-        reconstructor: warps the views, for a generator that works from warped ones.
+        distances: what warps the views, for a generator that works from warped ones.
         device: where they are.
     """
 
-    def __init__(self, generator: ViewGenerator, reconstructor: GSLRM | None, device: torch.device) -> None:
-        self.generator, self.reconstructor, self.device = generator, reconstructor, device
+    def __init__(
+        self, generator: ViewGenerator, distances: SurfaceDistances | None, device: torch.device
+    ) -> None:
+        self.generator, self.distances, self.device = generator, distances, device
         self.cache: dict[tuple[str, int], Encoded] = {}
 
     def with_empty_cache(self) -> ViewEncoder:
@@ -151,9 +152,9 @@ class ViewEncoder:
 
     def warped(self, portrait: Tensor, coverage: Tensor) -> Tensor | None:
         """(6, 3, S, S) views of a portrait (3, S, S) with its coverage; None if they are not wanted."""
-        if self.reconstructor is None:
+        if self.distances is None:
             return None
-        return warp_views(self.reconstructor.distances, portrait, coverage).images
+        return warp_views(self.distances, portrait, coverage).images
 
     def photo(self, photos: UnposedPhotos, rng: torch.Generator) -> Encoded:
         """One of some photos."""

@@ -21,6 +21,7 @@ from facelift.data.streaming import Heads, open_heads
 from facelift.devices import autocast
 from facelift.errors import UserError
 from facelift.train.critic import Critic, adversarial_losses
+from facelift.train.distances import load_distances
 from facelift.train.loader import Draw, SampleLoader, chunked
 from facelift.train.lora import add_lora, merged
 from facelift.train.start import starting_views
@@ -28,7 +29,7 @@ from facelift.train.task import Loss, channels_last
 from facelift.train.unposed import UnposedPhotos
 from facelift.train.view_samples import AugmentedHeads, Encoded, PlainHeads, ViewEncoder
 from facelift.views.generator import VIEWS, ViewGenerator, ViewGeneratorConfig
-from facelift.weights import load_reconstructor, save_model
+from facelift.weights import save_model
 
 MIN_NOISE_VARIANCE = 0.1  # below it the weight of the clean sample's error does not rise
 
@@ -43,8 +44,10 @@ class ViewsTraining:
         init_from: the weights to start from, in place of an `autoencoder`: a view generator of ours, a
             diffusers folder of Stable Diffusion 2.1 unCLIP or of FaceLift, or a repository on the Hugging
             Face hub (`facelift.train.start`).
-        reconstructor: folder of a reconstructor that was trained on the front view alone, too, for a model
-            that works from warped views (`facelift.views.warp`).
+        reconstructor: for a model that works from warped views (`facelift.views.warp`) the folder of a
+            reconstructor that was trained on the front view alone, too, whose depth warps them.
+        portrait: the folder of the portrait's network, in its place or beside it
+            (`facelift.train.distances`).
         condition_dropout: how often the portrait is dropped whole, for guidance.
         degraded_share: how often a portrait is blurred, noisy, compressed or partly hidden, as in a photo
             (`facelift.train.photographs`); the other views stay as they are.
@@ -75,6 +78,7 @@ class ViewsTraining:
     data: str
     autoencoder: str | None = None
     reconstructor: str | None = None
+    portrait: str | None = None
     init_from: str | None = None
     condition_dropout: float = 0.05
     degraded_share: float = 0.0
@@ -135,11 +139,9 @@ class ViewsTask:
             ViewGenerator(model) if start is None and model else starting_views(str(start), model)
         )
         self.generator.to(device)
-        reconstructor = None
+        distances = None
         if self.generator.config.warped_views:
-            if training.reconstructor is None:
-                raise UserError("Warped views need a `reconstructor` in the `training`.")
-            reconstructor = load_reconstructor(Path(training.reconstructor)).to(device)
+            distances = load_distances(training.portrait, training.reconstructor, device)
         channels_last(self.generator)
         critic = None
         if training.adversarial_weight:
@@ -162,7 +164,7 @@ class ViewsTask:
         if training.compile:
             self.generator.unet.compile()
         self.timesteps = self._timesteps()
-        self.encoder = ViewEncoder(self.generator, reconstructor, device)
+        self.encoder = ViewEncoder(self.generator, distances, device)
         size = self.generator.config.image_size
         self.photos = UnposedPhotos(training.unposed_photos, size) if training.unposed_photos else None
         self.heads, self.samples = self._open(training.workers)

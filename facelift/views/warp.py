@@ -39,6 +39,17 @@ DEPTH_MARGIN = 0.03  # by which the surface may lie before its estimate, world u
 DEPTH_TOLERANCE = 0.1  # by which it may lie behind what is possible and still count as seen, world units
 
 
+def mean_distances(*estimates: SurfaceDistances) -> SurfaceDistances:
+    """The mean of several estimates, known where all are; their errors differ, and cancel in part."""
+
+    def distances(image: Tensor, camera: Cameras) -> Tensor:
+        found = [estimate(image, camera).float() for estimate in estimates]
+        rows = min(map(len, found))  # they may go on below the picture for different lengths
+        return torch.stack([distance[:rows] for distance in found]).mean(0)
+
+    return distances
+
+
 @dataclass(frozen=True)
 class WarpedViews:
     """What the portrait shows of each of the six views; of several portraits, B comes before all shapes.

@@ -25,7 +25,7 @@ from facelift.formats.files import atomic_folder
 from facelift.formats.png import write_png
 from facelift.gaussians import Gaussians
 from facelift.pipeline import FaceLift
-from facelift.weights import find_model, load_segmenter
+from facelift.weights import find_model, load_portrait_network
 
 PROTOCOL = "novel-views"
 GRID_PEOPLE = 4
@@ -61,7 +61,7 @@ def evaluate_benchmark(
             written.
     """
     benchmark, folders = _people(Path(root), choice)
-    segmenter = load_segmenter(find_model(None))  # frames and cuts out alike, whatever is measured
+    network = load_portrait_network(find_model(None))  # frames and cuts out alike, whatever is measured
     measures, missing = available_measures(fetch, vgg=True)
     measures = [measure for measure in measures if not measure.orbit_only]
     facts = {
@@ -83,7 +83,7 @@ def evaluate_benchmark(
     records = []
     for i, folder in enumerate(track(folders, "people")):
         if (record := progress.load(str(folder))) is None:
-            sample = load_sample(benchmark, folder, choice, segmenter)
+            sample = load_sample(benchmark, folder, choice, network)
             record, picture = _measure(model, sample, choice, answers, measures, seed)
             progress.save(str(folder), record, picture if i < GRID_PEOPLE else None)
         records.append(record)
@@ -104,8 +104,8 @@ def write_inputs(root: str | Path, out: Path, choice: Choice) -> list[Path]:
         UserError: as `evaluate_benchmark`.
     """
     benchmark, folders = _people(Path(root), choice)
-    segmenter = load_segmenter(find_model(None))
-    samples = [load_sample(benchmark, folder, choice, segmenter) for folder in folders]
+    network = load_portrait_network(find_model(None))
+    samples = [load_sample(benchmark, folder, choice, network) for folder in folders]
     names = frozenset(f"{sample.person}.png" for sample in samples)
     with atomic_folder(out, names) as aside:
         for sample in samples:

@@ -20,11 +20,11 @@ from facelift.evaluate.benchmarks.alignment import Floats
 from facelift.evaluate.benchmarks.capture import Capture, Lens, Picture
 from facelift.evaluate.benchmarks.faces import as_pixels, face_of_capture, facing
 from facelift.evaluate.benchmarks.square import cut_square, head_frame, views_in_frame
-from facelift.portrait.align import FACE_CENTRE, FACE_SIDE, Portrait, locate_square, prepare_portrait
-from facelift.portrait.find import Face
+from facelift.portrait.align import Portrait, locate_square, prepare_portrait
 from facelift.portrait.matte import remove_background, unmix
+from facelift.portrait.network import PortraitNetwork
 from facelift.portrait.search import search_faces
-from facelift.portrait.segment import Segmenter
+from facelift.portrait.square import canonical_face
 
 
 class Reader(Protocol):
@@ -107,14 +107,16 @@ def detect(root: Path) -> tuple[str, list[Path]] | None:
     return None
 
 
-def load_sample(benchmark: str, folder: Path, choice: Choice, segmenter: Segmenter | None) -> BenchmarkSample:
+def load_sample(
+    benchmark: str, folder: Path, choice: Choice, network: PortraitNetwork | None
+) -> BenchmarkSample:
     """One person of a benchmark.
 
     Args:
         benchmark: a key of BENCHMARKS.
         folder: of the person.
         choice: what of it.
-        segmenter: frames faces and cuts heads out.
+        network: frames faces and cuts heads out.
 
     Raises:
         UserError: something is missing or damaged, or no face is found.
@@ -123,10 +125,10 @@ def load_sample(benchmark: str, folder: Path, choice: Choice, segmenter: Segment
     points = face_of_capture(capture)
     name = _input_view(capture, points, choice.input_view, folder)
     picture, lens = _undistorted(capture.read(name), capture.lenses[name])
-    portrait, middle, side = _portrait(picture, lens, choice.size, segmenter, f"{folder}, camera {name}")
+    portrait, middle, side = _portrait(picture, lens, choice.size, network, f"{folder}, camera {name}")
     frame = head_frame(lens, capture.head_centre(), middle, side)
     others = [other for other in capture.lenses if other != name]
-    views, shown = views_in_frame(capture, others, frame, choice.size, _cutter(segmenter))
+    views, shown = views_in_frame(capture, others, frame, choice.size, _cutter(network))
     return BenchmarkSample(
         name=capture.name,
         person=capture.person,
@@ -170,29 +172,28 @@ def _undistorted(picture: Picture, lens: Lens) -> tuple[Picture, Lens]:
 
 
 def _portrait(
-    picture: Picture, lens: Lens, size: int, segmenter: Segmenter | None, where: str
+    picture: Picture, lens: Lens, size: int, network: PortraitNetwork | None, where: str
 ) -> tuple[Portrait, Floats, float]:
     """The portrait, the middle of its square in the photo (pixel centres at whole numbers), and its side."""
-    search = search_faces(picture.rgb, segmenter)
+    search = search_faces(picture.rgb, network)
     if not search.faces or search.turns:
         raise UserError(f"{where}: no upright face was found: choose another photo with --input-view.")
     face = search.faces[0]
-    scale, dx, dy = locate_square(picture.rgb, face, size, segmenter)
+    scale, dx, dy = locate_square(picture.rgb, face, size, network)
     middle, side = np.array([size / 2 - dx, size / 2 - dy]) / scale - 0.5, size / scale
     if picture.alpha is None:
-        return prepare_portrait(picture.rgb, size, segmenter=segmenter), middle, side
+        return prepare_portrait(picture.rgb, size, network=network), middle, side
     image, alpha, _, _ = cut_square(picture, lens, middle, side, size)
     return Portrait(image, alpha, faces=len(search.faces), box=face), middle, side
 
 
-def _cutter(segmenter: Segmenter | None) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _cutter(network: PortraitNetwork | None) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Cuts a head out of a square without a mask, in which its place is known."""
 
     def cut_out(image: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
         size = image.shape[-1]
-        half, (x, y) = FACE_SIDE * size / 2, (share * size for share in FACE_CENTRE)
         rgb = as_pixels(image).astype(np.float32) / 255
-        alpha = remove_background(rgb, Face(x - half, y - half, x + half, y + half), segmenter=segmenter)
+        alpha = remove_background(rgb, canonical_face(size), network=network)
         alpha = alpha * shown[0].numpy()
         color = unmix(rgb, alpha) * alpha[..., None] + 1 - alpha[..., None]
         return torch.from_numpy(color).movedim(-1, 0).float().clamp(0, 1), torch.from_numpy(alpha)[

@@ -1,4 +1,4 @@
-"""The transformer of GS-LRM: pre-norm blocks without biases, over heads of unequal numbers of tokens."""
+"""A transformer: pre-norm blocks without biases, over rows of unequal numbers of tokens."""
 
 from __future__ import annotations
 
